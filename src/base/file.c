@@ -1,0 +1,173 @@
+/* Files: see file.h. */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Opens a regular file and tells its size. */
+static enum cs_status open_regular(const char *path, int *descriptor, size_t *size, struct cs_error *error)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* O_NONBLOCK: a FIFO must not hang us */
+
+    *descriptor = -1;
+    if (fd < 0)
+        return csi_fail(error, CS_NOT_FOUND, "cannot open '%s': %s", path, strerror(errno));
+    if (fstat(fd, &info) != 0) {
+        close(fd);
+        return csi_fail(error, CS_INTERNAL, "cannot examine '%s': %s", path, strerror(errno));
+    }
+    if (!S_ISREG(info.st_mode)) {
+        close(fd);
+        return csi_fail(error, CS_BAD_REQUEST, "'%s' is %s, not a file", path,
+                        S_ISDIR(info.st_mode) ? "a directory" : "a special file");
+    }
+    *descriptor = fd;
+    *size = (size_t)info.st_size;
+    return CS_OK;
+}
+
+enum cs_status csi_file_read(const char *path, size_t limit, uint8_t **bytes, size_t *size, struct cs_error *error)
+{
+    int fd;
+    size_t want, have = 0;
+    uint8_t *memory;
+    enum cs_status status = open_regular(path, &fd, &want, error);
+
+    *bytes = NULL;
+    *size = 0;
+    if (status != CS_OK)
+        return status;
+    if (limit != 0 && want > limit) {
+        close(fd);
+        return csi_fail(error, CS_IMAGE_TOO_LARGE, "'%s' has %zu bytes, the limit is %zu", path, want, limit);
+    }
+    memory = malloc(want + 1);
+    if (memory == NULL) {
+        close(fd);
+        return csi_fail_memory(error, path);
+    }
+    while (have < want) {
+        ssize_t got = read(fd, memory + have, want - have);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            status = csi_fail(error, CS_INTERNAL, "cannot read '%s': %s", path, strerror(errno));
+            break;
+        }
+        if (got == 0)
+            break; /* it shrank while we read: what is there counts */
+        have += (size_t)got;
+    }
+    close(fd);
+    if (status != CS_OK) {
+        free(memory);
+        return status;
+    }
+    memory[have] = 0;
+    *bytes = memory;
+    *size = have;
+    return CS_OK;
+}
+
+enum cs_status csi_file_map(const char *path, struct csi_mapping *mapping, struct cs_error *error)
+{
+    int fd;
+    size_t size;
+    void *memory;
+    enum cs_status status = open_regular(path, &fd, &size, error);
+
+    mapping->bytes = NULL;
+    mapping->size = 0;
+    if (status != CS_OK)
+        return status;
+    if (size == 0) {
+        close(fd);
+        return CS_OK;
+    }
+    memory = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    if (memory == MAP_FAILED)
+        return csi_fail(error, CS_INTERNAL, "cannot map '%s': %s", path, strerror(errno));
+    mapping->bytes = memory;
+    mapping->size = size;
+    return CS_OK;
+}
+
+void csi_file_unmap(struct csi_mapping *mapping)
+{
+    union {
+        const uint8_t *in;
+        void *out;
+    } address = {mapping->bytes}; /* munmap wants the pointer without const */
+
+    if (mapping->bytes != NULL)
+        munmap(address.out, mapping->size);
+    mapping->bytes = NULL;
+    mapping->size = 0;
+}
+
+enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size, struct cs_error *error)
+{
+    size_t length = strlen(path) + 8;
+    char *temporary = malloc(length);
+    const uint8_t *from = bytes;
+    enum cs_status status = CS_OK;
+    int fd;
+
+    if (temporary == NULL)
+        return csi_fail_memory(error, path);
+    snprintf(temporary, length, "%s.XXXXXX", path);
+    fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0) {
+        status = csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
+        free(temporary);
+        return status;
+    }
+    while (size > 0) {
+        ssize_t put = write(fd, from, size);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0) {
+            status = csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
+            break;
+        }
+        from += put;
+        size -= (size_t)put;
+    }
+    if (status == CS_OK && (fchmod(fd, 0644) != 0 || fsync(fd) != 0))
+        status = csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
+    close(fd);
+    if (status == CS_OK && rename(temporary, path) != 0)
+        status = csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
+    if (status != CS_OK)
+        unlink(temporary);
+    free(temporary);
+    return status;
+}
+
+int csi_file_stamp(const char *path, struct csi_file_stamp *stamp)
+{
+    struct stat info;
+
+    memset(stamp, 0, sizeof *stamp);
+    if (stat(path, &info) != 0)
+        return 0;
+    stamp->mtime_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
+    stamp->size = (int64_t)info.st_size;
+    stamp->inode = (uint64_t)info.st_ino;
+    return 1;
+}
+
+int csi_file_stamp_equal(const struct csi_file_stamp *a, const struct csi_file_stamp *b)
+{
+    return a->mtime_ns == b->mtime_ns && a->size == b->size && a->inode == b->inode;
+}

@@ -1,0 +1,39 @@
+/* BLAKE2b-256: see hash.h. The arithmetic is libsodium's. */
+#include "base/hash.h"
+
+#include <sodium.h>
+#include <string.h>
+
+_Static_assert(sizeof(crypto_generichash_state) <= sizeof(((struct csi_hasher *)0)->state), "state fits");
+
+void csi_hash_bytes(const void *bytes, size_t size, struct csi_hash *hash)
+{
+    crypto_generichash(hash->bytes, CSI_HASH_SIZE, bytes, size, NULL, 0);
+}
+
+void csi_hasher_init(struct csi_hasher *hasher)
+{
+    crypto_generichash_init((crypto_generichash_state *)(void *)hasher->state, NULL, 0, CSI_HASH_SIZE);
+}
+
+void csi_hasher_update(struct csi_hasher *hasher, const void *bytes, size_t size)
+{
+    crypto_generichash_update((crypto_generichash_state *)(void *)hasher->state, bytes, size);
+}
+
+void csi_hasher_final(struct csi_hasher *hasher, struct csi_hash *hash)
+{
+    crypto_generichash_final((crypto_generichash_state *)(void *)hasher->state, hash->bytes, CSI_HASH_SIZE);
+}
+
+void csi_hash_to_hex(const struct csi_hash *hash, char *hex)
+{
+    sodium_bin2hex(hex, CSI_HASH_HEX_SIZE, hash->bytes, CSI_HASH_SIZE);
+}
+
+int csi_hash_from_hex(const char *hex, struct csi_hash *hash)
+{
+    if (strlen(hex) != CSI_HASH_HEX_SIZE - 1 || strspn(hex, "0123456789abcdef") != CSI_HASH_HEX_SIZE - 1)
+        return 0;
+    return sodium_hex2bin(hash->bytes, CSI_HASH_SIZE, hex, CSI_HASH_HEX_SIZE - 1, NULL, NULL, NULL) == 0;
+}

@@ -1,0 +1,32 @@
+/*
+ * Memory: aligned allocation and the arena that a forward pass lives in.
+ */
+#ifndef CSI_BASE_MEMORY_H
+#define CSI_BASE_MEMORY_H
+
+#include <stddef.h>
+
+/* Every tensor and packed weight starts on such a boundary: one cache line, one AVX-512 register. */
+#define CSI_ALIGNMENT 64u
+
+/* 64-byte aligned memory, not cleared; NULL when there is none or `size` overflows. Freed with csi_aligned_free. */
+void *csi_aligned_alloc(size_t size);
+void *csi_aligned_calloc(size_t size);
+void csi_aligned_free(void *memory);
+
+/* A block that hands out 64-byte aligned pieces from front to back; freed as a whole. One thread at a time. */
+struct csi_arena {
+    unsigned char *memory;
+    size_t size, used;
+};
+/* False: no memory; the arena is then empty. */
+int csi_arena_init(struct csi_arena *arena, size_t size);
+/* NULL when the arena is full. */
+void *csi_arena_take(struct csi_arena *arena, size_t size);
+void csi_arena_reset(struct csi_arena *arena);
+void csi_arena_free(struct csi_arena *arena);
+
+/* A copy of `text` on the heap (NULL for NULL or when there is no memory). */
+char *csi_strdup(const char *text);
+
+#endif

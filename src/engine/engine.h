@@ -1,0 +1,83 @@
+/*
+ * The engine: a graph is compiled into a plan (batch norms folded, activations, pooling and residual adds fused, algorithm
+ * and packing chosen for each layer, memory laid out), and the plan is run.
+ *
+ * Plans are immutable and shared by threads. An execution context is one thread's scratch memory; running allocates nothing.
+ */
+#ifndef CSI_ENGINE_ENGINE_H
+#define CSI_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "graph/graph.h"
+
+struct csi_plan;
+struct csi_exec;
+
+struct csi_plan_options {
+    enum cs_precision precision; /* AUTO: the plan chooses */
+    uint32_t cpu_features;       /* from csi_cpu_allowed */
+    unsigned max_batch;          /* ≥ 1 */
+    const char *target_layer;    /* activations kept for maps; NULL: graph->gradcam_layer, else the last convolution's */
+    struct csi_pool *pool;       /* used for packing in parallel, and by runs; outlives the plan */
+};
+
+/* The graph is only read during the call. */
+enum cs_status csi_plan_create(const struct csi_graph *graph, const struct csi_plan_options *options,
+                               struct csi_plan **plan, struct cs_error *error);
+void csi_plan_destroy(struct csi_plan *plan);
+
+struct csi_plan_info {
+    const char *kernels;         /* "avx512" */
+    enum cs_precision precision; /* in use */
+    size_t input_channels, input_height, input_width;
+    size_t class_count;
+    size_t embedding_size;       /* input of the final linear layer when it is fed by a pooled map; else 0 */
+    const char *target_layer;    /* name of the node whose output feeds the maps; "" when the network has no 2-D map */
+    size_t map_channels, map_height, map_width;
+    bool linear_head;            /* only global average pool and one linear layer stand behind the target: maps are closed form */
+    const float *head_weight;    /* class_count × map_channels, when linear_head: d logit_c / d mean(A_k) */
+    size_t arena_bytes, weight_bytes;
+};
+const struct csi_plan_info *csi_plan_info(const struct csi_plan *plan);
+
+enum cs_status csi_exec_create(const struct csi_plan *plan, struct csi_exec **exec, struct cs_error *error);
+void csi_exec_destroy(struct csi_exec *exec);
+
+/* input: batch×C×H×W float32 NCHW. `serial`: use the calling thread only (a stream that runs one photo a worker). Blocking. */
+enum cs_status csi_exec_run(struct csi_exec *exec, const float *input, size_t batch, bool serial,
+                            struct cs_error *error);
+
+/* Results of the last run, borrowed until the next one. */
+const float *csi_exec_logits(const struct csi_exec *exec);    /* batch × class_count */
+const float *csi_exec_embedding(const struct csi_exec *exec); /* batch × embedding_size or NULL */
+/* Target activations of photo `index`, float32 NCHW: map_channels × map_height × map_width. Converted on demand into the
+ * exec's own buffer (valid until the next call or run). */
+const float *csi_exec_activations(struct csi_exec *exec, size_t index);
+/* d logit_c / dA at the target, the same layout. For plans without a linear head it runs backwards through what stands behind
+ * the target. CS_MODEL_UNSUPPORTED names the operator that has no backward pass. */
+enum cs_status csi_exec_gradient(struct csi_exec *exec, size_t index, size_t class_index, const float **gradient,
+                                 struct cs_error *error);
+
+/* One layer as compiled. */
+struct csi_layer {
+    const char *name;      /* "block1.3" */
+    const char *algorithm; /* "conv3x3_wino6_avx512" */
+    char shape[48];        /* "64x224x224 -> 64x112x112" */
+    double gflop;          /* of one photo, as direct convolution */
+};
+size_t csi_plan_layer_count(const struct csi_plan *plan);
+const struct csi_layer *csi_plan_layer(const struct csi_plan *plan, size_t index);
+/* Runs once and stores each layer's nanoseconds in ns[layer_count]. */
+enum cs_status csi_exec_profile(struct csi_exec *exec, const float *input, size_t batch, uint64_t *ns,
+                                struct cs_error *error);
+
+/* Measured peaks, see cs_machine_measure. */
+enum cs_status csi_measure_peaks(uint32_t cpu_features, struct csi_pool *pool, struct cs_machine_peaks *peaks,
+                                 struct cs_error *error);
+
+#endif

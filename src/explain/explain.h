@@ -1,0 +1,28 @@
+/*
+ * Explanations: class-activation maps from activations and gradients, colour maps, overlay. Pure functions; thread-safe.
+ */
+#ifndef CSI_EXPLAIN_EXPLAIN_H
+#define CSI_EXPLAIN_EXPLAIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* Grad-CAM of every class behind a global average pool and a linear layer (closed form):
+ * maps[c,p] = Σ_k weight[c,k]·activations[k,p] / pixels. Raw: neither ReLU nor normalisation.
+ * activations: channels×pixels; weight: classes×channels; maps: classes×pixels. */
+void csi_cam_linear_all(const float *activations, const float *weight, size_t channels, size_t pixels, size_t classes,
+                        float *maps);
+
+/* One map from activations A and gradients G (both channels×pixels). Raw. */
+enum cs_status csi_cam_map(enum cs_cam_method method, const float *activations, const float *gradients, size_t channels,
+                           size_t height, size_t width, float *map, struct cs_error *error);
+
+/* ReLU, then (m-min)/(max-min) in place; zeros when the map is constant. */
+void csi_cam_normalise(float *map, size_t pixels);
+
+/* 256 RGB entries. */
+const uint8_t (*csi_colormap(enum cs_colormap colormap))[3];
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * One cache: keys are BLAKE2b-256, values are bytes. A memory tier (least recently used goes first, bounded in bytes, optional
+ * age limit) over an optional disk tier (SQLite). Knows nothing of what it keeps.
+ *
+ * Thread-safe. Identical concurrent computations are done once (csi_cache_get_or_compute).
+ */
+#ifndef CSI_STORE_CACHE_H
+#define CSI_STORE_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+
+struct csi_cache;
+struct csi_disk; /* store/disk.h: one SQLite file shared by several caches */
+
+struct csi_cache_options {
+    const char *name;      /* table in the disk tier, e.g. "prediction" */
+    size_t max_bytes;      /* memory tier, values + overhead; 0: the cache is off (everything is CS_CACHE_OFF) */
+    double ttl_s;          /* 0: no age limit */
+    struct csi_disk *disk; /* NULL: memory only */
+};
+
+enum cs_status csi_cache_create(const struct csi_cache_options *options, struct csi_cache **cache,
+                                struct cs_error *error);
+void csi_cache_destroy(struct csi_cache *cache);
+
+/* A counted reference to a value: bytes never change and live until the last reference is given back. */
+struct csi_cached {
+    const uint8_t *bytes;
+    size_t size;
+    void *owner;
+};
+void csi_cached_release(struct csi_cached *value);
+
+/* Computes a value: fills *bytes (malloc'ed, ownership passes) and *size. */
+typedef enum cs_status csi_compute_fn(void *context, uint8_t **bytes, size_t *size, struct cs_error *error);
+
+/* Looks `key` up; on a miss runs `compute` (outside all locks) unless another thread is already at it, which is waited for.
+ * A failure is handed to the one who computed and to all who waited, and is not kept. `*result` says which way it went and is
+ * counted: hits + misses + coalesced = calls. When the cache is off it computes and says CS_CACHE_OFF. */
+enum cs_status csi_cache_get_or_compute(struct csi_cache *cache, const struct csi_hash *key, csi_compute_fn *compute,
+                                        void *context, struct csi_cached *value, enum cs_cache_result *result,
+                                        struct cs_error *error);
+
+/* Looks up without computing, without counting. False: not there. */
+bool csi_cache_peek(struct csi_cache *cache, const struct csi_hash *key, struct csi_cached *value);
+/* Keeps a copy of the bytes, replacing what was there. */
+void csi_cache_put(struct csi_cache *cache, const struct csi_hash *key, const void *bytes, size_t size);
+
+/* Drops every entry of both tiers; counters stay. A computation under way is not kept when it ends. */
+void csi_cache_clear(struct csi_cache *cache);
+void csi_cache_stats(struct csi_cache *cache, struct cs_cache_stats *stats);
+
+#endif

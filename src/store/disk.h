@@ -1,0 +1,37 @@
+/*
+ * The disk tier: one SQLite file (WAL, STRICT tables, user_version) that keeps cached values over a restart. Values carry a
+ * checksum; what does not match is dropped, never served. A damaged file is set aside (renamed with a time stamp) with a
+ * warning. Every failure (full disk, read-only folder) makes it a miss and is counted; nothing above notices more than that.
+ */
+#ifndef CSI_STORE_DISK_H
+#define CSI_STORE_DISK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+
+struct csi_disk;
+
+struct csi_disk_options {
+    const char *path;
+    size_t max_bytes; /* of values; the oldest used go first */
+    double ttl_s;
+    void (*on_warning)(void *context, const char *message);
+    void *context;
+};
+enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_disk **disk, struct cs_error *error);
+void csi_disk_close(struct csi_disk *disk);
+
+/* `*bytes` malloc'ed. False: not there (or damaged, or unreadable). */
+bool csi_disk_get(struct csi_disk *disk, const char *table, const struct csi_hash *key, uint8_t **bytes, size_t *size);
+/* Queued and written by a background thread, so that a request never waits for the disk. */
+void csi_disk_put(struct csi_disk *disk, const char *table, const struct csi_hash *key, const void *bytes, size_t size);
+void csi_disk_clear(struct csi_disk *disk, const char *table);
+/* Waits until everything queued is on disk. */
+void csi_disk_flush(struct csi_disk *disk);
+void csi_disk_stats(struct csi_disk *disk, const char *table, uint64_t *entries, uint64_t *bytes, uint64_t *errors);
+
+#endif
