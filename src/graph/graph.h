@@ -18,7 +18,10 @@
 
 /* Limits that keep hostile files from costing more than they weigh. */
 #define CSI_GRAPH_MAX_NODES 20000u
-#define CSI_GRAPH_MAX_ELEMENTS ((size_t)1 << 31) /* of one tensor */
+#define CSI_GRAPH_MAX_VALUES  100000u
+#define CSI_GRAPH_MAX_CLASSES 100000u
+#define CSI_GRAPH_MAX_ELEMENTS   ((size_t)1 << 31) /* of one constant */
+#define CSI_GRAPH_MAX_ACTIVATION ((size_t)1 << 27) /* elements of one activation: the engine allocates them */
 
 enum csi_op {
     CSI_OP_INPUT,       /* no inputs; the photo: [N,3,S,S] */
@@ -35,7 +38,8 @@ enum csi_op {
     CSI_OP_RESHAPE,     /* to `shape`, first dimension N kept */
     CSI_OP_PAD,         /* zero padding `pads` of H and W */
     CSI_OP_SOFTMAX,     /* over the last axis */
-    CSI_OP_QUANTIZE,    /* x -> round(x/scale)+zero clamped, then back: marks INT8 ranges of imported models */
+    CSI_OP_QUANTIZE,    /* x -> (clamp(round(x/scale)+zero_point, alpha, beta)-zero_point)·scale: the INT8 ranges of models
+                         * that were quantised elsewhere; alpha..beta is -128..127 or 0..255 */
     CSI_OP_IDENTITY     /* dropout and the like */
 };
 
@@ -61,7 +65,7 @@ struct csi_node {
     enum csi_op op;
     char name[CSI_NAME_SIZE]; /* as the user's framework calls it: "block1.0", "layer4.1.conv2", an ONNX node name */
     char scope[CSI_NAME_SIZE]; /* the module it belongs to: "block1", "layer4"; may be "" */
-    int inputs[CSI_NODE_MAX_INPUTS]; /* value indices, CSI_NO_VALUE where absent; CONCAT may use many: see `many` */
+    int inputs[CSI_NODE_MAX_INPUTS]; /* value indices, CSI_NO_VALUE where absent; a wider CONCAT is a chain of them */
     unsigned input_count;
     int output; /* value index */
     /* attributes; which count is said at the operator */
@@ -120,15 +124,41 @@ struct csi_node csi_node_init(enum csi_op op, const char *name);
 enum cs_status csi_graph_add_node(struct csi_graph *graph, const struct csi_node *node, int *value,
                                   struct cs_error *error);
 
+/* Infers the shape of `node`'s output into `rank` and `dims` (CSI_MAX_RANK): csi_graph_add_node's first half. */
+enum cs_status csi_infer_shape(const struct csi_graph *graph, const struct csi_node *node, unsigned *rank, size_t *dims,
+                               struct cs_error *error);
+
+/* "conv", "batch_norm", … A constant string. */
+const char *csi_op_name(enum csi_op op);
+
 /* Network input [1,channels,height,width]. */
 enum cs_status csi_graph_add_input(struct csi_graph *graph, size_t channels, size_t height, size_t width, int *value,
                                    struct cs_error *error);
 
 size_t csi_value_elements(const struct csi_value *value);
+/* True when `value` is a constant. */
+bool csi_value_is_constant(const struct csi_value *value);
+
+/* A constant beside the network. `data` is copied. */
+enum cs_status csi_graph_add_extra(struct csi_graph *graph, const char *name, unsigned rank, const size_t *dims,
+                                   const float *data, struct cs_error *error);
 const struct csi_value *csi_graph_find_extra(const struct csi_graph *graph, const char *name);
+
+/* Replaces one of the graph's own strings (`&graph->name`, …) by a copy. */
+enum cs_status csi_graph_set_string(char **slot, const char *text, struct cs_error *error);
+/* Copies `count` class names; all count as tested. NULL names: "class_0", … */
+enum cs_status csi_graph_set_classes(struct csi_graph *graph, const char *const *names, size_t count,
+                                     struct cs_error *error);
+
+/* The node whose output is the output of the layer or module `name`: the node of that name, else the last one whose name
+ * begins with "name.", else the last one of that scope. -1: there is none. */
+int csi_graph_find_layer(const struct csi_graph *graph, const char *name);
 
 /* Multiply-accumulates of one photo, counted as direct convolution. */
 double csi_graph_macs(const struct csi_graph *graph);
+
+/* Trained numbers of the network: weights, biases, scales and shifts; not the running statistics of batch norms. */
+uint64_t csi_graph_count_parameters(const struct csi_graph *graph);
 
 /* Checks the whole: input and output set, output [1,class_count], classes given. Call when the graph is complete. */
 enum cs_status csi_graph_validate(const struct csi_graph *graph, struct cs_error *error);
