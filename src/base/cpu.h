@@ -4,6 +4,7 @@
 #ifndef CSI_BASE_CPU_H
 #define CSI_BASE_CPU_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,5 +44,7 @@ void csi_cpu_feature_names(uint32_t features, char *text, size_t size);
 
 /* The parts of detection that tests feed with recorded files: cgroup v2 "cpu.max" content -> whole CPUs (0: no limit). */
 unsigned csi_cpu_parse_quota(const char *cpu_max);
+/* Physical cores among the CPUs with allowed[cpu], from the tree at `sysfs` ("/sys"). */
+unsigned csi_cpu_count_cores(const char *sysfs, const bool *allowed, size_t count);
 
 #endif

@@ -17,7 +17,7 @@ unsigned csi_pool_threads(const struct csi_pool *pool);
 
 /* Runs task(context, index, worker) for index 0…count-1, each once, on the pool's threads and the caller; returns when all are
  * done. `worker` < threads names the thread, for scratch memory. Indices are handed out in ascending order. Allocates nothing.
- * Calls from several threads take turns; a call from inside a task runs serially. */
+ * Calls from several threads take turns; a call from inside a task runs serially, and so does one with pool NULL (worker 0). */
 void csi_pool_run(struct csi_pool *pool, size_t count, void (*task)(void *context, size_t index, unsigned worker),
                   void *context);
 
