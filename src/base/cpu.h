@@ -1,5 +1,6 @@
 /*
- * CPU: instruction sets, topology, quota. Owns detection and `--cpu-mask`; which kernel runs is the kernels floor's choice.
+ * CPU: instruction sets, topology, quota. Owns detection and `--cpu-mask`; which kernel runs is the kernels
+ * floor's choice.
  */
 #ifndef CSI_BASE_CPU_H
 #define CSI_BASE_CPU_H
@@ -13,11 +14,11 @@
 /* Instruction sets, as bits. Each x86 level means: the CPU and the operating system both support it. */
 enum csi_cpu_feature {
     CSI_CPU_SSE41 = 1u << 0,
-    CSI_CPU_AVX2 = 1u << 1,       /* AVX2 + FMA + F16C */
-    CSI_CPU_AVX512 = 1u << 2,     /* F + BW + DQ + VL */
+    CSI_CPU_AVX2 = 1u << 1,   /* AVX2 + FMA + F16C */
+    CSI_CPU_AVX512 = 1u << 2, /* F + BW + DQ + VL */
     CSI_CPU_AVX512_VNNI = 1u << 3,
     CSI_CPU_AVX512_BF16 = 1u << 4,
-    CSI_CPU_AVX_VNNI = 1u << 5,   /* the 256-bit VEX form */
+    CSI_CPU_AVX_VNNI = 1u << 5, /* the 256-bit VEX form */
     CSI_CPU_NEON = 1u << 8,
     CSI_CPU_DOTPROD = 1u << 9,
     CSI_CPU_I8MM = 1u << 10
@@ -26,7 +27,8 @@ enum csi_cpu_feature {
 struct csi_cpu {
     char brand[96];
     uint32_t features;       /* of the machine */
-    unsigned physical_cores; /* allowed to this process: affinity mask, one an SMT group, cgroup quota rounded up; ≥ 1 */
+    unsigned physical_cores; /* allowed to this process: affinity mask, one an SMT group, cgroup quota rounded
+                                up; ≥ 1 */
     unsigned logical_cpus;   /* allowed by the affinity mask */
     size_t l1d_bytes, l2_bytes, l3_bytes; /* of one core / shared; a cautious guess when unknown */
 };
@@ -34,15 +36,17 @@ struct csi_cpu {
 /* Detected once, then constant. Thread-safe. */
 const struct csi_cpu *csi_cpu(void);
 
-/* `mask`: comma-separated names of the most that may be used: "generic", "sse41", "avx2", "avx512", "avx512vnni", "neon",
- * "dotprod", "all"; a name allows what stands below it too ("avx512" allows avx2). NULL or "": everything. The result is
- * `allowed` = machine features ∩ mask. CS_BAD_REQUEST names an unknown word. */
+/* `mask`: comma-separated names of the most that may be used: "generic", "sse41", "avx2", "avx512",
+ * "avx512vnni", "neon", "dotprod", "all"; a name allows what stands below it too ("avx512" allows avx2). NULL
+ * or "": everything. The result is `allowed` = machine features ∩ mask. CS_BAD_REQUEST names an unknown word.
+ */
 enum cs_status csi_cpu_allowed(const char *mask, uint32_t *allowed, struct cs_error *error);
 
 /* Space-separated names of `features` into `text`. */
 void csi_cpu_feature_names(uint32_t features, char *text, size_t size);
 
-/* The parts of detection that tests feed with recorded files: cgroup v2 "cpu.max" content -> whole CPUs (0: no limit). */
+/* The parts of detection that tests feed with recorded files: cgroup v2 "cpu.max" content -> whole CPUs (0:
+ * no limit). */
 unsigned csi_cpu_parse_quota(const char *cpu_max);
 /* Physical cores among the CPUs with allowed[cpu], from the tree at `sysfs` ("/sys"). */
 unsigned csi_cpu_count_cores(const char *sysfs, const bool *allowed, size_t count);

@@ -1,5 +1,6 @@
 /*
- * Errors: filling the caller's `struct cs_error`. Owns the wording helpers; the codes live in the public header.
+ * Errors: filling the caller's `struct cs_error`. Owns the wording helpers; the codes live in the public
+ * header.
  */
 #ifndef CSI_BASE_ERROR_H
 #define CSI_BASE_ERROR_H
@@ -12,8 +13,10 @@
 #define CSI_PRINTF(text, first)
 #endif
 
-/* Stores status and message (cut to fit) in `error` when it is not NULL, and returns `status`: `return csi_fail(error, …)`. */
-enum cs_status csi_fail(struct cs_error *error, enum cs_status status, const char *format, ...) CSI_PRINTF(3, 4);
+/* Stores status and message (cut to fit) in `error` when it is not NULL, and returns `status`: `return
+ * csi_fail(error, …)`. */
+enum cs_status csi_fail(struct cs_error *error, enum cs_status status, const char *format, ...)
+    CSI_PRINTF(3, 4);
 
 /* CS_INTERNAL, "out of memory (what)". */
 enum cs_status csi_fail_memory(struct cs_error *error, const char *what);

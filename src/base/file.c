@@ -33,7 +33,8 @@ static enum cs_status open_regular(const char *path, int *descriptor, size_t *si
     return CS_OK;
 }
 
-enum cs_status csi_file_read(const char *path, size_t limit, uint8_t **bytes, size_t *size, struct cs_error *error)
+enum cs_status csi_file_read(const char *path, size_t limit, uint8_t **bytes, size_t *size,
+                             struct cs_error *error)
 {
     int fd;
     size_t want, have = 0;

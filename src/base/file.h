@@ -9,10 +9,11 @@
 
 #include "base/error.h"
 
-/* Reads a regular file of at most `limit` bytes (0: no limit) into memory freed with free(); one more NUL byte stands
- * behind the content. CS_NOT_FOUND: no such file or not readable (errno's words in the message); CS_IMAGE_TOO_LARGE: over the
- * limit; CS_BAD_REQUEST: a directory or special file. */
-enum cs_status csi_file_read(const char *path, size_t limit, uint8_t **bytes, size_t *size, struct cs_error *error);
+/* Reads a regular file of at most `limit` bytes (0: no limit) into memory freed with free(); one more NUL
+ * byte stands behind the content. CS_NOT_FOUND: no such file or not readable (errno's words in the message);
+ * CS_IMAGE_TOO_LARGE: over the limit; CS_BAD_REQUEST: a directory or special file. */
+enum cs_status csi_file_read(const char *path, size_t limit, uint8_t **bytes, size_t *size,
+                             struct cs_error *error);
 
 /* A read-only private mapping of a regular file. An empty file maps to size 0. */
 struct csi_mapping {
@@ -23,7 +24,8 @@ enum cs_status csi_file_map(const char *path, struct csi_mapping *mapping, struc
 void csi_file_unmap(struct csi_mapping *mapping);
 
 /* Writes beside `path` and renames, so that a reader meets the old file or the whole new one. */
-enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size, struct cs_error *error);
+enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size,
+                                     struct cs_error *error);
 
 /* What tells one version of a file from the next. Equal stamps: unchanged. */
 struct csi_file_stamp {

@@ -1,6 +1,6 @@
 /*
- * BLAKE2b-256 content keys. A key names content for caches and ids, so it has to be collision-proof: a 64-bit hash could
- * return another photo's diagnosis.
+ * BLAKE2b-256 content keys. A key names content for caches and ids, so it has to be collision-proof: a 64-bit
+ * hash could return another photo's diagnosis.
  */
 #ifndef CSI_BASE_HASH_H
 #define CSI_BASE_HASH_H
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CSI_HASH_SIZE 32u
+#define CSI_HASH_SIZE     32u
 #define CSI_HASH_HEX_SIZE 65u /* with the NUL */
 
 struct csi_hash {

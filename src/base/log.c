@@ -53,7 +53,8 @@ void csi_log(enum csi_log_level level, const char *format, ...)
     gmtime_r(&now.tv_sec, &utc);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
     length = snprintf(line, sizeof line,
-                      log_json ? "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"message\":\"%s\"}\n" : "%s.%03dZ %s %s\n",
+                      log_json ? "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"message\":\"%s\"}\n"
+                               : "%s.%03dZ %s %s\n",
                       stamp, (int)(now.tv_nsec / 1000000), level_names[level], escaped);
     if (length > 0)
         fwrite(line, 1, (size_t)length < sizeof line ? (size_t)length : sizeof line - 1, stderr);

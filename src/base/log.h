@@ -1,6 +1,6 @@
 /*
- * Log lines on stderr: "2026-01-31T12:00:00.123Z warning message", or one JSON object a line. Used by programs (server,
- * command line); the library itself reports through errors and callbacks and never prints.
+ * Log lines on stderr: "2026-01-31T12:00:00.123Z warning message", or one JSON object a line. Used by
+ * programs (server, command line); the library itself reports through errors and callbacks and never prints.
  */
 #ifndef CSI_BASE_LOG_H
 #define CSI_BASE_LOG_H

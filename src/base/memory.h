@@ -9,12 +9,14 @@
 /* Every tensor and packed weight starts on such a boundary: one cache line, one AVX-512 register. */
 #define CSI_ALIGNMENT 64u
 
-/* 64-byte aligned memory, not cleared; NULL when there is none or `size` overflows. Freed with csi_aligned_free. */
+/* 64-byte aligned memory, not cleared; NULL when there is none or `size` overflows. Freed with
+ * csi_aligned_free. */
 void *csi_aligned_alloc(size_t size);
 void *csi_aligned_calloc(size_t size);
 void csi_aligned_free(void *memory);
 
-/* A block that hands out 64-byte aligned pieces from front to back; freed as a whole. One thread at a time. */
+/* A block that hands out 64-byte aligned pieces from front to back; freed as a whole. One thread at a time.
+ */
 struct csi_arena {
     unsigned char *memory;
     size_t size, used;

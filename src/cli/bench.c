@@ -1,0 +1,421 @@
+/*
+ * cropshield bench: latency of the whole request or of inference alone, and of each layer. Owns the
+ * statistics; what is timed is the public interface, as any program would call it.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/cli.h"
+
+struct bench {
+    size_t warmup, iterations, batch;
+    const char *image, *stage;
+    bool layers, json, warm;
+    double target_ms;
+    /* results */
+    double *ms;
+    struct cs_timings stages; /* mean */
+};
+
+struct summary {
+    double mean, std, min, p50, p90, p99, max;
+};
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Linear interpolation between the nearest ranks, as NumPy's percentile. */
+static double percentile(const double *sorted, size_t count, double p)
+{
+    double place = p / 100 * (double)(count - 1);
+    size_t low = (size_t)place;
+
+    if (low + 1 >= count)
+        return sorted[count - 1];
+    return sorted[low] + (place - (double)low) * (sorted[low + 1] - sorted[low]);
+}
+
+static struct summary summarise(double *ms, size_t count)
+{
+    struct summary s = {0, 0, 0, 0, 0, 0, 0};
+
+    qsort(ms, count, sizeof *ms, compare_doubles);
+    for (size_t i = 0; i < count; i++)
+        s.mean += ms[i] / (double)count;
+    for (size_t i = 0; i < count; i++)
+        s.std += (ms[i] - s.mean) * (ms[i] - s.mean) / (double)count;
+    s.std = sqrt(s.std);
+    s.min = ms[0];
+    s.max = ms[count - 1];
+    s.p50 = percentile(ms, count, 50);
+    s.p90 = percentile(ms, count, 90);
+    s.p99 = percentile(ms, count, 99);
+    return s;
+}
+
+/* A 4000×3000 JPEG with leaf-like smooth shapes and sensor-like noise: about the size a phone makes. Always
+ * the same. */
+static enum cs_status make_photo(uint8_t **bytes, size_t *size, struct cs_error *error)
+{
+    enum { WIDTH = 4000, HEIGHT = 3000 };
+    uint8_t *pixels = malloc((size_t)WIDTH * HEIGHT * 3);
+    cs_image *image = NULL;
+    struct cs_blob blob = {NULL, 0};
+    uint32_t noise = 1;
+    enum cs_status status;
+
+    *bytes = NULL;
+    if (pixels == NULL)
+        return csi_fail_memory(error, "photo");
+    for (size_t y = 0; y < HEIGHT; y++)
+        for (size_t x = 0; x < WIDTH; x++) {
+            double dx = ((double)x - WIDTH / 2.0) / 1500, dy = ((double)y - HEIGHT / 2.0) / 900;
+            bool leaf = dx * dx + dy * dy < 1 + 0.05 * sin((double)x / 40);
+            double vein = 18 * sin((double)(x + y) / 60) + 12 * sin((double)x / 23);
+            uint8_t *p = pixels + (y * WIDTH + x) * 3;
+
+            noise = noise * 1664525u + 1013904223u;
+            p[0] = (uint8_t)((leaf ? 70 : 150) + vein / 2 + (noise >> 28));
+            p[1] = (uint8_t)((leaf ? 130 : 145) + vein + (noise >> 27) / 2);
+            p[2] = (uint8_t)((leaf ? 50 : 140) + vein / 3 + (noise >> 28));
+        }
+    status = cs_image_from_pixels(pixels, WIDTH, HEIGHT, (size_t)WIDTH * 3, &image, error);
+    free(pixels);
+    if (status == CS_OK)
+        status = cs_image_encode(image, CS_FORMAT_JPEG, 92, &blob, error);
+    cs_image_destroy(image);
+    if (status != CS_OK)
+        return status;
+    *bytes = malloc(blob.size);
+    if (*bytes != NULL)
+        memcpy(*bytes, blob.bytes, *size = blob.size);
+    cs_blob_destroy(&blob);
+    return *bytes != NULL ? CS_OK : csi_fail_memory(error, "photo");
+}
+
+static void add_stages(struct cs_timings *sum, const struct cs_timings *one, double scale)
+{
+    sum->decode += one->decode * scale;
+    sum->resize += one->resize * scale;
+    sum->preprocess += one->preprocess * scale;
+    sum->inference += one->inference * scale;
+    sum->gradcam += one->gradcam * scale;
+    sum->total += one->total * scale;
+}
+
+struct batch_stream {
+    const uint8_t *bytes;
+    size_t size;
+    struct cs_timings sum;
+    struct cs_error error;
+    bool failed;
+};
+
+static enum cs_status batch_load(void *context, size_t index, const void **bytes, size_t *size,
+                                 const char **name, struct cs_error *error)
+{
+    struct batch_stream *stream = context;
+
+    (void)index;
+    (void)error;
+    *bytes = stream->bytes;
+    *size = stream->size;
+    *name = "";
+    return CS_OK;
+}
+
+static void batch_unload(void *context, size_t index, const void *bytes, size_t size)
+{
+    (void)context;
+    (void)index;
+    (void)bytes;
+    (void)size;
+}
+
+static bool batch_done(void *context, size_t index, const cs_diagnosis *diagnosis,
+                       const struct cs_error *failure)
+{
+    struct batch_stream *stream = context;
+
+    (void)index;
+    if (failure != NULL) {
+        stream->error = *failure;
+        stream->failed = true;
+        return false;
+    }
+    add_stages(&stream->sum, &diagnosis->timings, 1);
+    return true;
+}
+
+/* The whole request: bytes to diagnosis with heat map, nothing cached (or, with --warm, everything). */
+static enum cs_status bench_request(struct bench *bench, cs_diagnoser *diagnoser, const uint8_t *bytes,
+                                    size_t size, struct cs_error *error)
+{
+    struct cs_request request = cs_request_defaults();
+
+    request.gradcam = true;
+    request.no_cache = !bench->warm;
+    for (size_t i = 0; i < bench->warmup + bench->iterations; i++) {
+        uint64_t start = csi_now_ns();
+        struct cs_timings timings = {0, 0, 0, 0, 0, 0};
+
+        if (bench->batch == 1) {
+            cs_diagnosis *diagnosis = NULL;
+            enum cs_status status = cs_diagnose(diagnoser, bytes, size, &request, &diagnosis, error);
+
+            if (status != CS_OK)
+                return status;
+            timings = diagnosis->timings;
+            cs_diagnosis_destroy(diagnosis);
+        } else {
+            struct batch_stream context = {.bytes = bytes, .size = size};
+            struct cs_stream stream = {bench->batch, bench->batch, request, batch_load,
+                                       batch_unload, batch_done,   &context};
+            enum cs_status status = cs_diagnose_stream(diagnoser, &stream, error);
+
+            if (status == CS_OK && context.failed) {
+                *error = context.error;
+                status = error->status;
+            }
+            if (status != CS_OK)
+                return status;
+            timings = context.sum;
+        }
+        if (i >= bench->warmup) {
+            bench->ms[i - bench->warmup] = csi_ms_since(start);
+            add_stages(&bench->stages, &timings, 1.0 / (double)bench->iterations);
+        }
+    }
+    return CS_OK;
+}
+
+/* The forward pass alone, on seeded noise: its time does not depend on the values. */
+static enum cs_status bench_inference(struct bench *bench, cs_session *session,
+                                      const struct cs_model_info *info, struct cs_error *error)
+{
+    size_t elements = bench->batch * 3 * info->input_size * info->input_size;
+    float *input = malloc(elements * sizeof *input);
+    uint32_t noise = 7;
+    enum cs_status status = CS_OK;
+
+    if (input == NULL)
+        return csi_fail_memory(error, "input");
+    for (size_t i = 0; i < elements; i++) {
+        noise = noise * 1664525u + 1013904223u;
+        input[i] = (float)(noise >> 8) / 8388608.0f - 1.0f;
+    }
+    for (size_t i = 0; status == CS_OK && i < bench->warmup + bench->iterations; i++) {
+        uint64_t start = csi_now_ns();
+
+        status = cs_session_forward(session, input, bench->batch, error);
+        if (i >= bench->warmup)
+            bench->ms[i - bench->warmup] = csi_ms_since(start);
+    }
+    free(input);
+    return status;
+}
+
+static enum cs_status print_layers(struct bench *bench, cs_session *session, const struct cs_model_info *info,
+                                   const char *cpu_mask, json_t *report, struct cs_error *error)
+{
+    struct cs_machine_peaks peaks;
+    struct cs_layer_profile *layers = NULL;
+    size_t count;
+    double sum_ms = 0, sum_gflop = 0;
+    enum cs_status status = cs_machine_measure(cpu_mask, info->threads, &peaks, error);
+
+    if (status == CS_OK)
+        status =
+            cs_session_profile(session, bench->batch, (unsigned)bench->iterations, &layers, &count, error);
+    if (status != CS_OK)
+        return status;
+    if (bench->json) {
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < count; i++)
+            json_array_append_new(
+                list, json_pack("{s:s,s:s,s:s,s:f,s:f}", "name", layers[i].name, "algorithm",
+                                layers[i].algorithm, "shape", layers[i].shape, "ms", layers[i].ms, "gflops",
+                                layers[i].ms > 0 ? layers[i].gflop / layers[i].ms * 1e3 : 0));
+        json_object_set_new(report, "layers", list);
+        json_object_set_new(report, "peaks",
+                            json_pack("{s:f,s:f,s:f}", "fma_gflops", peaks.fma_gflops, "int8_gops",
+                                      peaks.int8_gops, "memory_gbs", peaks.memory_gbs));
+    } else {
+        printf("peaks of this CPU, %u threads: %.0f GFLOP/s float32 FMA, %.0f GOP/s int8, %.1f GB/s memory\n",
+               info->threads, peaks.fma_gflops, peaks.int8_gops, peaks.memory_gbs);
+        printf("%-22s %-26s %-28s %8s %9s %7s\n", "layer", "algorithm", "shape", "ms", "GFLOP/s", "of peak");
+        for (size_t i = 0; i < count; i++) {
+            double rate = layers[i].ms > 0 ? layers[i].gflop / layers[i].ms * 1e3 : 0;
+
+            printf("%-22s %-26s %-28s %8.3f %9.1f %6.0f%%\n", layers[i].name, layers[i].algorithm,
+                   layers[i].shape, layers[i].ms, rate, 100 * rate / peaks.fma_gflops);
+            sum_ms += layers[i].ms;
+            sum_gflop += layers[i].gflop;
+        }
+        printf("%-78s %8.3f %9.1f %6.0f%%\n", "all (GFLOP/s counted as direct convolution)", sum_ms,
+               sum_gflop / sum_ms * 1e3, 100 * sum_gflop / sum_ms * 1e3 / peaks.fma_gflops);
+    }
+    cs_layer_profiles_destroy(layers);
+    return CS_OK;
+}
+
+static void print_text(const struct bench *bench, const struct cs_model_info *info, const struct summary *s,
+                       bool whole)
+{
+    printf("%s, %s, %s kernels, %u threads, batch %zu, %zu iterations after %zu, %s\n", info->name,
+           cs_precision_name(info->precision), info->kernels, info->threads, bench->batch, bench->iterations,
+           bench->warmup,
+           whole ? (bench->warm ? "whole request, warm caches" : "whole request, cold caches")
+                 : "inference alone");
+    printf("  mean %.2f ms  std %.2f  min %.2f  p50 %.2f  p90 %.2f  p99 %.2f  max %.2f\n", s->mean, s->std,
+           s->min, s->p50, s->p90, s->p99, s->max);
+    printf("  %.1f images/s", 1000.0 * (double)bench->batch / s->mean);
+    if (!whole)
+        printf(", %.1f GFLOP/s as direct convolution", 2 * info->gmac * (double)bench->batch / s->mean * 1e3);
+    printf("\n  target %.0f ms: %s%s%s\n", bench->target_ms,
+           csi_colour_out(s->p50 <= bench->target_ms ? CSI_GREEN : CSI_RED),
+           s->p50 <= bench->target_ms ? "achieved" : "missed", csi_colour_out(CSI_PLAIN));
+    if (whole)
+        printf("  stages: decode %.2f  resize %.2f  preprocess %.2f  inference %.2f  gradcam %.2f  total "
+               "%.2f ms\n",
+               bench->stages.decode, bench->stages.resize, bench->stages.preprocess, bench->stages.inference,
+               bench->stages.gradcam, bench->stages.total);
+}
+
+static json_t *to_json(const struct bench *bench, const struct cs_model_info *info, const struct summary *s,
+                       bool whole)
+{
+    const struct cs_timings *t = &bench->stages;
+    json_t *stages =
+        whole ? json_pack("{s:f,s:f,s:f,s:f,s:f,s:f}", "decode", t->decode, "resize", t->resize, "preprocess",
+                          t->preprocess, "inference", t->inference, "gradcam", t->gradcam, "total", t->total)
+              : json_pack("{s:f}", "inference", s->mean);
+
+    return json_pack("{s:s,s:s,s:s,s:i,s:i,s:i,s:{s:f,s:f,s:f,s:f,s:f,s:f,s:f},s:f,s:f,s:f,s:b,s:o}", "model",
+                     info->name, "precision", cs_precision_name(info->precision), "device",
+                     cs_device_name(info->device), "threads", (int)info->threads, "batch", (int)bench->batch,
+                     "iterations", (int)bench->iterations, "latency_ms", "mean", s->mean, "std", s->std,
+                     "min", s->min, "p50", s->p50, "p90", s->p90, "p99", s->p99, "max", s->max,
+                     "images_per_second", 1000.0 * (double)bench->batch / s->mean, "gflops",
+                     2 * info->gmac * (double)bench->batch / s->mean * 1e3, "target_ms", bench->target_ms,
+                     "achieved", s->p50 <= bench->target_ms, "stages_ms", stages);
+}
+
+static enum cs_status run(struct bench *bench, const struct cs_diagnoser_options *options,
+                          const char *cpu_mask, struct cs_error *error)
+{
+    bool whole = strcmp(bench->stage, "all") == 0;
+    cs_diagnoser *diagnoser = NULL;
+    cs_model *model = NULL;
+    cs_session *session = NULL;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    json_t *report = NULL;
+    enum cs_status status = cs_diagnoser_create(options, &diagnoser, error);
+
+    if (status == CS_OK && whole)
+        status = bench->image != NULL
+                     ? csi_file_read(bench->image, options->limits.max_bytes, &bytes, &size, error)
+                     : make_photo(&bytes, &size, error);
+    if (status == CS_OK) {
+        model = cs_diagnoser_model(diagnoser);
+        if (whole)
+            status = bench_request(bench, diagnoser, bytes, size, error);
+        if (status == CS_OK && (!whole || bench->layers))
+            status = cs_session_create(model, &session, error);
+    }
+    if (status == CS_OK) {
+        struct cs_model_info info = cs_model_info(model);
+
+        if (!whole)
+            status = bench_inference(bench, session, &info, error);
+        if (status == CS_OK) {
+            struct summary summary = summarise(bench->ms, bench->iterations);
+
+            if (bench->json)
+                report = to_json(bench, &info, &summary, whole);
+            else
+                print_text(bench, &info, &summary, whole);
+            if (bench->layers)
+                status = print_layers(bench, session, &info, cpu_mask, report, error);
+        }
+    }
+    if (status == CS_OK && report != NULL) {
+        json_dumpf(report, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+        putchar('\n');
+    }
+    json_decref(report);
+    free(bytes);
+    cs_session_destroy(session);
+    cs_model_destroy(model);
+    cs_diagnoser_destroy(diagnoser);
+    return status;
+}
+
+int csi_command_bench(int argc, char **argv)
+{
+    struct csi_shared shared = csi_shared_defaults();
+    struct bench bench = {.warmup = 5, .iterations = 10, .batch = 1, .stage = "all", .target_ms = 200};
+    struct csi_option table[CSI_SHARED_OPTIONS];
+    const struct csi_option own[] = {
+        {"warmup", 'w', CSI_OPT_SIZE, "N", "iterations that are not counted (5)", &bench.warmup, 0, 100000},
+        {"iterations", 'n', CSI_OPT_SIZE, "N", "iterations that are (10)", &bench.iterations, 1, 1000000},
+        {"image", 'i', CSI_OPT_STRING, "PATH", "photo to use (a generated one of 12 MP)", &bench.image, 0, 0},
+        {"batch", 'b', CSI_OPT_SIZE, "N", "photos at a time (1)", &bench.batch, 1, 256},
+        {"stage", 's', CSI_OPT_STRING, "STAGE",
+         "all: bytes to diagnosis with heat map; inference: the network alone (all)", &bench.stage, 0, 0},
+        {"warm", 0, CSI_OPT_FLAG, NULL, "with warm caches instead of cold ones", &bench.warm, 0, 0},
+        {"layers", 'l', CSI_OPT_FLAG, NULL, "also each layer beside the measured peak of this CPU",
+         &bench.layers, 0, 0},
+        {"target-ms", 0, CSI_OPT_NUMBER, "MS", "what the median is compared with (200)", &bench.target_ms, 0,
+         1e6},
+        {"json", 'j', CSI_OPT_FLAG, NULL, "one JSON object", &bench.json, 0, 0},
+        {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
+    };
+    const struct csi_command_line line = {"bench",
+                                          "[options]",
+                                          "Measures latency on this machine. Keep it quiet meanwhile.",
+                                          own,
+                                          csi_shared_table(&shared, table),
+                                          0,
+                                          0};
+    struct cs_diagnoser_options options;
+    struct cs_error error;
+    enum cs_status status;
+    size_t count;
+
+    switch (csi_options_parse(&line, argc, argv, &count)) {
+    case CSI_PARSE_HELP: return CSI_EXIT_OK;
+    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
+    case CSI_PARSE_OK: break;
+    }
+    if (!csi_shared_resolve(&shared, &options))
+        return CSI_EXIT_USAGE;
+    if (strcmp(bench.stage, "all") != 0 && strcmp(bench.stage, "inference") != 0) {
+        fprintf(stderr, "cropshield: --stage: '%s' is none of all, inference\n", bench.stage);
+        return CSI_EXIT_USAGE;
+    }
+    if (bench.batch > options.model.max_batch)
+        options.model.max_batch = (unsigned)bench.batch;
+    bench.ms = calloc(bench.iterations, sizeof *bench.ms);
+    status =
+        bench.ms == NULL ? csi_fail_memory(&error, "bench") : run(&bench, &options, shared.cpu_mask, &error);
+    free(bench.ms);
+    if (status != CS_OK) {
+        csi_report(bench.image, &error);
+        return CSI_EXIT_FAILED;
+    }
+    return CSI_EXIT_OK;
+}

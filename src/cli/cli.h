@@ -1,0 +1,88 @@
+/*
+ * What the commands share: settings that lead to a diagnoser, messages, colour, progress, lists of photos.
+ * Stands on the public header and base alone, as any other program could.
+ */
+#ifndef CSI_CLI_CLI_H
+#define CSI_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <cropshield/cropshield.h>
+
+#include "cli/options.h"
+
+enum { CSI_EXIT_OK = 0, CSI_EXIT_FAILED = 1, CSI_EXIT_USAGE = 2 };
+
+/* One command a file. `argv[0]` is the command's name. Each returns the exit status. */
+int csi_command_predict(int argc, char **argv);
+int csi_command_explain(int argc, char **argv);
+int csi_command_serve(int argc, char **argv);
+int csi_command_bench(int argc, char **argv);
+int csi_command_eval(int argc, char **argv);
+int csi_command_convert(int argc, char **argv);
+int csi_command_inspect(int argc, char **argv);
+int csi_command_doctor(int argc, char **argv);
+
+/* The options of CONTRACT's "shared by predict, explain, serve, bench, eval", as text until they are
+ * resolved. */
+struct csi_shared {
+    const char *model, *device, *precision, *cpu_mask, *decode, *classes, *target_layer, *cache_dir;
+    size_t threads, max_size, max_bytes, max_pixels, max_side, max_scans;
+    size_t resize, crop;
+    const char *mean, *std_dev;
+};
+struct csi_shared csi_shared_defaults(void);
+
+/* The shared table for `shared`; the caller's array has room for CSI_SHARED_OPTIONS entries. */
+#define CSI_SHARED_OPTIONS 20
+const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_option *table);
+
+/* Resolves names and numbers into diagnoser options; false: a word was wrong and has been reported (exit
+ * status 2). */
+bool csi_shared_resolve(const struct csi_shared *shared, struct cs_diagnoser_options *options);
+
+/* "cropshield: what: code: message" on stderr. `what` may be NULL. */
+void csi_report(const char *what, const struct cs_error *error);
+/* A warning callback for cs_diagnoser_options. */
+void csi_report_warning(void *context, const char *message);
+
+/* Escape sequences when `stream` is a terminal and NO_COLOR is not set, else "". */
+enum csi_colour { CSI_PLAIN, CSI_BOLD, CSI_DIM, CSI_GREEN, CSI_YELLOW, CSI_RED };
+const char *csi_colour_out(enum csi_colour colour); /* for stdout */
+const char *csi_colour_err(enum csi_colour colour); /* for stderr */
+/* Green under 200 ms, yellow under 500, else red. */
+enum csi_colour csi_colour_of_ms(double ms);
+
+/* A progress bar on stderr, on terminals only, drawn at most ten times a second. */
+struct csi_progress {
+    const char *title;
+    size_t total;
+    unsigned long long started_ns, drawn_ns;
+    bool active;
+};
+void csi_progress_begin(struct csi_progress *progress, const char *title, size_t total);
+void csi_progress_update(struct csi_progress *progress, size_t done);
+void csi_progress_end(struct csi_progress *progress);
+
+/* Photos named on the command line: files as they are, directories walked (by name: .jpg .jpeg .png .webp),
+ * sorted. */
+struct csi_paths {
+    char **items;
+    size_t count, capacity;
+};
+/* A directory without photos is an error that is reported and counted in `*failed`; the rest goes on. False:
+ * out of memory. */
+bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count, size_t *failed);
+void csi_paths_free(struct csi_paths *paths);
+
+/* A stream over files: context of cs_stream.load/unload. `done` and its context are the command's. */
+struct csi_file_stream {
+    const struct csi_paths *paths;
+    size_t max_bytes;
+};
+enum cs_status csi_stream_load(void *context, size_t index, const void **bytes, size_t *size,
+                               const char **name, struct cs_error *error);
+void csi_stream_unload(void *context, size_t index, const void *bytes, size_t size);
+
+#endif

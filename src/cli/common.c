@@ -1,0 +1,241 @@
+/* What the commands share: settings, messages, colour, progress. See cli.h; lists of photos are in paths.c.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+
+struct csi_shared csi_shared_defaults(void)
+{
+    struct cs_limits limits = cs_limits_defaults();
+    struct csi_shared shared = {0};
+
+    shared.device = "auto";
+    shared.precision = "auto";
+    shared.decode = "fast";
+    shared.max_size = 800;
+    shared.max_bytes = limits.max_bytes;
+    shared.max_pixels = (size_t)limits.max_pixels;
+    shared.max_side = limits.max_side;
+    shared.max_scans = limits.max_jpeg_scans;
+    return shared;
+}
+
+const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_option *table)
+{
+    const struct csi_option options[] = {
+        {"model", 'm', CSI_OPT_STRING, "PATH", "model file, or 'lite'; default: the embedded one",
+         &shared->model, 0, 0},
+        {"classes", 0, CSI_OPT_STRING, "FILE", "class_to_idx.json with the class names", &shared->classes, 0,
+         0},
+        {"device", 0, CSI_OPT_STRING, "DEVICE", "auto, cpu, cuda or cuda:N (auto)", &shared->device, 0, 0},
+        {"precision", 0, CSI_OPT_STRING, "P", "auto, fp32, bf16, fp16 or int8 (auto)", &shared->precision, 0,
+         0},
+        {"threads", 't', CSI_OPT_SIZE, "N", "compute threads (physical cores allowed)", &shared->threads, 1,
+         1024},
+        {"cpu-mask", 0, CSI_OPT_STRING, "LIST", "never use more than these: generic, avx2, avx512, neon, …",
+         &shared->cpu_mask, 0, 0},
+        {"max-size", 0, CSI_OPT_SIZE, "PIXELS", "long side of the display image (800)", &shared->max_size, 16,
+         16384},
+        {"decode", 0, CSI_OPT_STRING, "MODE", "exact or fast (fast)", &shared->decode, 0, 0},
+        {"target-layer", 0, CSI_OPT_STRING, "NAME", "layer of the heat map (the architecture's)",
+         &shared->target_layer, 0, 0},
+        {"resize", 0, CSI_OPT_SIZE, "PIXELS", "short side before the crop (the model's)", &shared->resize, 16,
+         8192},
+        {"crop", 0, CSI_OPT_SIZE, "PIXELS", "side of the centre crop = network input (the model's)",
+         &shared->crop, 16, 4096},
+        {"mean", 0, CSI_OPT_STRING, "R,G,B", "mean subtracted from [0,1] pixels (the model's)", &shared->mean,
+         0, 0},
+        {"std", 0, CSI_OPT_STRING, "R,G,B", "deviation divided by (the model's)", &shared->std_dev, 0, 0},
+        {"cache-dir", 0, CSI_OPT_STRING, "DIR", "where packed weights may be kept (nowhere)",
+         &shared->cache_dir, 0, 0},
+        {"max-bytes", 0, CSI_OPT_BYTES, "BYTES", "largest photo in bytes (25M)", &shared->max_bytes, 1, 4e9},
+        {"max-pixels", 0, CSI_OPT_SIZE, "N", "largest photo in pixels (50000000)", &shared->max_pixels, 1,
+         1e9},
+        {"max-side", 0, CSI_OPT_SIZE, "PIXELS", "longest side of a photo (16384)", &shared->max_side, 1,
+         65500},
+        {"max-scans", 0, CSI_OPT_SIZE, "N", "most scans of a progressive JPEG (100)", &shared->max_scans, 1,
+         100000},
+        {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
+    };
+
+    _Static_assert(sizeof options / sizeof options[0] <= CSI_SHARED_OPTIONS,
+                   "the caller's array is large enough");
+    memcpy(table, options, sizeof options);
+    return table;
+}
+
+static bool wrong_word(const char *option, const char *word, const char *allowed)
+{
+    fprintf(stderr, "cropshield: --%s: '%s' is none of %s\n", option, word, allowed);
+    return false;
+}
+
+static bool parse_device(const char *text, struct cs_model_options *model)
+{
+    if (strcmp(text, "auto") == 0) {
+        model->device = CS_DEVICE_AUTO;
+    } else if (strcmp(text, "cpu") == 0) {
+        model->device = CS_DEVICE_CPU;
+    } else if (strncmp(text, "cuda", 4) == 0 && (text[4] == '\0' || text[4] == ':')) {
+        char *end = NULL;
+        long index = text[4] == ':' ? strtol(text + 5, &end, 10) : 0;
+
+        if (text[4] == ':' && (end == text + 5 || *end != '\0' || index < 0 || index > 63))
+            return wrong_word("device", text, "auto, cpu, cuda, cuda:N");
+        model->device = CS_DEVICE_CUDA;
+        model->device_index = (int)index;
+    } else {
+        return wrong_word("device", text, "auto, cpu, cuda, cuda:N");
+    }
+    return true;
+}
+
+static bool parse_precision(const char *text, enum cs_precision *precision)
+{
+    for (int p = CS_PRECISION_AUTO; p <= CS_PRECISION_INT8; p++)
+        if (strcmp(text, cs_precision_name((enum cs_precision)p)) == 0) {
+            *precision = (enum cs_precision)p;
+            return true;
+        }
+    return wrong_word("precision", text, "auto, fp32, bf16, fp16, int8");
+}
+
+/* "0.485,0.456,0.406" */
+static bool parse_triple(const char *option, const char *text, bool positive, float *values)
+{
+    for (int i = 0; i < 3; i++) {
+        char *end = NULL;
+
+        values[i] = strtof(text, &end);
+        if (end == text || !isfinite(values[i]) || (positive && values[i] <= 0) ||
+            *end != (i < 2 ? ',' : '\0')) {
+            fprintf(stderr, "cropshield: --%s: three %snumbers with commas are needed\n", option,
+                    positive ? "positive " : "");
+            return false;
+        }
+        text = end + 1;
+    }
+    return true;
+}
+
+bool csi_shared_resolve(const struct csi_shared *shared, struct cs_diagnoser_options *options)
+{
+    *options = cs_diagnoser_options_defaults();
+    options->on_warning = csi_report_warning;
+    options->model.path = shared->model;
+    options->model.classes_path = shared->classes;
+    options->model.cpu_mask = shared->cpu_mask;
+    options->model.target_layer = shared->target_layer;
+    options->model.cache_dir = shared->cache_dir;
+    options->model.threads = (unsigned)shared->threads;
+    options->model.preprocess.resize = (uint32_t)shared->resize;
+    options->model.preprocess.crop = (uint32_t)shared->crop;
+    options->limits.max_bytes = shared->max_bytes;
+    options->limits.max_pixels = shared->max_pixels;
+    options->limits.max_side = (uint32_t)shared->max_side;
+    options->limits.max_jpeg_scans = (uint32_t)shared->max_scans;
+    options->max_size = (uint32_t)shared->max_size;
+    if (strcmp(shared->decode, "exact") == 0)
+        options->decode = CS_DECODE_EXACT;
+    else if (strcmp(shared->decode, "fast") == 0)
+        options->decode = CS_DECODE_FAST;
+    else
+        return wrong_word("decode", shared->decode, "exact, fast");
+    if (shared->mean != NULL) {
+        options->model.preprocess.has_mean = true;
+        if (!parse_triple("mean", shared->mean, false, options->model.preprocess.mean))
+            return false;
+    }
+    if (shared->std_dev != NULL) {
+        options->model.preprocess.has_std = true;
+        if (!parse_triple("std", shared->std_dev, true, options->model.preprocess.std_dev))
+            return false;
+    }
+    return parse_device(shared->device, &options->model) &&
+           parse_precision(shared->precision, &options->model.precision);
+}
+
+void csi_report(const char *what, const struct cs_error *error)
+{
+    fprintf(stderr, "%scropshield:%s %s%s%s: %s\n", csi_colour_err(CSI_RED), csi_colour_err(CSI_PLAIN),
+            what != NULL ? what : "", what != NULL ? ": " : "", cs_status_name(error->status),
+            error->message);
+}
+
+void csi_report_warning(void *context, const char *message)
+{
+    (void)context;
+    fprintf(stderr, "%scropshield: warning:%s %s\n", csi_colour_err(CSI_YELLOW), csi_colour_err(CSI_PLAIN),
+            message);
+}
+
+static const char *colour(enum csi_colour which, int descriptor)
+{
+    static const char *const sequences[] = {"\033[0m",  "\033[1m",  "\033[2m",
+                                            "\033[32m", "\033[33m", "\033[31m"};
+    const char *no_color = getenv("NO_COLOR"); /* no-color.org: set and not empty */
+
+    if ((no_color != NULL && *no_color != '\0') || !isatty(descriptor))
+        return "";
+    return sequences[which];
+}
+
+const char *csi_colour_out(enum csi_colour which)
+{
+    return colour(which, STDOUT_FILENO);
+}
+
+const char *csi_colour_err(enum csi_colour which)
+{
+    return colour(which, STDERR_FILENO);
+}
+
+enum csi_colour csi_colour_of_ms(double ms)
+{
+    return ms < 200 ? CSI_GREEN : ms < 500 ? CSI_YELLOW : CSI_RED;
+}
+
+void csi_progress_begin(struct csi_progress *progress, const char *title, size_t total)
+{
+    progress->title = title;
+    progress->total = total;
+    progress->started_ns = csi_now_ns();
+    progress->drawn_ns = 0;
+    progress->active = isatty(STDERR_FILENO) == 1 && total > 1;
+}
+
+void csi_progress_update(struct csi_progress *progress, size_t done)
+{
+    enum { WIDTH = 30 };
+    char bar[WIDTH + 1];
+    unsigned long long now = csi_now_ns();
+    double seconds = (double)(now - progress->started_ns) / 1e9;
+    size_t filled;
+
+    if (!progress->active || (done < progress->total && now - progress->drawn_ns < 100000000u))
+        return;
+    progress->drawn_ns = now;
+    filled = progress->total > 0 ? done * WIDTH / progress->total : WIDTH;
+    memset(bar, '.', WIDTH);
+    memset(bar, '#', filled);
+    bar[WIDTH] = '\0';
+    fprintf(stderr, "\r\033[K%s [%s] %zu/%zu", progress->title, bar, done, progress->total);
+    if (done > 0 && seconds > 0)
+        fprintf(stderr, " %.1f/s, %.0f s left", (double)done / seconds,
+                (double)(progress->total - done) * seconds / (double)done);
+    fflush(stderr);
+}
+
+void csi_progress_end(struct csi_progress *progress)
+{
+    if (progress->active)
+        fprintf(stderr, "\r\033[K");
+    progress->active = false;
+}

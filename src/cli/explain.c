@@ -1,0 +1,175 @@
+/* cropshield explain: the heat map of one photo, as a picture or as numbers. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "cli/cli.h"
+
+/* NumPy's .npy 1.0 (numpy.org, "NEP 1"): magic, version, header length, a Python dict padded to 64 bytes, the
+ * numbers. */
+static enum cs_status write_npy(const char *path, const float *map, uint32_t width, uint32_t height,
+                                struct cs_error *error)
+{
+    char header[128];
+    struct csi_buffer buffer;
+    enum cs_status status;
+    int length = snprintf(header, sizeof header,
+                          "{'descr': '<f4', 'fortran_order': False, 'shape': (%u, %u), }", height, width);
+    size_t padded = ((size_t)length + 10 + 1 + 63) / 64 * 64 - 10;
+
+    memset(header + length, ' ', padded - (size_t)length);
+    header[padded - 1] = '\n';
+    csi_buffer_init(&buffer);
+    csi_buffer_append(&buffer, "\x93NUMPY\x01\x00", 8);
+    csi_buffer_append(&buffer, (const uint8_t[]){(uint8_t)(padded & 0xff), (uint8_t)(padded >> 8)}, 2);
+    csi_buffer_append(&buffer, header, padded);
+    csi_buffer_append(&buffer, map,
+                      (size_t)width * height *
+                          sizeof *map); /* little-endian hosts only, as all we build for */
+    status = buffer.failed ? csi_fail_memory(error, path)
+                           : csi_file_write_atomic(path, buffer.bytes, buffer.size, error);
+    csi_buffer_free(&buffer);
+    return status;
+}
+
+static bool has_ending(const char *path, const char *ending)
+{
+    size_t a = strlen(path), b = strlen(ending);
+
+    return a >= b && strcmp(path + a - b, ending) == 0;
+}
+
+struct explain {
+    const char *class_text, *method, *colormap, *output, *raw;
+    double alpha;
+};
+
+static enum cs_status write_outputs(cs_diagnoser *diagnoser, const struct explain *explain, const char *id,
+                                    const struct cs_heatmap_request *request, struct cs_error *error)
+{
+    enum cs_status status = CS_OK;
+    struct cs_blob blob;
+    uint32_t width, height;
+
+    if (explain->output != NULL) {
+        status = cs_diagnoser_heatmap(diagnoser, id, request, &blob, NULL, NULL, error);
+        if (status == CS_OK) {
+            status = csi_file_write_atomic(explain->output, blob.bytes, blob.size, error);
+            cs_blob_destroy(&blob);
+        }
+    }
+    if (status == CS_OK && explain->raw != NULL) {
+        status = cs_diagnoser_map(diagnoser, id, request->class_index, request->method, &blob, &width,
+                                  &height, error);
+        if (status == CS_OK) {
+            status = write_npy(explain->raw, (const float *)(const void *)blob.bytes, width, height, error);
+            cs_blob_destroy(&blob);
+        }
+    }
+    return status;
+}
+
+static enum cs_status run(const struct explain *explain, const struct cs_diagnoser_options *options,
+                          const char *path, struct cs_heatmap_request *heatmap, struct cs_error *error)
+{
+    cs_diagnoser *diagnoser = NULL;
+    cs_diagnosis *diagnosis = NULL;
+    cs_model *model = NULL;
+    uint8_t *bytes = NULL;
+    size_t size;
+    struct cs_request request = cs_request_defaults();
+    enum cs_status status = csi_file_read(path, options->limits.max_bytes, &bytes, &size, error);
+
+    if (status == CS_OK)
+        status = cs_diagnoser_create(options, &diagnoser, error);
+    if (status == CS_OK && explain->class_text != NULL) {
+        model = cs_diagnoser_model(diagnoser);
+        status = cs_model_find_class(model, explain->class_text, &heatmap->class_index, error);
+    }
+    request.name = path;
+    if (status == CS_OK)
+        status = cs_diagnose(diagnoser, bytes, size, &request, &diagnosis, error);
+    if (status == CS_OK)
+        status = write_outputs(diagnoser, explain, diagnosis->id, heatmap, error);
+    if (status == CS_OK) {
+        struct cs_model_info info;
+
+        if (model == NULL)
+            model = cs_diagnoser_model(diagnoser);
+        info = cs_model_info(model);
+        size_t shown =
+            heatmap->class_index == SIZE_MAX ? diagnosis->predictions[0].index : heatmap->class_index;
+        printf("%s: heat map of \"%s\" at %s\n", path, info.labels[shown], info.gradcam_layer);
+    }
+    cs_model_destroy(model);
+    cs_diagnosis_destroy(diagnosis);
+    cs_diagnoser_destroy(diagnoser);
+    free(bytes);
+    return status;
+}
+
+int csi_command_explain(int argc, char **argv)
+{
+    struct csi_shared shared = csi_shared_defaults();
+    struct explain explain = {NULL, "gradcam", "jet", NULL, NULL, 0.5};
+    struct csi_option table[CSI_SHARED_OPTIONS];
+    const struct csi_option own[] = {
+        {"output", 'o', CSI_OPT_STRING, "FILE", "picture to write: .png, .jpg or .webp", &explain.output, 0,
+         0},
+        {"raw", 0, CSI_OPT_STRING, "FILE.npy", "the map as numbers, before resizing", &explain.raw, 0, 0},
+        {"class", 'c', CSI_OPT_STRING, "NAME|INDEX", "class to explain (the most probable one)",
+         &explain.class_text, 0, 0},
+        {"method", 0, CSI_OPT_STRING, "NAME", "gradcam, gradcam++, hirescam, layercam, eigencam, ablationcam",
+         &explain.method, 0, 0},
+        {"alpha", 'a', CSI_OPT_NUMBER, "0…1", "opacity of the heat map (0.5)", &explain.alpha, 0, 1},
+        {"colormap", 0, CSI_OPT_STRING, "NAME", "jet, viridis, inferno, turbo, grey (jet)", &explain.colormap,
+         0, 0},
+        {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
+    };
+    const struct csi_command_line line = {
+        "explain",
+        "[options] -o OUT.png IMAGE",
+        "Writes what the network looked at: a heat map over the photo at display size.",
+        own,
+        csi_shared_table(&shared, table),
+        1,
+        1};
+    struct cs_diagnoser_options options;
+    struct cs_heatmap_request heatmap = cs_heatmap_request_defaults();
+    struct cs_error error;
+    size_t count;
+
+    switch (csi_options_parse(&line, argc, argv, &count)) {
+    case CSI_PARSE_HELP: return CSI_EXIT_OK;
+    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
+    case CSI_PARSE_OK: break;
+    }
+    if (!csi_shared_resolve(&shared, &options))
+        return CSI_EXIT_USAGE;
+    if (explain.output == NULL && explain.raw == NULL) {
+        fprintf(stderr, "cropshield: explain needs -o FILE or --raw FILE\n");
+        return CSI_EXIT_USAGE;
+    }
+    if (cs_cam_method_parse(explain.method, &heatmap.method, &error) != CS_OK ||
+        cs_colormap_parse(explain.colormap, &heatmap.colormap, &error) != CS_OK) {
+        csi_report(NULL, &error);
+        return CSI_EXIT_USAGE;
+    }
+    heatmap.alpha = (float)explain.alpha;
+    if (explain.output != NULL) {
+        if (has_ending(explain.output, ".jpg") || has_ending(explain.output, ".jpeg"))
+            heatmap.format = CS_FORMAT_JPEG;
+        else if (has_ending(explain.output, ".webp"))
+            heatmap.format = CS_FORMAT_WEBP;
+        else
+            heatmap.format = CS_FORMAT_PNG;
+    }
+    if (run(&explain, &options, argv[0], &heatmap, &error) != CS_OK) {
+        csi_report(argv[0], &error);
+        return CSI_EXIT_FAILED;
+    }
+    return CSI_EXIT_OK;
+}

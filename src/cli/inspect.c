@@ -1,0 +1,152 @@
+/* cropshield inspect and convert: what a model file holds, and turning it into the native file. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static json_t *to_json(const struct cs_model_info *info)
+{
+    json_t *classes = json_array(), *metadata = json_loads(info->metadata_json, 0, NULL);
+
+    for (size_t i = 0; i < info->class_count; i++)
+        json_array_append_new(classes,
+                              json_pack("{s:i,s:s,s:s,s:b}", "index", (int)i, "class", info->classes[i],
+                                        "label", info->labels[i], "tested", (int)info->tested[i]));
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f,s:s,s:b,s:s,s:s,s:f,s:o,s:o?}", "name",
+                     info->name, "path", info->path, "format", info->format, "architecture",
+                     info->architecture, "digest", info->digest, "parameters", (json_int_t)info->parameters,
+                     "gmac", info->gmac, "input_size", (int)info->input_size, "map_width",
+                     (int)info->map_width, "map_height", (int)info->map_height, "temperature",
+                     info->temperature, "gradcam_layer", info->gradcam_layer, "has_leaf_gate",
+                     (int)info->has_leaf_gate, "precision", cs_precision_name(info->precision), "kernels",
+                     info->kernels, "load_ms", info->load_ms, "classes", classes, "metadata", metadata);
+}
+
+/* The metadata's plain strings; long ones (class lists, gate parameters) are cut. */
+static void print_metadata(const char *text)
+{
+    json_t *metadata = json_loads(text, 0, NULL), *value;
+    const char *key;
+
+    json_object_foreach(metadata, key, value)
+    {
+        const char *string = json_string_value(value);
+
+        if (string != NULL)
+            printf("  %-18s %.90s%s\n", key, string, strlen(string) > 90 ? "…" : "");
+    }
+    json_decref(metadata);
+}
+
+static void print_text(const struct cs_model_info *info)
+{
+    printf("%s%s%s\n", csi_colour_out(CSI_BOLD), info->name, csi_colour_out(CSI_PLAIN));
+    printf("  file               %s (%s)\n", info->path, info->format);
+    printf("  architecture       %s, %.2f M parameters, %.3f GMAC at %ux%u\n", info->architecture,
+           (double)info->parameters / 1e6, info->gmac, info->input_size, info->input_size);
+    printf("  digest             %s\n", info->digest);
+    printf("  heat map           %s, %ux%u\n", info->gradcam_layer, info->map_width, info->map_height);
+    printf("  temperature        %.4f\n", info->temperature);
+    printf("  leaf gate          %s\n", info->has_leaf_gate ? "yes" : "no");
+    printf("  runs as            %s with %s kernels, loaded in %.0f ms\n", cs_precision_name(info->precision),
+           info->kernels, info->load_ms);
+    printf("  classes            %zu\n", info->class_count);
+    for (size_t i = 0; i < info->class_count; i++)
+        printf("    %3zu  %-48s %s%s\n", i, info->classes[i], info->labels[i],
+               info->tested[i] ? "" : " (untested)");
+    printf("metadata\n");
+    print_metadata(info->metadata_json);
+}
+
+int csi_command_inspect(int argc, char **argv)
+{
+    struct csi_shared shared = csi_shared_defaults();
+    struct csi_option table[CSI_SHARED_OPTIONS];
+    bool json = false;
+    const struct csi_option own[] = {
+        {"json", 'j', CSI_OPT_FLAG, NULL, "one JSON object", &json, 0, 0},
+        {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
+    };
+    const struct csi_command_line line = {
+        "inspect",
+        "[options] MODEL",
+        "Says what a model file holds ('embedded' and 'lite' are the shipped models).",
+        own,
+        csi_shared_table(&shared, table),
+        1,
+        1};
+    struct cs_diagnoser_options options;
+    struct cs_model_info info;
+    struct cs_error error;
+    cs_model *model = NULL;
+    size_t count;
+
+    switch (csi_options_parse(&line, argc, argv, &count)) {
+    case CSI_PARSE_HELP: return CSI_EXIT_OK;
+    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
+    case CSI_PARSE_OK: break;
+    }
+    if (!csi_shared_resolve(&shared, &options))
+        return CSI_EXIT_USAGE;
+    options.model.path = strcmp(argv[0], "embedded") == 0 ? NULL : argv[0];
+    if (cs_model_load(&options.model, &model, &error) != CS_OK) {
+        csi_report(argv[0], &error);
+        return CSI_EXIT_FAILED;
+    }
+    info = cs_model_info(model);
+    if (json) {
+        json_t *object = to_json(&info);
+
+        json_dumpf(object, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(object);
+    } else {
+        print_text(&info);
+    }
+    cs_model_destroy(model);
+    return CSI_EXIT_OK;
+}
+
+int csi_command_convert(int argc, char **argv)
+{
+    struct csi_shared shared = csi_shared_defaults();
+    struct csi_option table[CSI_SHARED_OPTIONS];
+    const char *output = NULL;
+    const struct csi_option own[] = {
+        {"output", 'o', CSI_OPT_STRING, "FILE", "native file to write: OUT.safetensors", &output, 0, 0},
+        {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
+    };
+    const struct csi_command_line line = {
+        "convert", "[options] MODEL -o OUT.safetensors", "Turns any readable model into the native file.",
+        own,       csi_shared_table(&shared, table),     1,
+        1};
+    struct cs_diagnoser_options options;
+    struct cs_error error;
+    cs_model *model = NULL;
+    enum cs_status status;
+    size_t count;
+
+    switch (csi_options_parse(&line, argc, argv, &count)) {
+    case CSI_PARSE_HELP: return CSI_EXIT_OK;
+    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
+    case CSI_PARSE_OK: break;
+    }
+    if (!csi_shared_resolve(&shared, &options))
+        return CSI_EXIT_USAGE;
+    if (output == NULL) {
+        fprintf(stderr, "cropshield: convert needs -o OUT.safetensors\n");
+        return CSI_EXIT_USAGE;
+    }
+    options.model.path = strcmp(argv[0], "embedded") == 0 ? NULL : argv[0];
+    status = cs_model_load(&options.model, &model, &error);
+    if (status == CS_OK)
+        status = cs_model_save(model, output, &error);
+    cs_model_destroy(model);
+    if (status != CS_OK) {
+        csi_report(argv[0], &error);
+        return CSI_EXIT_FAILED;
+    }
+    printf("%s: written\n", output);
+    return CSI_EXIT_OK;
+}

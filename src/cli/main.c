@@ -1,0 +1,76 @@
+/* The program's entry: finds the command, prints help and version. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"predict", "diagnose photos (files or directories)", csi_command_predict},
+    {"explain", "write a heat map over a photo: what the network looked at", csi_command_explain},
+    {"serve", "web app, REST API and metrics", csi_command_serve},
+    {"bench", "measure latency, stages and layers", csi_command_bench},
+    {"eval", "accuracy and calibration on a labelled directory", csi_command_eval},
+    {"convert", "turn any readable model into the native file", csi_command_convert},
+    {"inspect", "say what a model file holds", csi_command_inspect},
+    {"doctor", "check CPU, libraries, model and caches", csi_command_doctor},
+};
+
+static void help(FILE *stream)
+{
+    fprintf(stream,
+            "usage: cropshield COMMAND [options]\n\n"
+            "Diagnoses crop diseases from leaf photos: potato, tomato, wheat, sugarcane.\n\ncommands:\n");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(stream, "\n  cropshield COMMAND --help   options of a command\n"
+                    "  cropshield --version        version, compiler, libraries, kernels\n");
+}
+
+static int version(void)
+{
+    struct cs_build_info build = cs_build_info();
+    struct cs_machine_info machine;
+    struct cs_error error;
+
+    if (cs_machine_info(NULL, &machine, &error) != CS_OK) {
+        csi_report(NULL, &error);
+        return CSI_EXIT_FAILED;
+    }
+    printf("cropshield %s (%s)\ncompiler: %s\nlibraries: %s\nkernels: %s (%s)\n", build.version,
+           build.git_hash, build.compiler, build.libraries, machine.kernels, machine.cpu);
+    return CSI_EXIT_OK;
+}
+
+/* Results go to stdout: a full disk or closed pipe there must not end in success. */
+static int finish(int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "cropshield: cannot write the results\n");
+        return CSI_EXIT_FAILED;
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        help(stderr);
+        return CSI_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return finish(CSI_EXIT_OK);
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+        return finish(version());
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return finish(commands[i].run(argc - 1, argv + 1));
+    fprintf(stderr, "cropshield: unknown command '%s'\nTry 'cropshield --help'.\n", argv[1]);
+    return CSI_EXIT_USAGE;
+}

@@ -1,0 +1,302 @@
+/* cropshield predict: diagnoses photos, as text or one JSON object a line. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "cli/cli.h"
+
+struct predict {
+    struct csi_file_stream files; /* first: it is the context of the stream's load */
+    cs_diagnoser *diagnoser;
+    bool json, plant;
+    const char *gradcam_dir;
+    struct csi_progress progress;
+    size_t failed;
+    cs_diagnosis *photos[CS_CASE_MAX]; /* with --case */
+    size_t photo_count;
+};
+
+static void print_error_json(const char *name, const struct cs_error *error)
+{
+    json_t *object =
+        json_pack("{s:{s:s%},s:{s:s,s:s%}}", "image", "name", name, strlen(name), "error", "code",
+                  cs_status_name(error->status), "message", error->message, strlen(error->message));
+
+    if (object == NULL) /* the name is not UTF-8 */
+        object = json_pack("{s:{s:s},s:{s:s,s:s}}", "image", "name", "?", "error", "code",
+                           cs_status_name(error->status), "message", "the file's name is not UTF-8");
+    if (object != NULL) {
+        json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII * 0);
+        putchar('\n');
+    }
+    json_decref(object);
+}
+
+static bool print_json(const cs_diagnosis *diagnosis, struct cs_error *error)
+{
+    struct cs_blob blob;
+
+    if (cs_diagnosis_json(diagnosis, &blob, error) != CS_OK)
+        return false;
+    printf("%s\n", (const char *)blob.bytes);
+    cs_blob_destroy(&blob);
+    return true;
+}
+
+static enum csi_colour colour_of_verdict(enum cs_verdict verdict)
+{
+    switch (verdict) {
+    case CS_VERDICT_CONFIDENT: return CSI_GREEN;
+    case CS_VERDICT_LIKELY: return CSI_YELLOW;
+    default: return CSI_RED;
+    }
+}
+
+static const char *hint_sentence(const char *hint)
+{
+    static const char *const table[][2] = {
+        {"blurred", "the photo is blurred: hold still and tap the leaf to focus"},
+        {"too_dark", "the photo is too dark: turn towards the light"},
+        {"too_bright", "the photo is too bright: shade the leaf"},
+        {"leaf_too_small", "the leaf is small in the photo: go closer"},
+    };
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (strcmp(hint, table[i][0]) == 0)
+            return table[i][1];
+    return hint;
+}
+
+static void print_text(const char *title, const cs_diagnosis *diagnosis)
+{
+    const char *plain = csi_colour_out(CSI_PLAIN);
+
+    printf("%s%s%s\n", csi_colour_out(CSI_BOLD), title, plain);
+    if (diagnosis->verdict == CS_VERDICT_NOT_A_LEAF)
+        printf("  %sdoes not look like a leaf of a supported crop%s; the nearest classes:\n",
+               csi_colour_out(CSI_RED), plain);
+    for (size_t i = 0; i < diagnosis->prediction_count; i++) {
+        const struct cs_prediction *prediction = &diagnosis->predictions[i];
+
+        printf("  %5.1f %%  %s%s", 100 * prediction->probability, prediction->label,
+               prediction->tested ? "" : " (never tested on a photo)");
+        if (i == 0 && diagnosis->verdict != CS_VERDICT_NOT_A_LEAF)
+            printf("  %s%s%s", csi_colour_out(colour_of_verdict(diagnosis->verdict)),
+                   cs_verdict_name(diagnosis->verdict), plain);
+        putchar('\n');
+    }
+    for (size_t i = 0; i < diagnosis->hint_count; i++)
+        printf("  hint: %s\n", hint_sentence(diagnosis->hints[i]));
+}
+
+/* "/a/b/leaf.jpg" -> DIR/leaf_gradcam.png; a name already taken by this run's other photo gets the id's first
+ * digits. */
+static enum cs_status write_heatmap(const struct predict *predict, const cs_diagnosis *diagnosis,
+                                    const char *name, struct cs_error *error)
+{
+    struct cs_heatmap_request request = cs_heatmap_request_defaults();
+    const char *base = strrchr(name, '/') != NULL ? strrchr(name, '/') + 1 : name;
+    int stem = (int)(strrchr(base, '.') != NULL ? (size_t)(strrchr(base, '.') - base) : strlen(base));
+    struct cs_blob blob;
+    char path[4096];
+    struct stat info;
+    enum cs_status status =
+        cs_diagnoser_heatmap(predict->diagnoser, diagnosis->id, &request, &blob, NULL, NULL, error);
+
+    if (status != CS_OK)
+        return status;
+    snprintf(path, sizeof path, "%s/%.*s_gradcam.png", predict->gradcam_dir, stem, base);
+    if (stat(path, &info) == 0)
+        snprintf(path, sizeof path, "%s/%.*s_%.12s_gradcam.png", predict->gradcam_dir, stem, base,
+                 diagnosis->id);
+    status = csi_file_write_atomic(path, blob.bytes, blob.size, error);
+    cs_blob_destroy(&blob);
+    return status;
+}
+
+/* With --case the diagnoses are needed after the stream: the record is computed again from the cache, which
+ * is cheap. */
+static bool keep_for_case(struct predict *predict, size_t index, struct cs_error *error)
+{
+    const void *bytes = NULL;
+    size_t size;
+    const char *name;
+    enum cs_status status = csi_stream_load(&predict->files, index, &bytes, &size, &name, error);
+
+    if (status == CS_OK) {
+        struct cs_request request = cs_request_defaults();
+
+        request.name = name;
+        status = cs_diagnose(predict->diagnoser, bytes, size, &request,
+                             &predict->photos[predict->photo_count], error);
+        csi_stream_unload(NULL, index, bytes, size);
+    }
+    if (status == CS_OK)
+        predict->photo_count++;
+    return status == CS_OK;
+}
+
+static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
+                    const struct cs_error *failure)
+{
+    struct predict *predict = context;
+    const char *name = predict->files.paths->items[index];
+    struct cs_error error;
+
+    csi_progress_end(&predict->progress);
+    if (failure == NULL) {
+        if (predict->json) {
+            if (!print_json(diagnosis, &error))
+                failure = &error;
+        } else {
+            print_text(name, diagnosis);
+        }
+        if (failure == NULL && predict->gradcam_dir != NULL &&
+            write_heatmap(predict, diagnosis, name, &error) != CS_OK)
+            failure = &error;
+        if (failure == NULL && predict->plant && !keep_for_case(predict, index, &error))
+            failure = &error;
+    } else if (predict->json) {
+        print_error_json(name, failure);
+    }
+    if (failure != NULL) {
+        csi_report(name, failure);
+        predict->failed++;
+    }
+    fflush(stdout);
+    predict->progress.active = predict->files.paths->count > 8 && predict->progress.total > 1;
+    csi_progress_update(&predict->progress, index + 1);
+    return !ferror(stdout);
+}
+
+static int finish_case(struct predict *predict, size_t top_k)
+{
+    cs_diagnosis *combined = NULL;
+    double agreement = 0;
+    struct cs_error error;
+    enum cs_status status;
+
+    if (predict->photo_count == 0)
+        return CSI_EXIT_FAILED;
+    status = cs_diagnose_case(predict->diagnoser, (const cs_diagnosis *const *)predict->photos,
+                              predict->photo_count, top_k, &combined, &agreement, &error);
+    if (status == CS_OK && predict->json) {
+        struct cs_blob blob;
+
+        status = cs_diagnosis_json(combined, &blob, &error);
+        if (status == CS_OK) {
+            printf("{\"case\":%s,\"photos\":%zu,\"agreement\":%.3f}\n", (const char *)blob.bytes,
+                   predict->photo_count, agreement);
+            cs_blob_destroy(&blob);
+        }
+    } else if (status == CS_OK) {
+        char title[96];
+
+        snprintf(title, sizeof title, "all %zu photos together (%.0f %% of them agree)", predict->photo_count,
+                 100 * agreement);
+        print_text(title, combined);
+    }
+    if (status != CS_OK)
+        csi_report("case", &error);
+    cs_diagnosis_destroy(combined);
+    for (size_t i = 0; i < predict->photo_count; i++)
+        cs_diagnosis_destroy(predict->photos[i]);
+    return status == CS_OK ? CSI_EXIT_OK : CSI_EXIT_FAILED;
+}
+
+static int run(struct predict *predict, const struct cs_diagnoser_options *options, struct csi_paths *paths,
+               size_t top_k, size_t batch)
+{
+    struct cs_stream stream = {0};
+    struct cs_error error;
+    int status = CSI_EXIT_OK;
+
+    if (cs_diagnoser_create(options, &predict->diagnoser, &error) != CS_OK) {
+        csi_report(options->model.path, &error);
+        return CSI_EXIT_FAILED;
+    }
+    stream.count = paths->count;
+    stream.batch = batch;
+    stream.request = cs_request_defaults();
+    stream.request.top_k = top_k;
+    stream.request.gradcam = predict->gradcam_dir != NULL;
+    stream.load = csi_stream_load;
+    stream.unload = csi_stream_unload;
+    stream.done = on_done;
+    stream.context = predict;
+    csi_progress_begin(&predict->progress, "diagnosing", paths->count);
+    if (cs_diagnose_stream(predict->diagnoser, &stream, &error) != CS_OK) {
+        csi_report(NULL, &error);
+        predict->failed++;
+    }
+    csi_progress_end(&predict->progress);
+    if (predict->plant)
+        status = finish_case(predict, top_k);
+    cs_diagnoser_destroy(predict->diagnoser);
+    return predict->failed > 0 ? CSI_EXIT_FAILED : status;
+}
+
+int csi_command_predict(int argc, char **argv)
+{
+    struct csi_shared shared = csi_shared_defaults();
+    struct predict predict = {0};
+    size_t top_k = 3, batch = 0, count = 0;
+    struct csi_option table[CSI_SHARED_OPTIONS];
+    const struct csi_option own[] = {
+        {"top-k", 'k', CSI_OPT_SIZE, "N", "classes to list (3)", &top_k, 1, 100000},
+        {"json", 'j', CSI_OPT_FLAG, NULL, "one JSON object a line", &predict.json, 0, 0},
+        {"gradcam", 'g', CSI_OPT_STRING, "DIR", "also write NAME_gradcam.png there", &predict.gradcam_dir, 0,
+         0},
+        {"batch", 'b', CSI_OPT_SIZE, "N", "photos a forward pass (chosen)", &batch, 1, 256},
+        {"case", 0, CSI_OPT_FLAG, NULL, "the photos show one plant: combine them (at most 6)", &predict.plant,
+         0, 0},
+        {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
+    };
+    const struct csi_command_line line = {
+        "predict",
+        "[options] PATH…",
+        "Diagnoses photos; a directory is walked. Results on stdout, errors on stderr.",
+        own,
+        csi_shared_table(&shared, table),
+        1,
+        0};
+    struct cs_diagnoser_options options;
+    struct csi_paths paths;
+    int status = CSI_EXIT_OK;
+
+    switch (csi_options_parse(&line, argc, argv, &count)) {
+    case CSI_PARSE_HELP: return CSI_EXIT_OK;
+    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
+    case CSI_PARSE_OK: break;
+    }
+    if (!csi_shared_resolve(&shared, &options))
+        return CSI_EXIT_USAGE;
+    if (batch > options.model.max_batch)
+        options.model.max_batch = (unsigned)batch;
+    if (predict.gradcam_dir != NULL && mkdir(predict.gradcam_dir, 0777) != 0 && errno != EEXIST) {
+        fprintf(stderr, "cropshield: cannot make directory '%s': %s\n", predict.gradcam_dir, strerror(errno));
+        return CSI_EXIT_FAILED;
+    }
+    if (!csi_paths_collect(&paths, argv, count, &predict.failed)) {
+        fprintf(stderr, "cropshield: out of memory\n");
+        csi_paths_free(&paths);
+        return CSI_EXIT_FAILED;
+    }
+    predict.files = (struct csi_file_stream){&paths, options.limits.max_bytes};
+    if (predict.plant && paths.count > CS_CASE_MAX) {
+        fprintf(stderr, "cropshield: --case takes at most %d photos, these are %zu\n", CS_CASE_MAX,
+                paths.count);
+        status = CSI_EXIT_USAGE;
+    } else if (paths.count > 0) {
+        status = run(&predict, &options, &paths, top_k, batch);
+    } else {
+        status = CSI_EXIT_FAILED;
+    }
+    csi_paths_free(&paths);
+    return predict.failed > 0 && status == CSI_EXIT_OK ? CSI_EXIT_FAILED : status;
+}

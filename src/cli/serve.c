@@ -1,0 +1,144 @@
+/* cropshield serve: starts the server and waits for a signal. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "server/server.h"
+
+static void log_warning(void *context, const char *message)
+{
+    (void)context;
+    csi_log(CSI_LOG_WARNING, "%s", message);
+}
+
+/* SIGINT and SIGTERM end, SIGHUP loads the model again. They are waited for here, so that no handler runs on
+ * any thread. */
+static void wait_for_end(const sigset_t *signals, cs_diagnoser *diagnoser)
+{
+    for (;;) {
+        int number = 0;
+        struct cs_error error;
+
+        if (sigwait(signals, &number) != 0)
+            return;
+        if (number != SIGHUP) {
+            csi_log(CSI_LOG_INFO, "stopping");
+            return;
+        }
+        if (cs_diagnoser_reload(diagnoser, &error) == CS_OK)
+            csi_log(CSI_LOG_INFO, "model loaded again");
+        else
+            csi_log(CSI_LOG_WARNING, "the old model stays: %s: %s", cs_status_name(error.status),
+                    error.message);
+    }
+}
+
+static int run(const struct cs_diagnoser_options *options, struct csi_server_options *server_options)
+{
+    struct csi_server *server = NULL;
+    cs_diagnoser *diagnoser = NULL;
+    struct cs_error error;
+    sigset_t signals;
+
+    /* Blocked before any thread starts, so that every thread inherits it. */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    if (cs_diagnoser_create(options, &diagnoser, &error) != CS_OK) {
+        csi_report(options->model.path, &error);
+        return CSI_EXIT_FAILED;
+    }
+    server_options->diagnoser = diagnoser;
+    if (csi_server_start(server_options, &server, &error) != CS_OK) {
+        csi_report(NULL, &error);
+        cs_diagnoser_destroy(diagnoser);
+        return CSI_EXIT_FAILED;
+    }
+    fprintf(stderr,
+            strchr(server_options->host, ':') != NULL ? "listening on http://[%s]:%u\n"
+                                                      : "listening on http://%s:%u\n",
+            server_options->host, csi_server_port(server));
+    wait_for_end(&signals, diagnoser);
+    csi_server_stop(server, 10);
+    cs_diagnoser_destroy(diagnoser);
+    return CSI_EXIT_OK;
+}
+
+int csi_command_serve(int argc, char **argv)
+{
+    struct csi_shared shared = csi_shared_defaults();
+    struct csi_server_options server = csi_server_options_defaults();
+    struct cs_diagnoser_options options, defaults = cs_diagnoser_options_defaults();
+    size_t port = 8501, in_flight = server.max_in_flight, prediction_bytes = defaults.prediction_cache_bytes,
+           gradcam_bytes = defaults.gradcam_cache_bytes, disk_bytes = defaults.cache_path_bytes, count;
+    double ttl = 0;
+    const char *cache_path = NULL, *log_format = "text";
+    bool no_watch = false, quiet = false;
+    struct csi_option table[CSI_SHARED_OPTIONS];
+    const struct csi_option own[] = {
+        {"host", 0, CSI_OPT_STRING, "ADDRESS", "address to listen on (127.0.0.1)", &server.host, 0, 0},
+        {"port", 'p', CSI_OPT_SIZE, "PORT", "port (8501); 0: a free one", &port, 0, 65535},
+        {"token", 0, CSI_OPT_STRING, "SECRET",
+         "API requests need 'Authorization: Bearer SECRET' (better by environment)", &server.token, 0, 0},
+        {"target-ms", 0, CSI_OPT_NUMBER, "MS", "what latencies are compared with (200)", &server.target_ms, 1,
+         1e6},
+        {"in-flight", 0, CSI_OPT_SIZE, "N", "requests worked on at a time (64)", &in_flight, 1, 4096},
+        {"header-timeout", 0, CSI_OPT_NUMBER, "S", "seconds to send the request head (10)",
+         &server.header_timeout_s, 0.1, 3600},
+        {"body-timeout", 0, CSI_OPT_NUMBER, "S", "seconds to send the body (30)", &server.body_timeout_s, 0.1,
+         3600},
+        {"prediction-cache", 0, CSI_OPT_BYTES, "BYTES", "memory for predictions (32M); 0: off",
+         &prediction_bytes, 0, 1e12},
+        {"gradcam-cache", 0, CSI_OPT_BYTES, "BYTES", "memory for display images and heat maps (64M); 0: off",
+         &gradcam_bytes, 0, 1e12},
+        {"cache-ttl", 0, CSI_OPT_NUMBER, "S", "seconds after which a cached result is computed again (never)",
+         &ttl, 0, 1e9},
+        {"cache-file", 0, CSI_OPT_STRING, "FILE", "SQLite file that keeps the caches over a restart",
+         &cache_path, 0, 0},
+        {"cache-file-bytes", 0, CSI_OPT_BYTES, "BYTES", "bound of that file's content (256M)", &disk_bytes,
+         1 << 20, 1e12},
+        {"no-watch", 0, CSI_OPT_FLAG, NULL, "do not load a changed model file by itself", &no_watch, 0, 0},
+        {"quiet", 'q', CSI_OPT_FLAG, NULL, "no line for each request", &quiet, 0, 0},
+        {"log-format", 0, CSI_OPT_STRING, "FORMAT", "text or json", &log_format, 0, 0},
+        {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
+    };
+    const struct csi_command_line line = {"serve",
+                                          "[options]",
+                                          "Serves the web app, the REST API and metrics.",
+                                          own,
+                                          csi_shared_table(&shared, table),
+                                          0,
+                                          0};
+
+    switch (csi_options_parse(&line, argc, argv, &count)) {
+    case CSI_PARSE_HELP: return CSI_EXIT_OK;
+    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
+    case CSI_PARSE_OK: break;
+    }
+    if (!csi_shared_resolve(&shared, &options))
+        return CSI_EXIT_USAGE;
+    if (strcmp(log_format, "text") != 0 && strcmp(log_format, "json") != 0) {
+        fprintf(stderr, "cropshield: --log-format: '%s' is none of text, json\n", log_format);
+        return CSI_EXIT_USAGE;
+    }
+    csi_log_configure(CSI_LOG_INFO, strcmp(log_format, "json") == 0);
+    options.prediction_cache_bytes = prediction_bytes;
+    options.gradcam_cache_bytes = gradcam_bytes;
+    options.cache_ttl_s = ttl;
+    options.cache_path = cache_path;
+    options.cache_path_bytes = disk_bytes;
+    options.watch = !no_watch;
+    options.on_warning = log_warning;
+    server.port = (uint16_t)port;
+    server.max_in_flight = (unsigned)in_flight;
+    server.limits = options.limits;
+    server.access_log = !quiet;
+    return run(&options, &server);
+}
