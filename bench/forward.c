@@ -1,0 +1,103 @@
+/*
+ * CropShield in the peers' benchmark: the same input file, the same reference logits, one JSON line, like
+ * bench/peers/. Everything before the timed loop (loading, packing) is done before, as in all of them.
+ *
+ *   bench_forward MODEL DIR THREADS BATCH ITERATIONS [PRECISION] [CPU-MASK]      (DIR holds input.bin,
+ * logits.bin)
+ */
+#include <cropshield/cropshield.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static float *read_floats(const char *folder, const char *name, size_t count)
+{
+    char path[4096];
+    float *values = malloc(count * sizeof *values);
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    file = fopen(path, "rb");
+    if (values == NULL || file == NULL || fread(values, sizeof *values, count, file) != count) {
+        fprintf(stderr, "cannot read %zu floats from %s\n", count, path);
+        exit(1);
+    }
+    fclose(file);
+    return values;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+int main(int argc, char **argv)
+{
+    struct cs_model_options options = cs_model_options_defaults();
+    struct cs_error error;
+    cs_model *model = NULL;
+    cs_session *session = NULL;
+
+    if (argc < 6) {
+        fprintf(stderr, "usage: bench_forward MODEL DIR THREADS BATCH ITERATIONS [PRECISION] [CPU-MASK]\n");
+        return 2;
+    }
+    size_t batch = (size_t)atoi(argv[4]), iterations = (size_t)atoi(argv[5]);
+
+    options.path = argv[1];
+    options.threads = (unsigned)atoi(argv[3]);
+    options.max_batch = (unsigned)batch;
+    options.precision = CS_PRECISION_FP32;
+    if (argc > 6 && strcmp(argv[6], "int8") == 0)
+        options.precision = CS_PRECISION_INT8;
+    if (argc > 7)
+        options.cpu_mask = argv[7];
+    if (cs_model_load(&options, &model, &error) != CS_OK ||
+        cs_session_create(model, &session, &error) != CS_OK) {
+        fprintf(stderr, "%s: %s\n", argv[1], error.message);
+        return 1;
+    }
+    struct cs_model_info info = cs_model_info(model);
+    size_t plane = (size_t)3 * info.input_size * info.input_size;
+    float *input = read_floats(argv[2], "input.bin", batch * plane);
+    float *want = read_floats(argv[2], "logits.bin", batch * info.class_count);
+    double *ms = malloc(iterations * sizeof *ms), worst = 0;
+
+    for (size_t i = 0; ms != NULL && i < 5 + iterations; i++) {
+        double start = now_ms();
+
+        if (cs_session_forward(session, input, batch, &error) != CS_OK) {
+            fprintf(stderr, "%s\n", error.message);
+            return 1;
+        }
+        if (i >= 5)
+            ms[i - 5] = now_ms() - start;
+    }
+    for (size_t i = 0; i < batch * info.class_count; i++)
+        worst = fmax(worst, fabs((double)cs_session_logits(session)[i] - want[i]));
+    qsort(ms, iterations, sizeof *ms, compare);
+    printf("{\"engine\":\"cropshield-%s-%s\",\"threads\":%u,\"batch\":%zu,\"p50\":%.3f,\"min\":%.3f,\"max\":%"
+           ".3f,"
+           "\"max_abs_error\":%.3g}\n",
+           cs_precision_name(info.precision), info.kernels, info.threads, batch, ms[iterations / 2], ms[0],
+           ms[iterations - 1], worst);
+    free(input);
+    free(want);
+    free(ms);
+    cs_session_destroy(session);
+    cs_model_destroy(model);
+    return 0;
+}
