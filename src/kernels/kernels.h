@@ -1,12 +1,14 @@
 /*
- * The kernel sets: one table of function pointers for each instruction set, filled with plain C where a set has nothing better.
+ * The kernel sets: one table of function pointers for each instruction set, filled with plain C where a set
+ * has nothing better.
  *
- * Kernel, register tile and weight packing are one unit: the tile sizes stand beside the functions that need them, and the
- * packing helpers below read them from the table. 3x3 Winograd and first-layer convolutions have their own interface (wino.h).
+ * Kernel, register tile and weight packing are one unit: the tile sizes stand beside the functions that need
+ * them, and the packing helpers below read them from the table. 3x3 Winograd and first-layer convolutions
+ * have their own interface (wino.h).
  *
- * Activations are "NHWCp": NHWC float32, the channel pitch rounded up to a multiple of CSI_PITCH floats, 64-byte aligned, and
- * the padding channels are zero. Every kernel keeps them zero unless it says otherwise. Kernels are pure functions of their
- * arguments and thread-safe.
+ * Activations are "NHWCp": NHWC float32, the channel pitch rounded up to a multiple of CSI_PITCH floats,
+ * 64-byte aligned, and the padding channels are zero. Every kernel keeps them zero unless it says otherwise.
+ * Kernels are pure functions of their arguments and thread-safe.
  */
 #ifndef CSI_KERNELS_KERNELS_H
 #define CSI_KERNELS_KERNELS_H
@@ -24,12 +26,13 @@ static inline size_t csi_pitch(size_t channels)
     return csi_round_up(channels, CSI_PITCH);
 }
 
-/* Same meaning and parameters as the graph's activations (graph.h); a clip with infinite bounds covers none and ReLU. */
+/* Same meaning and parameters as the graph's activations (graph.h); a clip with infinite bounds covers none
+ * and ReLU. */
 enum csi_act {
     CSI_FN_NONE,
     CSI_FN_RELU,
-    CSI_FN_LEAKY_RELU,   /* x < 0 ? alpha·x : x */
-    CSI_FN_CLIP,         /* alpha..beta */
+    CSI_FN_LEAKY_RELU, /* x < 0 ? alpha·x : x */
+    CSI_FN_CLIP,       /* alpha..beta */
     CSI_FN_SIGMOID,
     CSI_FN_HARD_SIGMOID, /* clip(alpha·x+beta, 0, 1) */
     CSI_FN_SWISH,
@@ -45,29 +48,32 @@ enum csi_arith { CSI_ARITH_ADD, CSI_ARITH_SUB, CSI_ARITH_MUL, CSI_ARITH_DIV };
 
 /* Largest tiles of any set, for buffers on the stack. */
 #define CSI_MAX_TILE_ROWS 14u
-#define CSI_MAX_PANEL 48u
+#define CSI_MAX_PANEL     48u
 
 /* One register tile of an implicit matrix product: `rows` outputs (pixels) × one panel of output channels.
  *
- * out[r][o] = clamp(bias[o] + Σ_t Σ_k at[t·row_step + r][k] · weights[t][k][o] + residual[r][o], low, high) */
+ * out[r][o] = clamp(bias[o] + Σ_t Σ_k at[t·row_step + r][k] · weights[t][k][o] + residual[r][o], low, high)
+ */
 struct csi_tile {
-    size_t rows;             /* 1..tile_rows */
-    size_t width;            /* floats of the panel: a multiple of CSI_PITCH, at most panel_width */
-    size_t taps, depth;      /* t < taps, k < depth */
-    const float *const *at;  /* [taps][row_step]: where a pixel's input for a tap begins; padding points at zeros */
+    size_t rows;        /* 1..tile_rows */
+    size_t width;       /* floats of the panel: a multiple of CSI_PITCH, at most panel_width */
+    size_t taps, depth; /* t < taps, k < depth */
+    const float *const
+        *at; /* [taps][row_step]: where a pixel's input for a tap begins; padding points at zeros */
     size_t row_step;
-    const float *weights;    /* [taps][depth][width], 64-byte aligned */
-    const float *bias;       /* [width], 64-byte aligned */
-    float *out;              /* rows × width, `out_step` floats from row to row; need not be aligned */
+    const float *weights; /* [taps][depth][width], 64-byte aligned */
+    const float *bias;    /* [width], 64-byte aligned */
+    float *out;           /* rows × width, `out_step` floats from row to row; need not be aligned */
     size_t out_step;
-    const float *residual;   /* the same layout as out, or NULL */
+    const float *residual; /* the same layout as out, or NULL */
     float low, high;
 };
 
 /* One output row of a depthwise convolution, all channels. */
 struct csi_depthwise_row {
     const float *const *in; /* [kernel_height]: input rows; NULL where the row lies in the padding */
-    size_t in_width, pitch; /* pixels of a row; floats from pixel to pixel, a multiple of CSI_PITCH; for out too */
+    size_t in_width,
+        pitch; /* pixels of a row; floats from pixel to pixel, a multiple of CSI_PITCH; for out too */
     unsigned kernel_height, kernel_width, stride, dilation; /* horizontal ones */
     size_t pad_left;
     const float *weights; /* [kernel_height][kernel_width][pitch] */
@@ -93,7 +99,7 @@ struct csi_pool_row {
 };
 
 struct csi_kernels {
-    const char *name; /* "generic", "avx2", "avx512", "neon" */
+    const char *name;   /* "generic", "avx2", "avx512", "neon" */
     size_t tile_rows;   /* 1..CSI_MAX_TILE_ROWS */
     size_t panel_width; /* a multiple of CSI_PITCH, up to CSI_MAX_PANEL */
 
@@ -108,21 +114,21 @@ struct csi_kernels {
     /* x[i] = f(x[i]) for a multiple of 16 floats; padding channels become f(0). in == out is allowed. */
     void (*activate)(const struct csi_act_params *act, const float *in, float *out, size_t count);
 
-    /* out[p][c] = clamp(a[p][c] ∘ b[c·b_channel + p·b_step], low, high) for `pixels` × `channels` (a multiple of 16) floats,
-     * `pitch` apart in a and out. b_step: pitch (a map), 0 (one value a channel). b_channel is 1, or 0: one value a pixel.
-     * Padding channels get what the arithmetic gives. out == a is allowed. */
-    void (*arith)(enum csi_arith op, const float *a, const float *b, size_t b_step, size_t b_channel, float *out,
-                  size_t pixels, size_t channels, size_t pitch, float low, float high);
+    /* out[p][c] = clamp(a[p][c] ∘ b[c·b_channel + p·b_step], low, high) for `pixels` × `channels` (a multiple
+     * of 16) floats, `pitch` apart in a and out. b_step: pitch (a map), 0 (one value a channel). b_channel is
+     * 1, or 0: one value a pixel. Padding channels get what the arithmetic gives. out == a is allowed. */
+    void (*arith)(enum csi_arith op, const float *a, const float *b, size_t b_step, size_t b_channel,
+                  float *out, size_t pixels, size_t channels, size_t pitch, float low, float high);
 
     /* out[p][c] = in[p][c]·scale[c] + shift[c], clamped. Strides as above. */
-    void (*scale_shift)(const float *in, const float *scale, const float *shift, float *out, size_t pixels, size_t pitch,
-                        float low, float high);
+    void (*scale_shift)(const float *in, const float *scale, const float *shift, float *out, size_t pixels,
+                        size_t pitch, float low, float high);
 
     /* NCHW (one photo, `channels` planes of `pixels`) -> NHWCp. */
     void (*pack_nchw)(const float *in, size_t channels, size_t pixels, float *out, size_t pitch);
 
-    /* Fused multiply-adds on registers only, for the measured peak: returns the FLOPs done by `rounds` rounds; `sink`
-     * receives a value that depends on all of them. */
+    /* Fused multiply-adds on registers only, for the measured peak: returns the FLOPs done by `rounds`
+     * rounds; `sink` receives a value that depends on all of them. */
     double (*peak_fma)(size_t rounds, float *sink);
     /* The same with 8-bit dot products; NULL when the set has none. */
     double (*peak_int8)(size_t rounds, float *sink);
@@ -131,7 +137,8 @@ struct csi_kernels {
 /* The best set that `cpu_features` (csi_cpu_feature bits) allows; never NULL. */
 const struct csi_kernels *csi_kernels_select(uint32_t cpu_features);
 
-/* Every set that `cpu_features` allows, plain C first; returns how many (at most CSI_KERNEL_SETS). For tests. */
+/* Every set that `cpu_features` allows, plain C first; returns how many (at most CSI_KERNEL_SETS). For tests.
+ */
 #define CSI_KERNEL_SETS 4u
 size_t csi_kernels_list(uint32_t cpu_features, const struct csi_kernels *sets[CSI_KERNEL_SETS]);
 
@@ -141,7 +148,8 @@ float csi_act_value(const struct csi_act_params *act, float x);
 bool csi_act_as_clamp(const struct csi_act_params *act, float *low, float *high);
 
 /*
- * Weight packing for `tile`: output channels in panels of panel_width, the last one as narrow as a multiple of 16 allows.
+ * Weight packing for `tile`: output channels in panels of panel_width, the last one as narrow as a multiple
+ * of 16 allows.
  */
 static inline size_t csi_panel_count(const struct csi_kernels *kernels, size_t outputs)
 {
@@ -152,16 +160,18 @@ static inline size_t csi_panel_width(const struct csi_kernels *kernels, size_t o
 {
     return csi_min_size(kernels->panel_width, csi_pitch(outputs) - index * kernels->panel_width);
 }
-/* Packs panel `index`: packed[t][k][w] = weight[(first + w)·output_step + t·tap_step + k·depth_step], zero behind the last
- * output. `packed` holds taps·depth·width floats. */
+/* Packs panel `index`: packed[t][k][w] = weight[(first + w)·output_step + t·tap_step + k·depth_step], zero
+ * behind the last output. `packed` holds taps·depth·width floats. */
 struct csi_panel_source {
     const float *weight;
     size_t outputs, taps, depth;
     size_t output_step, tap_step, depth_step;
 };
-void csi_pack_panel(const struct csi_kernels *kernels, const struct csi_panel_source *source, size_t index, float *packed);
+void csi_pack_panel(const struct csi_kernels *kernels, const struct csi_panel_source *source, size_t index,
+                    float *packed);
 
-/* The tables, for csi_kernels_select alone. A set's file fills what it has over a copy of the plain C table. */
+/* The tables, for csi_kernels_select alone. A set's file fills what it has over a copy of the plain C table.
+ */
 void csi_kernels_fill_generic(struct csi_kernels *kernels);
 void csi_kernels_fill_avx2(struct csi_kernels *kernels);
 void csi_kernels_fill_avx512(struct csi_kernels *kernels);

@@ -1,0 +1,398 @@
+/*
+ * The kernels of kernels.h written once in terms of "lanes" (one vector register of floats). A set's file
+ * includes its lanes_….h, defines TILE_ROWS and TILE_VECTORS, includes this and fills its table, so every
+ * instruction set runs the same algorithm with its own width and register tile. Included by kernels_….c files
+ * only.
+ */
+#ifndef CSI_KERNELS_LANES_KERNELS_H
+#define CSI_KERNELS_LANES_KERNELS_H
+
+#include <math.h>
+
+#include "kernels/kernels.h"
+
+/* The register tile lives in arrays that only become registers when every loop over them is unrolled. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE lanes lanes_clamp(lanes x, lanes low, lanes high)
+{
+    return lanes_max(low, lanes_min(high, x));
+}
+
+/* ---- register tile of the implicit matrix product ---- */
+
+ALWAYS_INLINE void tile_body(const struct csi_tile *t, const size_t rows, const size_t vectors)
+{
+    lanes sum[TILE_ROWS][TILE_VECTORS];
+    const float *weights = t->weights;
+    const size_t depth = t->depth;
+
+    UNROLL
+    for (size_t v = 0; v < vectors; v++) {
+        lanes bias = lanes_load(t->bias + v * LANES);
+
+        UNROLL
+        for (size_t r = 0; r < rows; r++)
+            sum[r][v] = bias;
+    }
+    for (size_t tap = 0; tap < t->taps; tap++) {
+        const float *const *at = t->at + tap * t->row_step;
+        const float *in[TILE_ROWS];
+
+        UNROLL
+        for (size_t r = 0; r < rows; r++)
+            in[r] = at[r];
+        for (size_t k = 0; k < depth; k++) {
+            lanes w[TILE_VECTORS];
+
+            UNROLL
+            for (size_t v = 0; v < vectors; v++)
+                w[v] = lanes_load(weights + v * LANES);
+            weights += vectors * LANES;
+            UNROLL
+            for (size_t r = 0; r < rows; r++) {
+                lanes x = lanes_set(in[r][k]);
+
+                UNROLL
+                for (size_t v = 0; v < vectors; v++)
+                    sum[r][v] = lanes_fma(x, w[v], sum[r][v]);
+            }
+        }
+    }
+    {
+        const lanes low = lanes_set(t->low), high = lanes_set(t->high);
+
+        if (t->residual != NULL) {
+            UNROLL
+            for (size_t r = 0; r < rows; r++) {
+                UNROLL
+                for (size_t v = 0; v < vectors; v++)
+                    sum[r][v] = lanes_add(sum[r][v], lanes_load(t->residual + r * t->out_step + v * LANES));
+            }
+        }
+        UNROLL
+        for (size_t r = 0; r < rows; r++) {
+            UNROLL
+            for (size_t v = 0; v < vectors; v++)
+                lanes_store(t->out + r * t->out_step + v * LANES, lanes_clamp(sum[r][v], low, high));
+        }
+    }
+}
+
+/* ---- depthwise ---- */
+
+/* `count` neighbouring outputs from `x` on, the taps kx in [first, last) lying inside the input for all of
+ * them. */
+ALWAYS_INLINE void depthwise_outputs(const struct csi_depthwise_row *row, size_t x, const size_t count,
+                                     size_t first, size_t last)
+{
+    const lanes low = lanes_set(row->low), high = lanes_set(row->high);
+    const size_t pitch = row->pitch, step = row->stride * pitch;
+
+    for (size_t c = 0; c < pitch; c += LANES) {
+        lanes sum[4];
+
+        UNROLL
+        for (size_t j = 0; j < count; j++)
+            sum[j] = lanes_load(row->bias + c);
+        for (size_t ky = 0; ky < row->kernel_height; ky++) {
+            const float *in = row->in[ky], *weights = row->weights + ky * row->kernel_width * pitch + c;
+
+            if (in == NULL)
+                continue;
+            for (size_t kx = first; kx < last; kx++) {
+                const float *at = in + (x * row->stride + kx * row->dilation - row->pad_left) * pitch + c;
+                lanes w = lanes_load(weights + kx * pitch);
+
+                UNROLL
+                for (size_t j = 0; j < count; j++)
+                    sum[j] = lanes_fma(lanes_load(at + j * step), w, sum[j]);
+            }
+        }
+        UNROLL
+        for (size_t j = 0; j < count; j++)
+            lanes_store(row->out + (x + j) * pitch + c, lanes_clamp(sum[j], low, high));
+    }
+}
+
+/* The kernel columns [first, last) that lie inside the input for output `x`. */
+static inline void inside_columns(size_t x, size_t stride, size_t dilation, size_t kernel, size_t pad,
+                                  size_t width, size_t *first, size_t *last)
+{
+    *first = 0;
+    *last = kernel;
+    while (*first < kernel && x * stride + *first * dilation < pad)
+        (*first)++;
+    while (*last > *first && x * stride + (*last - 1) * dilation >= pad + width)
+        (*last)--;
+}
+
+static void depthwise_row(const struct csi_depthwise_row *row)
+{
+    size_t x = 0;
+
+    while (x < row->out_width) {
+        size_t first, last, first4, last4;
+
+        inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width, &first,
+                       &last);
+        if (x + 4 <= row->out_width && first == 0) {
+            inside_columns(x + 3, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width,
+                           &first4, &last4);
+            if (last4 == row->kernel_width && last == row->kernel_width) {
+                depthwise_outputs(row, x, 4, 0, row->kernel_width);
+                x += 4;
+                continue;
+            }
+        }
+        depthwise_outputs(row, x, 1, first, last);
+        x++;
+    }
+}
+
+/* ---- pooling ---- */
+
+static void max_pool_row(const struct csi_pool_row *row)
+{
+    for (size_t x = 0; x < row->out_width; x++) {
+        size_t first, last;
+        const float *in;
+
+        inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width, &first,
+                       &last);
+        for (size_t c = 0; c < row->pitch; c += LANES) {
+            lanes best = lanes_set(-INFINITY);
+
+            for (size_t ky = 0; ky < row->rows; ky++) {
+                for (size_t kx = first; kx < last; kx++) {
+                    in =
+                        row->in[ky] + (x * row->stride + kx * row->dilation - row->pad_left) * row->pitch + c;
+                    best = lanes_max(best, lanes_load(in));
+                }
+            }
+            lanes_store(row->out + x * row->pitch + c, best);
+        }
+    }
+}
+
+static void average_pool_row(const struct csi_pool_row *row)
+{
+    for (size_t x = 0; x < row->out_width; x++) {
+        size_t first, last, columns;
+        lanes scale;
+
+        inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width, &first,
+                       &last);
+        columns = last - first;
+        if (row->count_include_pad) {
+            columns = row->kernel_width;
+            while (columns > 0 && x * row->stride + (columns - 1) * row->dilation >= row->padded_width)
+                columns--;
+        }
+        scale =
+            lanes_set(columns * row->window_rows == 0 ? 0.0f : 1.0f / (float)(columns * row->window_rows));
+        for (size_t c = 0; c < row->pitch; c += LANES) {
+            lanes sum = lanes_set(0.0f);
+
+            for (size_t ky = 0; ky < row->rows; ky++) {
+                for (size_t kx = first; kx < last; kx++) {
+                    size_t at = x * row->stride + kx * row->dilation - row->pad_left;
+
+                    sum = lanes_add(sum, lanes_load(row->in[ky] + at * row->pitch + c));
+                }
+            }
+            lanes_store(row->out + x * row->pitch + c, lanes_mul(sum, scale));
+        }
+    }
+}
+
+static void global_average(const float *in, size_t pixels, size_t pitch, float *out)
+{
+    const lanes count = lanes_set((float)pixels);
+
+    for (size_t c = 0; c < pitch; c += LANES) {
+        lanes even = lanes_set(0.0f), odd = even;
+        size_t p = 0;
+
+        for (; p + 2 <= pixels; p += 2) {
+            even = lanes_add(even, lanes_load(in + p * pitch + c));
+            odd = lanes_add(odd, lanes_load(in + (p + 1) * pitch + c));
+        }
+        if (p < pixels)
+            even = lanes_add(even, lanes_load(in + p * pitch + c));
+        lanes_store(out + c, lanes_div(lanes_add(even, odd), count));
+    }
+}
+
+/* ---- functions of one value ---- */
+
+/* e^x to about 1e-7 relative within ±87, clamped outside: x = n·ln 2 + r, polynomial for e^r (Cephes' expf).
+ */
+ALWAYS_INLINE lanes lanes_exp(lanes x)
+{
+    lanes n, r, p;
+
+    x = lanes_clamp(x, lanes_set(-87.3f), lanes_set(88.0f));
+    n = lanes_round(lanes_mul(x, lanes_set(1.44269504f)));
+    r = lanes_fma(n, lanes_set(-0.693359375f), x);
+    r = lanes_fma(n, lanes_set(2.12194440e-4f), r);
+    p = lanes_set(1.9875691500e-4f);
+    p = lanes_fma(p, r, lanes_set(1.3981999507e-3f));
+    p = lanes_fma(p, r, lanes_set(8.3334519073e-3f));
+    p = lanes_fma(p, r, lanes_set(4.1665795894e-2f));
+    p = lanes_fma(p, r, lanes_set(1.6666665459e-1f));
+    p = lanes_fma(p, r, lanes_set(5.0000001201e-1f));
+    p = lanes_fma(lanes_mul(r, r), p, lanes_add(r, lanes_set(1.0f)));
+    return lanes_scale2(p, n);
+}
+
+ALWAYS_INLINE lanes lanes_sigmoid(lanes x)
+{
+    const lanes one = lanes_set(1.0f);
+
+    return lanes_div(one, lanes_add(one, lanes_exp(lanes_sub(lanes_set(0.0f), x))));
+}
+
+ALWAYS_INLINE lanes act_value(const enum csi_act kind, lanes x, lanes alpha, lanes beta)
+{
+    const lanes zero = lanes_set(0.0f), one = lanes_set(1.0f);
+
+    switch (kind) {
+    case CSI_FN_NONE: break;
+    case CSI_FN_RELU: return lanes_max(zero, x);
+    case CSI_FN_LEAKY_RELU: return lanes_if_negative(x, lanes_mul(x, alpha), x);
+    case CSI_FN_CLIP: return lanes_clamp(x, alpha, beta);
+    case CSI_FN_SIGMOID: return lanes_sigmoid(x);
+    case CSI_FN_HARD_SIGMOID: return lanes_clamp(lanes_fma(x, alpha, beta), zero, one);
+    case CSI_FN_SWISH: return lanes_mul(x, lanes_sigmoid(x));
+    case CSI_FN_HARD_SWISH:
+        return lanes_mul(x, lanes_clamp(lanes_fma(x, lanes_set(1.0f / 6.0f), lanes_set(0.5f)), zero, one));
+    }
+    return x;
+}
+
+ALWAYS_INLINE void act_loop(const enum csi_act kind, const struct csi_act_params *act, const float *in,
+                            float *out, size_t count)
+{
+    const lanes alpha = lanes_set(act->alpha), beta = lanes_set(act->beta);
+
+    for (size_t i = 0; i < count; i += LANES)
+        lanes_store(out + i, act_value(kind, lanes_load(in + i), alpha, beta));
+}
+
+static void activate(const struct csi_act_params *act, const float *in, float *out, size_t count)
+{
+    switch (act->kind) {
+    case CSI_FN_NONE: act_loop(CSI_FN_NONE, act, in, out, count); break;
+    case CSI_FN_RELU: act_loop(CSI_FN_RELU, act, in, out, count); break;
+    case CSI_FN_LEAKY_RELU: act_loop(CSI_FN_LEAKY_RELU, act, in, out, count); break;
+    case CSI_FN_CLIP: act_loop(CSI_FN_CLIP, act, in, out, count); break;
+    case CSI_FN_SIGMOID: act_loop(CSI_FN_SIGMOID, act, in, out, count); break;
+    case CSI_FN_HARD_SIGMOID: act_loop(CSI_FN_HARD_SIGMOID, act, in, out, count); break;
+    case CSI_FN_SWISH: act_loop(CSI_FN_SWISH, act, in, out, count); break;
+    case CSI_FN_HARD_SWISH: act_loop(CSI_FN_HARD_SWISH, act, in, out, count); break;
+    }
+}
+
+/* ---- arithmetic ---- */
+
+ALWAYS_INLINE void arith_loop(const enum csi_arith op, const float *a, const float *b, size_t b_step,
+                              size_t b_channel, float *out, size_t pixels, size_t channels, size_t pitch,
+                              float low, float high)
+{
+    const lanes lo = lanes_set(low), hi = lanes_set(high);
+
+    for (size_t p = 0; p < pixels; p++) {
+        for (size_t c = 0; c < channels; c += LANES) {
+            lanes x = lanes_load(a + p * pitch + c);
+            lanes y = b_channel == 0 ? lanes_set(b[p * b_step]) : lanes_load(b + p * b_step + c);
+
+            switch (op) {
+            case CSI_ARITH_ADD: x = lanes_add(x, y); break;
+            case CSI_ARITH_SUB: x = lanes_sub(x, y); break;
+            case CSI_ARITH_MUL: x = lanes_mul(x, y); break;
+            case CSI_ARITH_DIV: x = lanes_div(x, y); break;
+            }
+            lanes_store(out + p * pitch + c, lanes_clamp(x, lo, hi));
+        }
+    }
+}
+
+static void arith(enum csi_arith op, const float *a, const float *b, size_t b_step, size_t b_channel,
+                  float *out, size_t pixels, size_t channels, size_t pitch, float low, float high)
+{
+    switch (op) {
+    case CSI_ARITH_ADD:
+        arith_loop(CSI_ARITH_ADD, a, b, b_step, b_channel, out, pixels, channels, pitch, low, high);
+        break;
+    case CSI_ARITH_SUB:
+        arith_loop(CSI_ARITH_SUB, a, b, b_step, b_channel, out, pixels, channels, pitch, low, high);
+        break;
+    case CSI_ARITH_MUL:
+        arith_loop(CSI_ARITH_MUL, a, b, b_step, b_channel, out, pixels, channels, pitch, low, high);
+        break;
+    case CSI_ARITH_DIV:
+        arith_loop(CSI_ARITH_DIV, a, b, b_step, b_channel, out, pixels, channels, pitch, low, high);
+        break;
+    }
+}
+
+static void scale_shift(const float *in, const float *scale, const float *shift, float *out, size_t pixels,
+                        size_t pitch, float low, float high)
+{
+    const lanes lo = lanes_set(low), hi = lanes_set(high);
+
+    for (size_t p = 0; p < pixels; p++) {
+        for (size_t c = 0; c < pitch; c += LANES) {
+            lanes x = lanes_fma(lanes_load(in + p * pitch + c), lanes_load(scale + c), lanes_load(shift + c));
+
+            lanes_store(out + p * pitch + c, lanes_clamp(x, lo, hi));
+        }
+    }
+}
+
+/* ---- measured peak ---- */
+
+static double peak_fma(size_t rounds, float *sink)
+{
+    /* Twelve independent chains hide four cycles of latency on two pipes, with room to spare. */
+    const lanes scale = lanes_set(0.999f), shift = lanes_set(0.001f);
+    lanes sum[12];
+    float last[LANES];
+
+    UNROLL
+    for (size_t i = 0; i < 12; i++)
+        sum[i] = lanes_set((float)i);
+    for (size_t r = 0; r < rounds; r++) {
+        UNROLL
+        for (size_t i = 0; i < 12; i++)
+            sum[i] = lanes_fma(sum[i], scale, shift);
+    }
+    UNROLL
+    for (size_t i = 1; i < 12; i++)
+        sum[0] = lanes_add(sum[0], sum[i]);
+    lanes_store(last, sum[0]);
+    *sink = last[0];
+    return (double)rounds * 12.0 * 2.0 * LANES;
+}
+
+static void fill_lanes(struct csi_kernels *kernels)
+{
+    kernels->tile_rows = TILE_ROWS;
+    kernels->panel_width = TILE_VECTORS * LANES;
+    kernels->depthwise_row = depthwise_row;
+    kernels->max_pool_row = max_pool_row;
+    kernels->average_pool_row = average_pool_row;
+    kernels->global_average = global_average;
+    kernels->activate = activate;
+    kernels->arith = arith;
+    kernels->scale_shift = scale_shift;
+    kernels->peak_fma = peak_fma;
+}
+
+#endif

@@ -1,0 +1,69 @@
+/* Sixteen float lanes on AVX-512. The vocabulary that kernels/lanes_kernels.h is written in; included by
+ * _avx512.c files only. */
+#ifndef CSI_KERNELS_X86_LANES_AVX512_H
+#define CSI_KERNELS_X86_LANES_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+
+#define LANES 16u
+typedef __m512 lanes;
+
+static inline lanes lanes_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+static inline void lanes_store(float *p, lanes x)
+{
+    _mm512_storeu_ps(p, x);
+}
+static inline lanes lanes_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+static inline lanes lanes_add(lanes a, lanes b)
+{
+    return _mm512_add_ps(a, b);
+}
+static inline lanes lanes_sub(lanes a, lanes b)
+{
+    return _mm512_sub_ps(a, b);
+}
+static inline lanes lanes_mul(lanes a, lanes b)
+{
+    return _mm512_mul_ps(a, b);
+}
+static inline lanes lanes_div(lanes a, lanes b)
+{
+    return _mm512_div_ps(a, b);
+}
+/* a·b + c */
+static inline lanes lanes_fma(lanes a, lanes b, lanes c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+/* A NaN in the second operand comes through. */
+static inline lanes lanes_min(lanes bound, lanes x)
+{
+    return _mm512_min_ps(bound, x);
+}
+static inline lanes lanes_max(lanes bound, lanes x)
+{
+    return _mm512_max_ps(bound, x);
+}
+static inline lanes lanes_round(lanes x)
+{
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* x·2^n, n whole and within ±127 */
+static inline lanes lanes_scale2(lanes x, lanes n)
+{
+    return _mm512_scalef_ps(x, n);
+}
+/* x < 0 ? a : b */
+static inline lanes lanes_if_negative(lanes x, lanes a, lanes b)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), b, a);
+}
+
+#endif
