@@ -1,0 +1,63 @@
+#!/bin/bash
+# Every bad input ends in its own error code, is named, and never stops the rest of a batch.
+. "$(dirname "$0")/_lib.sh"
+samples
+$python - <<'P'
+import struct, zlib
+from PIL import Image
+good = open("photos/plant1.jpg", "rb").read()
+open("empty.jpg", "wb").close()
+open("truncated.jpg", "wb").write(good[:len(good) // 2])
+open("header-only.jpg", "wb").write(good[:200])
+# a JPEG header that says 50,000 × 50,000
+at = good.find(b"\xff\xc0")
+open("giant.jpg", "wb").write(good[:at + 5] + struct.pack(">HH", 50000, 50000) + good[at + 9:])
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+# PNG bombs: a huge canvas, and one of few bytes that inflates for long
+open("giant.png", "wb").write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)) +
+                              chunk(b"IDAT", zlib.compress(b"\0" * 1000000)) + chunk(b"IEND", b""))
+open("broken.png", "wb").write(open("leaf.png", "rb").read()[:3000])
+Image.new("RGB", (64, 64), "green").save("animated.webp", save_all=True,
+    append_images=[Image.new("RGB", (64, 64), c) for c in ("red", "blue")], duration=100)
+Image.new("RGB", (40, 40), "green").save("picture.gif")
+Image.new("CMYK", (300, 200), (90, 10, 90, 20)).save("cmyk.jpg", quality=90)
+open("random.jpg", "wb").write(bytes((i * 7919) % 251 for i in range(5000)))
+open("big.jpg", "wb").write(good + b"\0" * 3000000)
+# a progressive JPEG whose last scan is repeated a few thousand times
+progressive = __import__("io").BytesIO()
+Image.open("photos/plant1.jpg").resize((64, 64)).save(progressive, "JPEG", progressive=True, quality=80)
+p = progressive.getvalue()
+last = p.rfind(b"\xff\xda")
+open("scans.jpg", "wb").write(p[:-2] + p[last:-2] * 3000 + b"\xff\xd9")
+P
+mkdir folder-without-photos
+check() { # FILE CODE
+    run 1 predict --json "$1" photos/plant2.jpg
+    json "lines[0]['error']['code'] == '$2' and lines[0]['image']['name'] == '$1'"
+    json "'predictions' in lines[1]  # the rest of the batch is done"
+    has err "$1: $2"
+}
+check empty.jpg empty_input
+check notes.jpg unsupported_format
+check random.jpg unsupported_format
+check picture.gif unsupported_format
+check animated.webp unsupported_format
+check truncated.jpg corrupt_image
+check header-only.jpg corrupt_image
+check broken.png corrupt_image
+check giant.jpg image_too_large
+check giant.png image_too_large
+check scans.jpg image_too_large
+check nowhere.jpg not_found
+run 0 predict cmyk.jpg
+run 1 predict --max-bytes 1M big.jpg; has err "image_too_large"
+run 1 predict folder-without-photos; has err "empty_input"; has err "folder-without-photos"
+run 1 predict folder-without-photos photos/plant1.jpg; has out "plant1.jpg"
+if [ "$(id -u)" != 0 ]; then
+    cp photos/plant1.jpg secret.jpg && chmod 000 secret.jpg && check secret.jpg not_found
+fi
+run 1 explain -o o.png truncated.jpg; has err "corrupt_image"
+run 1 explain -o nowhere/o.png leaf.png; has err "nowhere/o.png"
+run 1 explain -o o.png --class Banana leaf.png; has err "Banana"
+finish

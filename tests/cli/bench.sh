@@ -1,0 +1,17 @@
+#!/bin/bash
+# bench: the JSON that scripts rely on; figures that are consistent with each other.
+. "$(dirname "$0")/_lib.sh"
+samples
+run 0 bench --warmup 1 --iterations 3 --json --image leaf.jpg
+json "set(o) >= {'model','precision','device','threads','batch','iterations','latency_ms','images_per_second','gflops','target_ms','achieved','stages_ms'}"
+json "set(o['latency_ms']) == {'mean','std','min','p50','p90','p99','max'}"
+json "o['latency_ms']['min'] <= o['latency_ms']['p50'] <= o['latency_ms']['p90'] <= o['latency_ms']['p99'] <= o['latency_ms']['max']"
+json "o['iterations'] == 3 and o['target_ms'] == 200 and o['stages_ms']['decode'] > 0 and o['stages_ms']['inference'] > 0"
+run 0 bench --warmup 0 --iterations 2 --stage inference --layers --json --batch 2 --threads 1
+json "o['batch'] == 2 and o['threads'] == 1 and o['gflops'] > 1 and len(o['layers']) >= 8 and o['peaks']['fma_gflops'] > 1"
+json "all(l['algorithm'] and l['ms'] >= 0 for l in o['layers'])"
+run 0 bench --warmup 0 --iterations 1 --stage inference --layers --cpu-mask avx2; has out "peaks of this CPU"
+run 0 bench --warmup 1 --iterations 2 --warm --image leaf.png --target-ms 0.000001; has out "missed"
+run 2 bench --stage everything; has err "--stage"
+run 1 bench --image nowhere.jpg; has err "not_found"
+finish

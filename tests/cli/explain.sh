@@ -1,0 +1,38 @@
+#!/bin/bash
+# explain: pictures at display size, classes by name and number, colour maps, the raw map as .npy.
+. "$(dirname "$0")/_lib.sh"
+samples
+run 0 explain -o map.png leaf.jpg; has out "heat map of"
+run 0 explain -o map.jpg --class 9 --colormap viridis --alpha 0.7 leaf.jpg; has out "arly blight"
+run 0 explain -o map.webp --class Tomato__early_blight leaf.jpg
+run 0 explain --raw map.npy --class 9 leaf.jpg
+run 0 explain --raw other.npy --class 1 leaf.jpg
+run 0 explain -o plain.png --alpha 0 leaf.jpg
+for map in jet viridis inferno turbo grey; do run 0 explain -o $map.png --colormap $map leaf.jpg; done
+for method in gradcam hirescam layercam eigencam ablationcam gradcam++; do run 0 explain --raw "$method.npy" --method $method leaf.jpg; done
+$python - <<'P' || complain "outputs are not as expected"
+import ast, struct
+from PIL import Image, ImageChops
+def npy(name):
+    data = open(name, "rb").read()
+    assert data[:8] == b"\x93NUMPY\x01\x00"
+    n = struct.unpack("<H", data[8:10])[0]
+    assert (10 + n) % 64 == 0
+    header = ast.literal_eval(data[10:10 + n].decode())
+    assert header["descr"] == "<f4" and header["shape"] == (14, 14), header
+    return struct.unpack("<196f", data[10 + n:])
+a, b = npy("map.npy"), npy("other.npy")
+assert a != b and min(a) == 0 and max(a) in (0, 1)
+for name in ("map.png", "map.jpg", "map.webp"):
+    assert Image.open(name).size == (600, 800), name
+pictures = {name: Image.open(name + ".png").convert("RGB") for name in ("jet", "viridis", "inferno", "turbo", "grey", "plain")}
+names = list(pictures)
+for i, x in enumerate(names):
+    for y in names[i + 1:]:
+        assert ImageChops.difference(pictures[x], pictures[y]).getbbox(), (x, y)
+# where nothing but the pooled mean and a linear layer follow, these methods agree with Grad-CAM
+reference = npy("gradcam.npy")
+for name in ("hirescam.npy", "ablationcam.npy"):
+    assert max(abs(p - q) for p, q in zip(reference, npy(name))) < 1e-3, name
+P
+finish

@@ -1,0 +1,55 @@
+#!/bin/bash
+# predict: text, JSON, directories, top-k, environment twins, heat maps, batches; a failing photo does not stop the rest.
+. "$(dirname "$0")/_lib.sh"
+samples
+run 0 predict leaf.jpg; has out "leaf.jpg"; has out "%"; empty err
+run 0 predict --json leaf.jpg; empty err
+json "sorted(o) == sorted(['id','image','verdict','predictions','model','cache','timings_ms'] + [k for k in ('hints','leaf_score') if k in o])"
+json "len(o['id']) == 64 and o['image']['format'] == 'jpeg' and o['image']['name'] == 'leaf.jpg'"
+json "(o['image']['width'], o['image']['height']) == (3000, 4000)  # EXIF orientation 6 applied"
+json "(o['image']['display_width'], o['image']['display_height']) == (600, 800)"
+json "o['image']['bytes'] == __import__('os').path.getsize('leaf.jpg')"
+json "o['id'] == __import__('hashlib').blake2b(open('leaf.jpg','rb').read(), digest_size=32).hexdigest()"
+json "o['verdict'] in ('confident','likely','uncertain','not_a_leaf')"
+json "len(o['predictions']) == 3 and all(a['probability'] >= b['probability'] for a, b in zip(o['predictions'], o['predictions'][1:]))"
+json "set(o['timings_ms']) == {'decode','resize','preprocess','inference','gradcam','total'} and o['timings_ms']['inference'] > 0"
+json "o['model']['device'] == 'cpu' and len(o['model']['digest']) == 64"
+run 0 predict --json --top-k 22 leaf.png
+json "len(o['predictions']) == 22 and abs(sum(p['probability'] for p in o['predictions']) - 1) < 1e-3"
+json "o['image']['format'] == 'png'"
+CROPSHIELD_TOP_K=5 run 0 predict --json leaf.webp; json "len(o['predictions']) == 5 and o['image']['format'] == 'webp'"
+# a directory is walked in order; every photo has its line
+run 0 predict --json photos; json "[l['image']['name'] for l in lines] == ['photos/plant%d.jpg' % i for i in (1, 2, 3, 4)]"
+cp out one-by-one
+run 0 predict --json --batch 3 photos
+$python - <<'P' || complain "a batch gives other results than single photos"
+import json
+a, b = ([json.loads(l) for l in open(n)] for n in ("one-by-one", "out"))
+assert all(abs(x["predictions"][0]["probability"] - y["predictions"][0]["probability"]) < 1e-4 and
+           x["predictions"][0]["index"] == y["predictions"][0]["index"] for x, y in zip(a, b))
+P
+# a failing photo among good ones
+run 1 predict --json photos/plant1.jpg notes.jpg missing.jpg photos/plant2.jpg
+json "len(lines) == 4 and lines[1]['error']['code'] == 'unsupported_format' and lines[2]['error']['code'] == 'not_found'"
+json "lines[1]['image']['name'] == 'notes.jpg' and 'predictions' in lines[3]"
+has err "notes.jpg: unsupported_format"; has err "missing.jpg: not_found"
+# heat maps
+run 0 predict --gradcam maps photos/plant1.jpg leaf.jpg
+for file in maps/plant1_gradcam.png maps/leaf_gradcam.png; do [ -s $file ] || complain "no $file"; done
+$python -c "from PIL import Image; assert Image.open('maps/leaf_gradcam.png').size == (600, 800)" || complain "heat map size"
+# one plant
+run 0 predict --case --json photos; json "lines[-1]['photos'] == 4 and 0 <= lines[-1]['agreement'] <= 1 and lines[-1]['case']['predictions']"
+run 2 predict --case photos labelled photos; has err "at most 6"
+# the same answer from every kernel set, within rounding
+run 0 predict --json --cpu-mask generic photos/plant1.jpg; cp out generic
+run 0 predict --json photos/plant1.jpg
+$python - <<'P' || complain "kernel sets disagree"
+import json
+a, b = (json.loads(open(n).readline())["predictions"] for n in ("generic", "out"))
+assert a[0]["index"] == b[0]["index"] and abs(a[0]["probability"] - b[0]["probability"]) < 1e-3
+P
+# no colour and no progress without a terminal
+hasnt out $'\033'; hasnt err $'\033'
+# stdout that cannot be written is a failure
+"$CROPSHIELD" predict photos/plant1.jpg >/dev/full 2>err && complain "a full stdout went unnoticed"
+finish

@@ -1,0 +1,67 @@
+#!/bin/bash
+# serve: starts, answers, loads a changed model, keeps the old one when the new one is bad, keeps caches over a restart, stops.
+. "$(dirname "$0")/_lib.sh"
+command -v curl >/dev/null || { echo "no curl"; exit 77; }
+samples
+model=$CROPSHIELD_SOURCE/models/cropshield_cnn.safetensors
+start() {
+    "$CROPSHIELD" serve --port 0 --quiet "$@" 2>log &
+    server=$!
+    for _ in $(seq 100); do
+        url=$(sed -n 's/^listening on //p' log)
+        [ -n "$url" ] && return
+        sleep 0.1
+    done
+    complain "the server did not start"; cat log; finish
+}
+stop() { kill -TERM $server; wait $server || complain "the server ended with $?"; }
+field() { $python -c "import json,sys; o=json.load(sys.stdin); print($1)"; }
+cp "$model" model.safetensors
+start --model model.safetensors --cache-file cache.db
+[ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = miss ] || complain "first is no miss"
+[ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = hit ] || complain "second is no hit"
+# a bad new model: the old one stays and says so
+head -c 100000 "$model" >bad && mv bad model.safetensors
+for _ in $(seq 60); do
+    curl -s "$url/api/v1/status" >status
+    [ "$(field "o['model']['load_failures']" <status)" -ge 1 ] && break
+    sleep 0.1
+done
+[ "$(field "o['model']['load_failures'] >= 1 and bool(o['model']['last_error'])" <status)" = True ] || complain "the bad model is not reported"
+curl -sf "$url/api/v1/predict" --data-binary @leaf.png >/dev/null || complain "the old model does not answer"
+# a good one again (another file content): loaded, caches cleared
+$python - "$model" <<'P'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+header = json.loads(data[8:8 + n])
+header["__metadata__"]["temperature"] = "1.5"
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open("new", "wb").write(struct.pack("<Q", len(text)) + text + data[8 + n:])
+P
+mv new model.safetensors
+for _ in $(seq 60); do
+    [ "$(curl -s "$url/api/v1/status" | field "o['model']['loads']")" = 2 ] && break
+    sleep 0.1
+done
+[ "$(curl -s "$url/api/v1/status" | field "o['model']['temperature']")" = 1.5 ] || complain "the new model was not loaded"
+[ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = miss ] || complain "a stale answer was served"
+stop
+# over a restart
+start --model model.safetensors --cache-file cache.db
+[ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = hit ] || complain "the cache did not survive the restart"
+stop
+# a damaged cache file is set aside
+head -c 3000 /dev/urandom >cache.db
+rm -f cache.db-wal cache.db-shm
+start --model model.safetensors --cache-file cache.db
+[ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = miss ] || complain "a damaged cache was served"
+grep -q warning log || complain "no warning about the damaged cache"
+stop
+run 1 serve --port 0 --model nowhere.safetensors; has err "not_found"
+start
+port=${url##*:}
+run 1 serve --port "$port"; has err "$port"
+stop
+finish
