@@ -1,0 +1,253 @@
+/*
+ * The door: recognises a model file's format, reads it, and builds the network. See model_file.h.
+ */
+#include "formats/model_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "formats/metadata.h"
+#include "formats/safetensors.h"
+
+#define MAX_CLASS_FILE ((size_t)4 << 20)
+
+/* Messages quote names from foreign files: what could steer a terminal is blanked. */
+static void clean_message(struct cs_error *error)
+{
+    for (char *c = error->message; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+}
+
+/* The class list that wins over the metadata (`classes_path`) or stands in for it (beside the model); NULL:
+ * none. */
+static enum cs_status find_classes(const struct csi_model_file_options *options, const json_t *metadata,
+                                   json_t **classes, struct cs_error *error)
+{
+    static const char beside[] = "class_to_idx.json";
+    const char *path = options->classes_path,
+               *slash = options->path == NULL ? NULL : strrchr(options->path, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - options->path) + 1, size;
+    struct csi_file_stamp stamp;
+    uint8_t *bytes = NULL;
+    char *made = NULL;
+    enum cs_status status = CS_OK;
+
+    *classes = NULL;
+    if (path == NULL) {
+        if (options->path == NULL || json_object_get(metadata, "classes") != NULL)
+            return CS_OK;
+        made = malloc(folder + sizeof beside);
+        if (made == NULL)
+            return csi_fail_memory(error, "path");
+        memcpy(made, options->path, folder);
+        memcpy(made + folder, beside, sizeof beside);
+        path = made;
+        if (!csi_file_stamp(path, &stamp))
+            goto done;
+    }
+    status = csi_file_read(path, MAX_CLASS_FILE, &bytes, &size, error);
+    if (status == CS_OK)
+        status = csi_classes_parse(bytes, size, classes, error);
+    if (status == CS_MODEL_INVALID)
+        csi_error_prefix(error, "%.200s", path);
+
+done:
+    free(bytes);
+    free(made);
+    return status;
+}
+
+/* Tensors that are no part of the network: parameters of the leaf gate and the like. */
+static bool is_extra(const struct csi_tensor_set *set, const char *name)
+{
+    static const char *const prefixes[] = {"ood.", "reject.", "coach.", "gate."};
+
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    return set->keep_unknown;
+}
+
+/* Every tensor is used by the network or is an extra: nothing of a user's model is dropped silently. */
+static enum cs_status keep_extras(const struct csi_tensor_set *set, struct csi_graph *graph,
+                                  struct cs_error *error)
+{
+    size_t values = graph->value_count, at = 0;
+
+    for (size_t i = 0; i < set->count; i++) {
+        const struct csi_tensor *tensor = &set->tensors[i];
+        size_t tried = 0;
+        enum cs_status status;
+
+        /* Builders take tensors mostly in the file's order: the search goes on where the last one ended. */
+        while (tried < values && strcmp(graph->values[at].name, tensor->name) != 0) {
+            at = at + 1 == values ? 0 : at + 1;
+            tried++;
+        }
+        if (tried < values && csi_value_is_constant(&graph->values[at]))
+            continue;
+        if (!is_extra(set, tensor->name))
+            return csi_fail(error, CS_MODEL_UNSUPPORTED, "tensor '%s' is no part of %s", tensor->name,
+                            graph->architecture);
+        status = csi_graph_add_extra(graph, tensor->name, tensor->rank, tensor->dims, tensor->data, error);
+        if (status != CS_OK)
+            return status;
+    }
+    return CS_OK;
+}
+
+/* "models/my_leaf_net.v2.pth" -> "my_leaf_net.v2" */
+static enum cs_status name_from_path(const char *path, struct csi_graph *graph, struct cs_error *error)
+{
+    const char *slash = path == NULL ? NULL : strrchr(path, '/');
+    char name[CSI_NAME_SIZE], *dot;
+
+    if (path == NULL)
+        return csi_graph_set_string(&graph->name, graph->architecture, error);
+    snprintf(name, sizeof name, "%s", slash == NULL ? path : slash + 1);
+    dot = strrchr(name, '.');
+    if (dot != NULL && dot != name)
+        *dot = '\0';
+    return csi_graph_set_string(&graph->name, name, error);
+}
+
+/* Class names, metadata, checks: the same whatever the network came from. */
+static enum cs_status finish_graph(const struct csi_model_file_options *options, const json_t *metadata,
+                                   struct csi_graph *graph, struct cs_error *error)
+{
+    json_t *classes = NULL;
+    enum cs_status status = find_classes(options, metadata, &classes, error);
+
+    if (status == CS_OK)
+        status = csi_metadata_finish(metadata, classes, graph, error);
+    json_decref(classes);
+    if (status == CS_OK && graph->name[0] == '\0')
+        status = name_from_path(options->path, graph, error);
+    if (status == CS_OK)
+        status = csi_graph_validate(graph, error);
+    return status;
+}
+
+static enum cs_status build_from_tensors(const struct csi_tensor_set *set,
+                                         const struct csi_model_file_options *options,
+                                         struct csi_graph *graph, struct cs_error *error)
+{
+    struct csi_weights weights = csi_tensor_set_weights(set);
+    enum cs_status status = csi_tensor_set_check(set, error);
+
+    if (status == CS_OK)
+        status = csi_graph_set_string(&graph->format, set->format, error);
+    if (status == CS_OK)
+        status = csi_metadata_to_graph(set->metadata, options->input_size, graph, error);
+    if (status == CS_OK)
+        status =
+            csi_build_architecture(graph, json_string_value(json_object_get(set->metadata, "architecture")),
+                                   json_string_value(json_object_get(set->metadata, "architecture_config")),
+                                   &weights, graph->preprocess.crop, error);
+    if (status == CS_OK)
+        status = keep_extras(set, graph, error);
+    if (status == CS_OK)
+        status = finish_graph(options, set->metadata, graph, error);
+    return status;
+}
+
+/* Reads a file of named tensors. CS_MODEL_UNSUPPORTED when the format is another. */
+static enum cs_status read_tensors(const uint8_t *bytes, size_t size, struct csi_tensor_set *set,
+                                   struct cs_error *error)
+{
+    enum cs_status status;
+
+    if (csi_is_safetensors(bytes, size)) {
+        status = csi_tensor_set_init(set, "safetensors", error);
+        set->keep_unknown = true;
+        return status == CS_OK ? csi_safetensors_read(bytes, size, set, error) : status;
+    }
+    return csi_fail(error, CS_MODEL_INVALID,
+                    "the file is none of native .safetensors, PyTorch .pth or .pt, or ONNX");
+}
+
+static enum cs_status read_graph(const uint8_t *bytes, size_t size,
+                                 const struct csi_model_file_options *options, struct csi_tensor_set *set,
+                                 struct csi_graph *graph, struct cs_error *error)
+{
+    enum cs_status status;
+
+    if (size == 0)
+        return csi_fail(error, CS_MODEL_INVALID, "the file is empty");
+    status = read_tensors(bytes, size, set, error);
+    if (status == CS_OK)
+        status = build_from_tensors(set, options, graph, error);
+    return status;
+}
+
+enum cs_status csi_model_file_read(const uint8_t *bytes, size_t size,
+                                   const struct csi_model_file_options *options, struct csi_graph **out,
+                                   struct csi_hash *digest, struct cs_error *error)
+{
+    static const struct csi_model_file_options defaults = {0};
+    struct csi_tensor_set set = {0};
+    struct csi_graph *graph = NULL;
+    struct cs_error local;
+    enum cs_status status;
+
+    *out = NULL;
+    if (error == NULL)
+        error = &local;
+    if (options == NULL)
+        options = &defaults;
+    status = csi_graph_create(&graph, error);
+    if (status == CS_OK)
+        status = read_graph(bytes, size, options, &set, graph, error);
+    csi_tensor_set_free(&set);
+    if (status != CS_OK) {
+        csi_graph_destroy(graph);
+        clean_message(error);
+        return status;
+    }
+    if (digest != NULL)
+        csi_hash_bytes(bytes, size, digest);
+    *out = graph;
+    return CS_OK;
+}
+
+enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
+                                      const struct csi_model_file_options *options, uint8_t **out,
+                                      size_t *out_size, struct cs_error *error)
+{
+    static const struct csi_model_file_options defaults = {0};
+    struct csi_tensor_set set = {0};
+    struct csi_graph *graph = NULL;
+    struct csi_buffer buffer;
+    struct cs_error local;
+    enum cs_status status;
+
+    *out = NULL;
+    *out_size = 0;
+    csi_buffer_init(&buffer);
+    if (error == NULL)
+        error = &local;
+    if (options == NULL)
+        options = &defaults;
+    status = csi_graph_create(&graph, error);
+    if (status == CS_OK)
+        status = read_graph(bytes, size, options, &set, graph, error);
+    if (status == CS_OK)
+        status = csi_metadata_from_graph(graph, set.metadata, error);
+    if (status == CS_OK)
+        status = csi_safetensors_write(&set, &buffer, error);
+    csi_graph_destroy(graph);
+    csi_tensor_set_free(&set);
+    if (status != CS_OK) {
+        csi_buffer_free(&buffer);
+        clean_message(error);
+        return status;
+    }
+    *out = buffer.bytes;
+    *out_size = buffer.size;
+    return CS_OK;
+}

@@ -1,0 +1,318 @@
+/*
+ * The graph: shapes of every operator, refusal of what does not fit, counts.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "graph/graph.h"
+
+struct fixture {
+    struct csi_graph *graph;
+    struct cs_error error;
+    int x; /* [1,8,14,13] */
+};
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+
+    memset(&fixture, 0, sizeof fixture);
+    assert_int_equal(csi_graph_create(&fixture.graph, &fixture.error), CS_OK);
+    assert_int_equal(csi_graph_add_input(fixture.graph, 8, 14, 13, &fixture.x, &fixture.error), CS_OK);
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+
+    csi_graph_destroy(fixture->graph);
+    csi_graph_destroy(NULL);
+    return 0;
+}
+
+static int constant(struct fixture *f, unsigned rank, size_t a, size_t b, size_t c, size_t d)
+{
+    size_t dims[4] = {a, b, c, d};
+    int value;
+
+    assert_int_equal(csi_graph_add_constant(f->graph, "constant", rank, dims, NULL, &value, &f->error),
+                     CS_OK);
+    return value;
+}
+
+static struct csi_node node(enum csi_op op, unsigned count, int a, int b, int c)
+{
+    struct csi_node made = csi_node_init(op, "node");
+
+    made.inputs[0] = a;
+    made.inputs[1] = b;
+    made.inputs[2] = c;
+    made.input_count = count;
+    return made;
+}
+
+static int add(struct fixture *f, const struct csi_node *made)
+{
+    int value;
+
+    if (csi_graph_add_node(f->graph, made, &value, &f->error) != CS_OK)
+        fail_msg("%s", f->error.message);
+    return value;
+}
+
+static void refuse(struct fixture *f, const struct csi_node *made, enum cs_status status, const char *words)
+{
+    size_t nodes = f->graph->node_count;
+    int value;
+
+    assert_int_equal(csi_graph_add_node(f->graph, made, &value, &f->error), status);
+    assert_int_equal(value, CSI_NO_VALUE);
+    assert_int_equal(f->graph->node_count, nodes);
+    if (strstr(f->error.message, words) == NULL)
+        fail_msg("'%s' does not say '%s'", f->error.message, words);
+}
+
+static void check_shape(const struct fixture *f, int value, unsigned rank, size_t a, size_t b, size_t c,
+                        size_t d)
+{
+    const size_t wanted[4] = {a, b, c, d};
+
+    assert_int_equal(f->graph->values[value].rank, rank);
+    for (unsigned i = 0; i < rank; i++)
+        assert_int_equal(f->graph->values[value].dims[i], wanted[i]);
+}
+
+static void conv_shapes(void **state)
+{
+    struct fixture *f = *state;
+    struct csi_node conv = node(CSI_OP_CONV, 3, f->x, constant(f, 4, 6, 2, 3, 5), constant(f, 1, 6, 0, 0, 0));
+
+    conv.groups = 4; /* 8 channels in groups of 2 */
+    conv.kernel[0] = 3;
+    conv.kernel[1] = 5;
+    conv.stride[0] = 2;
+    conv.dilation[1] = 2;
+    conv.pads[0] = 1;
+    refuse(f, &conv, CS_MODEL_INVALID, "groups"); /* 6 outputs are no 4 groups */
+    conv.groups = 1;
+    refuse(f, &conv, CS_MODEL_INVALID, "does not fit 8 channels");
+    conv.inputs[1] = constant(f, 4, 6, 4, 3, 5);
+    conv.groups = 2;
+    check_shape(f, add(f, &conv), 4, 1, 6, 7, 5);
+    conv.dilation[1] = 4; /* spans 17 of 13 */
+    refuse(f, &conv, CS_MODEL_INVALID, "do not fit");
+    conv.dilation[1] = 1;
+    conv.stride[1] = 0;
+    refuse(f, &conv, CS_MODEL_INVALID, "do not fit");
+    conv.stride[1] = 1;
+    conv.inputs[2] = constant(f, 1, 5, 0, 0, 0);
+    refuse(f, &conv, CS_MODEL_INVALID, "bias");
+    conv.inputs[1] = f->x;
+    refuse(f, &conv, CS_MODEL_UNSUPPORTED, "constant");
+    conv.inputs[1] = 999;
+    refuse(f, &conv, CS_MODEL_INVALID, "does not exist");
+}
+
+static void pool_shapes(void **state)
+{
+    struct fixture *f = *state;
+    struct csi_node pool = node(CSI_OP_MAX_POOL, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+
+    pool.kernel[0] = pool.kernel[1] = 3;
+    pool.stride[0] = pool.stride[1] = 2;
+    check_shape(f, add(f, &pool), 4, 1, 8, 6, 6);
+    pool.ceil_mode = true;
+    check_shape(f, add(f, &pool), 4, 1, 8, 7, 6);
+    pool.kernel[0] = pool.kernel[1] = 1; /* 14/2: a window at 14 would start behind the input */
+    check_shape(f, add(f, &pool), 4, 1, 8, 7, 7);
+    pool.kernel[0] = pool.kernel[1] = 2;
+    pool.pads[0] = 2;
+    refuse(f, &pool, CS_MODEL_INVALID, "do not fit");
+    pool = node(CSI_OP_GLOBAL_AVG_POOL, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+    check_shape(f, add(f, &pool), 4, 1, 8, 1, 1);
+}
+
+static void head_shapes(void **state)
+{
+    struct fixture *f = *state;
+    struct csi_node flatten = node(CSI_OP_FLATTEN, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+    struct csi_node linear =
+        node(CSI_OP_LINEAR, 2, add(f, &flatten), constant(f, 2, 22, 1456, 0, 0), CSI_NO_VALUE);
+    struct csi_node reshape = node(CSI_OP_RESHAPE, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+    int logits = add(f, &linear);
+
+    check_shape(f, logits, 2, 1, 22, 0, 0);
+    linear.inputs[0] = f->x;
+    refuse(f, &linear, CS_MODEL_INVALID, "1456 features");
+    reshape.shape_rank = 3;
+    reshape.shape[0] = 1;
+    reshape.shape[1] = 8;
+    reshape.shape[2] = 182;
+    check_shape(f, add(f, &reshape), 3, 1, 8, 182, 0);
+    reshape.shape[2] = 181;
+    refuse(f, &reshape, CS_MODEL_INVALID, "elements");
+    reshape.shape[1] = SIZE_MAX / 2;
+    reshape.shape[2] = 3;
+    refuse(f, &reshape, CS_MODEL_INVALID, "overflows");
+    reshape.shape[0] = 2;
+    refuse(f, &reshape, CS_MODEL_UNSUPPORTED, "batch");
+}
+
+static void broadcasting(void **state)
+{
+    struct fixture *f = *state;
+    struct csi_node gap = node(CSI_OP_GLOBAL_AVG_POOL, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+    struct csi_node mul = node(CSI_OP_MUL, 2, f->x, add(f, &gap), CSI_NO_VALUE);
+
+    check_shape(f, add(f, &mul), 4, 1, 8, 14, 13);
+    mul.inputs[0] = mul.inputs[1]; /* the smaller first */
+    mul.inputs[1] = f->x;
+    check_shape(f, add(f, &mul), 4, 1, 8, 14, 13);
+    mul.inputs[0] = constant(f, 3, 8, 1, 1, 0);
+    check_shape(f, add(f, &mul), 4, 1, 8, 14, 13);
+    mul.inputs[0] = constant(f, 1, 7, 0, 0, 0);
+    refuse(f, &mul, CS_MODEL_INVALID, "broadcast");
+    mul.inputs[0] = constant(f, 4, 2, 1, 1, 1);
+    refuse(f, &mul, CS_MODEL_UNSUPPORTED, "batch");
+    mul.inputs[1] = mul.inputs[0];
+    refuse(f, &mul, CS_MODEL_INVALID, "constants");
+}
+
+static void other_operators(void **state)
+{
+    struct fixture *f = *state;
+    struct csi_node concat = node(CSI_OP_CONCAT, 3, f->x, f->x, f->x);
+    struct csi_node pad = node(CSI_OP_PAD, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+    struct csi_node quantize = node(CSI_OP_QUANTIZE, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+    struct csi_node clip = node(CSI_OP_ACTIVATION, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+    struct csi_node softmax = node(CSI_OP_SOFTMAX, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+    struct csi_node norm = csi_node_init(CSI_OP_BATCH_NORM, "node");
+    struct csi_node second = csi_node_init(CSI_OP_INPUT, "second");
+    int value;
+
+    check_shape(f, add(f, &concat), 4, 1, 24, 14, 13);
+    pad.pads[1] = 2;
+    pad.pads[2] = 1;
+    check_shape(f, add(f, &pad), 4, 1, 8, 15, 15);
+    quantize.scale = 0.0f;
+    refuse(f, &quantize, CS_MODEL_INVALID, "scale");
+    clip.activation = CSI_ACT_CLIP;
+    clip.alpha = 6.0f;
+    refuse(f, &clip, CS_MODEL_INVALID, "parameters");
+    refuse(f, &softmax, CS_MODEL_UNSUPPORTED, "softmax");
+    norm.inputs[0] = f->x;
+    for (unsigned i = 1; i < 5; i++)
+        norm.inputs[i] = constant(f, 1, 8, 0, 0, 0);
+    norm.input_count = 5;
+    check_shape(f, add(f, &norm), 4, 1, 8, 14, 13);
+    f->graph->values[norm.inputs[4]].data[3] = -1.0f;
+    refuse(f, &norm, CS_MODEL_INVALID, "variance 3");
+    refuse(f, &second, CS_MODEL_INVALID, "shape");
+    assert_int_equal(csi_graph_add_input(f->graph, 3, 8, 8, &value, &f->error), CS_MODEL_UNSUPPORTED);
+}
+
+static void sizes_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    size_t huge[4] = {SIZE_MAX / 2, 3, 1, 1}, empty[1] = {0};
+    struct csi_node pad = node(CSI_OP_PAD, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+    int value;
+
+    assert_int_equal(csi_graph_add_constant(f->graph, "huge", 4, huge, NULL, &value, &f->error),
+                     CS_MODEL_INVALID);
+    assert_int_equal(csi_graph_add_constant(f->graph, "deep", 5, huge, NULL, &value, &f->error),
+                     CS_MODEL_UNSUPPORTED);
+    assert_int_equal(csi_graph_add_constant(f->graph, "empty", 1, empty, NULL, &value, &f->error),
+                     CS_MODEL_INVALID);
+    pad.pads[0] = pad.pads[1] = 60000;
+    refuse(f, &pad, CS_MODEL_INVALID, "elements");
+}
+
+static void layers_by_name(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const names[] = {"stage.0", "stage.1", "stage10.0", "head"};
+
+    for (size_t i = 0; i < 4; i++) {
+        struct csi_node identity = node(CSI_OP_IDENTITY, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+
+        strcpy(identity.name, names[i]);
+        strcpy(identity.scope, i == 3 ? "top" : "");
+        add(f, &identity);
+    }
+    assert_int_equal(csi_graph_find_layer(f->graph, "stage"), 2); /* node 0 is the input */
+    assert_int_equal(csi_graph_find_layer(f->graph, "stage.0"), 1);
+    assert_int_equal(csi_graph_find_layer(f->graph, "stage10"), 3);
+    assert_int_equal(csi_graph_find_layer(f->graph, "top"), 4);
+    assert_int_equal(csi_graph_find_layer(f->graph, "stag"), -1);
+    assert_int_equal(csi_graph_find_layer(f->graph, ""), -1);
+}
+
+static void counts(void **state)
+{
+    struct fixture *f = *state;
+    struct csi_node conv = node(CSI_OP_CONV, 3, f->x, constant(f, 4, 6, 4, 3, 3), constant(f, 1, 6, 0, 0, 0));
+
+    conv.groups = 2;
+    conv.kernel[0] = conv.kernel[1] = 3;
+    add(f, &conv);
+    assert_true(csi_graph_macs(f->graph) == 6.0 * 12 * 11 * 36);
+    assert_int_equal(csi_graph_count_parameters(f->graph), 6 * 36 + 6);
+}
+
+static void validation(void **state)
+{
+    struct fixture *f = *state;
+    struct csi_graph *graph;
+    struct csi_node flatten;
+    int x;
+
+    assert_int_equal(csi_graph_validate(f->graph, &f->error), CS_MODEL_INVALID); /* no output */
+    assert_int_equal(csi_graph_create(&graph, &f->error), CS_OK);
+    assert_int_equal(csi_graph_validate(graph, &f->error), CS_MODEL_INVALID);
+    assert_int_equal(csi_graph_add_input(graph, 3, 224, 224, &x, &f->error), CS_OK);
+    flatten = node(CSI_OP_GLOBAL_AVG_POOL, 1, x, CSI_NO_VALUE, CSI_NO_VALUE);
+    assert_int_equal(csi_graph_add_node(graph, &flatten, &x, &f->error), CS_OK);
+    flatten = node(CSI_OP_FLATTEN, 1, x, CSI_NO_VALUE, CSI_NO_VALUE);
+    assert_int_equal(csi_graph_add_node(graph, &flatten, &x, &f->error), CS_OK);
+    graph->output = x;
+    assert_int_equal(csi_graph_set_classes(graph, NULL, 2, &f->error), CS_OK);
+    assert_int_equal(csi_graph_validate(graph, &f->error), CS_MODEL_INVALID);
+    assert_non_null(strstr(f->error.message, "2 class names for 3 outputs"));
+    assert_int_equal(csi_graph_set_classes(graph, NULL, 3, &f->error), CS_OK);
+    assert_int_equal(csi_graph_validate(graph, &f->error), CS_OK);
+    assert_string_equal(graph->classes[2], "class_2");
+    graph->temperature = 0.0;
+    assert_int_equal(csi_graph_validate(graph, &f->error), CS_MODEL_INVALID);
+    graph->temperature = 1.0;
+    graph->preprocess.crop = 225;
+    assert_int_equal(csi_graph_validate(graph, &f->error), CS_MODEL_INVALID);
+    graph->preprocess.crop = 224;
+    graph->preprocess.std_dev[1] = 0.0f;
+    assert_int_equal(csi_graph_validate(graph, &f->error), CS_MODEL_INVALID);
+    csi_graph_destroy(graph);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(conv_shapes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pool_shapes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(head_shapes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(broadcasting, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(other_operators, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(sizes_are_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(layers_by_name, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(counts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(validation, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
