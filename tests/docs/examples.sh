@@ -1,0 +1,26 @@
+#!/bin/bash
+# The examples work against a running server: curl, Python, JavaScript. (The C example is tests/layers' business: it links.)
+. "$CROPSHIELD_SOURCE/tests/cli/_lib.sh"
+command -v curl >/dev/null || { echo "no curl"; exit 77; }
+samples
+"$CROPSHIELD" serve --port 0 --quiet 2>log &
+server=$!
+trap 'kill $server 2>/dev/null; rm -rf "$work"' EXIT
+for _ in $(seq 100); do
+    url=$(sed -n 's/^listening on //p' log)
+    [ -n "$url" ] && break
+    sleep 0.1
+done
+examples=$CROPSHIELD_SOURCE/examples
+sh "$examples/curl/diagnose.sh" leaf.jpg "$url" >out || complain "curl example"
+has out '"verdict"'
+[ -s heatmap.png ] || complain "no heatmap.png"
+$python "$examples/python/diagnose.py" --url "$url" leaf.jpg leaf.png >out || complain "Python example"
+has out "leaf.png: "
+$python "$examples/python/diagnose.py" --url "$url" notes.jpg 2>err && complain "Python example: a bad photo went unnoticed"
+has err "unsupported_format"
+if command -v node >/dev/null; then
+    CROPSHIELD_URL=$url node "$examples/javascript/diagnose.mjs" leaf.jpg >out || complain "JavaScript example"
+    has out "leaf.jpg: "
+fi
+finish
