@@ -1,0 +1,68 @@
+/*
+ * The table of Winograd variants and the choice for a layer shape. The choice comes from measurements
+ * (bench/kernel_wino prints them), not from a model of the machine.
+ */
+#include <string.h>
+
+#include "base/cpu.h"
+#include "kernels/wino_plan.h"
+
+#define VARIANTS(set)                                                                                        \
+    {"conv3x3_wino4_" #set, &csi_wino_ops_##set, CSI_WINO_4, false},                                         \
+        {"conv3x3_wino6_" #set, &csi_wino_ops_##set, CSI_WINO_6, false},                                     \
+        {"conv3x3_wino4_staged_" #set, &csi_wino_ops_##set, CSI_WINO_4, true},                               \
+    {                                                                                                        \
+        "conv3x3_wino6_staged_" #set, &csi_wino_ops_##set, CSI_WINO_6, true                                  \
+    }
+
+/* Best instruction set first; four variants each, in the order that `pick` relies on. */
+static const struct csi_wino variants[] = {
+#if defined(__x86_64__)
+    VARIANTS(avx512),
+#endif
+    VARIANTS(generic),
+};
+#define VARIANT_COUNT (sizeof(variants) / sizeof(variants[0]))
+
+const char *csi_wino_name(const struct csi_wino *kernel)
+{
+    return kernel->name;
+}
+
+uint32_t csi_wino_features(const struct csi_wino *kernel)
+{
+    return kernel->ops->features;
+}
+
+size_t csi_wino_tile(const struct csi_wino *kernel)
+{
+    return kernel->size == CSI_WINO_4 ? 4 : 6;
+}
+
+const struct csi_wino *csi_wino_variant(uint32_t features, size_t index)
+{
+    for (size_t i = 0; i < VARIANT_COUNT; i++) {
+        if ((variants[i].ops->features & ~features) != 0)
+            continue;
+        if (index == 0)
+            return &variants[i];
+        index--;
+    }
+    return NULL;
+}
+
+const struct csi_wino *csi_wino_find(const char *name)
+{
+    for (size_t i = 0; i < VARIANT_COUNT; i++) {
+        if (strcmp(variants[i].name, name) == 0)
+            return &variants[i];
+    }
+    return NULL;
+}
+
+const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads)
+{
+    (void)threads;
+    const bool few_tiles = desc->height * desc->width <= 60u * 60u;
+    return csi_wino_variant(features, few_tiles ? 2 : 0);
+}

@@ -1,0 +1,147 @@
+/*
+ * Winograd steps in plain C: the reference for the vector versions, and what runs where there is none. The
+ * transforms are products with the matrices as the paper prints them; nothing is clever here.
+ */
+#include <string.h>
+
+#include "kernels/wino_ops.h"
+
+#define ROWS  4u
+#define LANES 16u
+
+static const float input_matrix4[6][6] = {
+    {4, 0, -5, 0, 1, 0},  {0, -4, -4, 1, 1, 0}, {0, 4, -4, -1, 1, 0},
+    {0, -2, -1, 2, 1, 0}, {0, 2, -1, -2, 1, 0}, {0, 4, 0, -5, 0, 1},
+};
+static const float output_matrix4[4][6] = {
+    {1, 1, 1, 1, 1, 0},
+    {0, 1, -1, 2, -2, 0},
+    {0, 1, 1, 4, 4, 0},
+    {0, 1, -1, 8, -8, 1},
+};
+static const float input_matrix6[8][8] = {
+    {1, 0, -5.25F, 0, 5.25F, 0, -1, 0},        {0, 1, 1, -4.25F, -4.25F, 1, 1, 0},
+    {0, -1, 1, 4.25F, -4.25F, -1, 1, 0},       {0, 0.5F, 0.25F, -2.5F, -1.25F, 2, 1, 0},
+    {0, -0.5F, 0.25F, 2.5F, -1.25F, -2, 1, 0}, {0, 2, 4, -2.5F, -5, 0.5F, 1, 0},
+    {0, -2, 4, 2.5F, -5, -0.5F, 1, 0},         {0, -1, 0, 5.25F, 0, -5.25F, 0, 1},
+};
+static const float output_matrix6[6][8] = {
+    {1, 1, 1, 1, 1, 1, 1, 0},
+    {0, 1, -1, 2, -2, 0.5F, -0.5F, 0},
+    {0, 1, 1, 4, 4, 0.25F, 0.25F, 0},
+    {0, 1, -1, 8, -8, 0.125F, -0.125F, 0},
+    {0, 1, 1, 16, 16, 0.0625F, 0.0625F, 0},
+    {0, 1, -1, 32, -32, 0.03125F, -0.03125F, 1},
+};
+
+/* out[rows][columns] = matrix · in · matrixᵀ for `in` of n × n; matrix: rows × n. */
+static void sandwich(const float *matrix, size_t rows, size_t n, const float *in, float *out)
+{
+    float half[8 * 8];
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < n; j++) {
+            float sum = 0.0F;
+            for (size_t k = 0; k < n; k++)
+                sum += matrix[i * n + k] * in[k * n + j];
+            half[i * n + j] = sum;
+        }
+    }
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < rows; j++) {
+            float sum = 0.0F;
+            for (size_t k = 0; k < n; k++)
+                sum += half[i * n + k] * matrix[j * n + k];
+            out[i * rows + j] = sum;
+        }
+    }
+}
+
+static void input_tile(size_t side, const float *matrix, const struct csi_wino_plane *image, size_t y,
+                       size_t x, float *v, size_t block_stride, size_t position_stride)
+{
+    const size_t n = side + 2;
+    float patch[8 * 8], out[8 * 8];
+    for (size_t channel = 0; channel < image->pitch; channel++) {
+        for (size_t i = 0; i < n; i++) {
+            for (size_t j = 0; j < n; j++) {
+                size_t row = y + i, column = x + j; /* one more than the image's */
+                bool inside = row >= 1 && row <= image->height && column >= 1 && column <= image->width;
+                patch[i * n + j] =
+                    inside ? image->pixels[((row - 1) * image->width + column - 1) * image->pitch + channel]
+                           : 0.0F;
+            }
+        }
+        sandwich(matrix, n, n, patch, out);
+        float *block = v + channel / CSI_WINO_BLOCK * block_stride + channel % CSI_WINO_BLOCK;
+        for (size_t p = 0; p < n * n; p++)
+            block[p * position_stride] = out[p];
+    }
+}
+
+static void input4(const struct csi_wino_plane *image, size_t y, size_t x, float *v, size_t block_stride,
+                   size_t position_stride)
+{
+    input_tile(4, &input_matrix4[0][0], image, y, x, v, block_stride, position_stride);
+}
+
+static void input6(const struct csi_wino_plane *image, size_t y, size_t x, float *v, size_t block_stride,
+                   size_t position_stride)
+{
+    input_tile(6, &input_matrix6[0][0], image, y, x, v, block_stride, position_stride);
+}
+
+static void gemm(size_t rows, size_t blocks, const float *v, const float *w, float *m, const float *ahead,
+                 size_t ahead_step)
+{
+    (void)ahead;
+    (void)ahead_step;
+    memset(m, 0, rows * LANES * sizeof(float));
+    for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
+        for (size_t c = 0; c < CSI_WINO_BLOCK; c++, w += LANES) {
+            for (size_t r = 0; r < rows; r++) {
+                for (size_t n = 0; n < LANES; n++)
+                    m[r * LANES + n] += v[r * CSI_WINO_BLOCK + c] * w[n];
+            }
+        }
+    }
+}
+
+static void output_tile(size_t side, const float *matrix, const float *m, size_t position_stride,
+                        const struct csi_wino_target *target, size_t y, size_t x, size_t channel,
+                        size_t blocks)
+{
+    const size_t n = side + 2;
+    float in[8 * 8], out[6 * 6], tile[6 * 6 * CSI_WINO_BLOCK];
+    for (; blocks > 0; blocks--, m += CSI_WINO_BLOCK, channel += CSI_WINO_BLOCK) {
+        for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane++) {
+            for (size_t p = 0; p < n * n; p++)
+                in[p] = m[p * position_stride + lane];
+            sandwich(matrix, side, n, in, out);
+            for (size_t p = 0; p < side * side; p++)
+                tile[p * CSI_WINO_BLOCK + lane] = out[p];
+        }
+        csi_wino_finish_tile(tile, side, target, y, x, channel);
+    }
+}
+
+static void output4(const float *m, size_t position_stride, const struct csi_wino_target *target, size_t y,
+                    size_t x, size_t channel, size_t blocks)
+{
+    output_tile(4, &output_matrix4[0][0], m, position_stride, target, y, x, channel, blocks);
+}
+
+static void output6(const float *m, size_t position_stride, const struct csi_wino_target *target, size_t y,
+                    size_t x, size_t channel, size_t blocks)
+{
+    output_tile(6, &output_matrix6[0][0], m, position_stride, target, y, x, channel, blocks);
+}
+
+const struct csi_wino_ops csi_wino_ops_generic = {
+    .set = "generic",
+    .features = 0,
+    .rows = ROWS,
+    .lanes = LANES,
+    .input = {input4, input6},
+    .gemm = gemm,
+    .output = {output4, output6},
+};

@@ -1,0 +1,118 @@
+/*
+ * Winograd weights: U = G·g·Gᵀ, computed in double precision, laid out as the products read them:
+ * bias [outputs × lanes], then [output block][position][input channel][lanes], zeros where a channel is
+ * padding.
+ */
+#include <string.h>
+
+#include "base/checked.h"
+#include "kernels/wino_plan.h"
+
+#define LANES_MOST 64u
+
+static const double matrix4[6][3] = {
+    {1.0 / 4, 0, 0},
+    {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+    {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+    {1.0 / 24, 1.0 / 12, 1.0 / 6},
+    {1.0 / 24, -1.0 / 12, 1.0 / 6},
+    {0, 0, 1},
+};
+static const double matrix6[8][3] = {
+    {1, 0, 0},
+    {-2.0 / 9, -2.0 / 9, -2.0 / 9},
+    {-2.0 / 9, 2.0 / 9, -2.0 / 9},
+    {1.0 / 90, 1.0 / 45, 2.0 / 45},
+    {1.0 / 90, -1.0 / 45, 2.0 / 45},
+    {32.0 / 45, 16.0 / 45, 8.0 / 45},
+    {32.0 / 45, -16.0 / 45, 8.0 / 45},
+    {0, 0, 1},
+};
+
+/* Sides are bounded so that no product of sizes below can overflow: 2^16 channels × 64 positions × 2^16
+ * channels × 4 bytes. */
+#define CHANNELS_MOST 65536u
+#define SIDE_MOST     65536u
+
+bool csi_wino_shape_make(const struct csi_wino *kernel, const struct csi_wino_desc *desc,
+                         struct csi_wino_shape *shape)
+{
+    if (desc->cin == 0 || desc->cout == 0 || desc->height == 0 || desc->width == 0 ||
+        desc->cin > CHANNELS_MOST || desc->cout > CHANNELS_MOST || desc->height > SIDE_MOST ||
+        desc->width > SIDE_MOST)
+        return false;
+    shape->ops = kernel->ops;
+    shape->size = kernel->size;
+    shape->side = kernel->size == CSI_WINO_4 ? 4 : 6;
+    shape->positions = (shape->side + 2) * (shape->side + 2);
+    shape->kpitch = csi_wino_pitch(desc->cin);
+    shape->npitch = csi_wino_pitch(desc->cout);
+    shape->outputs = (shape->npitch + kernel->ops->lanes - 1) / kernel->ops->lanes;
+    shape->tiles_y = (desc->height + shape->side - 1) / shape->side;
+    shape->tiles_x = (desc->width + shape->side - 1) / shape->side;
+    return true;
+}
+
+size_t csi_wino_packed_size(const struct csi_wino *kernel, const struct csi_wino_desc *desc)
+{
+    struct csi_wino_shape shape;
+    if (!csi_wino_shape_make(kernel, desc, &shape))
+        return 0;
+    return shape.outputs * kernel->ops->lanes * (shape.positions * shape.kpitch + 1) * sizeof(float);
+}
+
+size_t csi_wino_pack_slices(const struct csi_wino *kernel, const struct csi_wino_desc *desc)
+{
+    struct csi_wino_shape shape;
+    return csi_wino_shape_make(kernel, desc, &shape) ? shape.outputs : 0;
+}
+
+/* One input channel, all lanes of a block at a time: g[9][lanes] → positions written `stride` floats apart.
+ */
+static void transform(const double *matrix, size_t n, size_t lanes, const double *g, float *out,
+                      size_t stride)
+{
+    double half[8 * 3 * LANES_MOST];
+    for (size_t i = 0; i < n; i++) {
+        const double *row = matrix + i * 3;
+        for (size_t j = 0; j < 3; j++) {
+            for (size_t c = 0; c < lanes; c++)
+                half[(i * 3 + j) * lanes + c] = row[0] * g[j * lanes + c] + row[1] * g[(3 + j) * lanes + c] +
+                                                row[2] * g[(6 + j) * lanes + c];
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        const double *h = half + i * 3 * lanes;
+        for (size_t j = 0; j < n; j++) {
+            const double *row = matrix + j * 3;
+            float *position = out + (i * n + j) * stride;
+            for (size_t c = 0; c < lanes; c++)
+                position[c] = (float)(row[0] * h[c] + row[1] * h[lanes + c] + row[2] * h[2 * lanes + c]);
+        }
+    }
+}
+
+void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *desc, const float *weights,
+                   const float *bias, void *packed, size_t slice)
+{
+    struct csi_wino_shape shape;
+    if (!csi_wino_shape_make(kernel, desc, &shape) || slice >= shape.outputs)
+        return;
+    const size_t lanes = kernel->ops->lanes, first = slice * lanes;
+    float *packed_bias = (float *)packed + first;
+    float *out = (float *)packed + shape.outputs * lanes + slice * shape.positions * shape.kpitch * lanes;
+    const size_t here = first < desc->cout ? csi_min_size(lanes, desc->cout - first) : 0;
+    double g[9 * LANES_MOST];
+    memset(g, 0, sizeof(g));
+    for (size_t c = 0; c < lanes; c++)
+        packed_bias[c] = bias && c < here ? bias[first + c] : 0.0F;
+    for (size_t k = 0; k < shape.kpitch; k++) {
+        for (size_t c = 0; c < here; c++) {
+            const float *filter = weights + ((first + c) * desc->cin + k) * 9;
+            for (size_t tap = 0; tap < 9; tap++)
+                g[tap * lanes + c] = k < desc->cin ? (double)filter[tap] : 0.0;
+        }
+        transform(shape.side == 4 ? &matrix4[0][0] : &matrix6[0][0], shape.side + 2, lanes, g,
+                  out + k * lanes, shape.kpitch * lanes);
+    }
+}

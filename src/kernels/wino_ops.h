@@ -1,0 +1,81 @@
+/*
+ * Inside the Winograd family: what an instruction set provides (three steps for each tile size) and what the
+ * driver (generic/wino_driver.c) hands to it. The driver owns blocking and threads, the instruction set owns
+ * arithmetic.
+ *
+ * Transformed input V:  [position][panel][channel block of 16][tile of the panel][16]
+ * Transformed weights:  [output block][position][input channel][ops->lanes]
+ * Products M:           [position][tile][ops->lanes] of one output block
+ */
+#ifndef CSI_KERNELS_WINO_OPS_H
+#define CSI_KERNELS_WINO_OPS_H
+
+#include "kernels/wino.h"
+
+#if defined(__clang__)
+#define CSI_UNROLL _Pragma("unroll")
+#define CSI_INLINE static inline __attribute__((always_inline))
+#elif defined(__GNUC__)
+#define CSI_UNROLL _Pragma("GCC unroll 64")
+#define CSI_INLINE static inline __attribute__((always_inline))
+#else
+#define CSI_UNROLL
+#define CSI_INLINE static inline
+#endif
+
+#define CSI_WINO_BLOCK 16u /* channels of a block of V */
+
+/* One image, NHWCp. */
+struct csi_wino_plane {
+    const float *pixels;
+    size_t height, width, pitch;
+};
+
+/* Where a tile's outputs go, one image. `height` and `width` are those before pooling. */
+struct csi_wino_target {
+    float *output;
+    const float *residual; /* or NULL */
+    const float *bias;     /* [pitch] */
+    size_t height, width, pitch;
+    size_t channels; /* ≤ pitch */
+    bool pool;
+    enum csi_wino_activation activation;
+    void (*function)(float *values, size_t count);
+};
+
+enum csi_wino_size { CSI_WINO_4, CSI_WINO_6 };
+
+/* Transforms the tile whose outputs start at (y, x): all of pitch / 16 channel blocks. Pixels outside the
+ * image are zero. */
+typedef void csi_wino_input_fn(const struct csi_wino_plane *image, size_t y, size_t x, float *v,
+                               size_t block_stride, size_t position_stride);
+
+/* m[r][0…lanes) = Σ_k v[k / 16][r][k % 16] · w[k][0…lanes) for `rows` tiles and blocks × 16 input channels.
+ * `ahead` walks `ahead_step` floats a channel and is prefetched: the weights that come next. */
+typedef void csi_wino_gemm_fn(size_t rows, size_t blocks, const float *v, const float *w, float *m,
+                              const float *ahead, size_t ahead_step);
+
+/* Transforms one tile's products back and finishes `blocks` channel blocks from `channel` on. */
+typedef void csi_wino_output_fn(const float *m, size_t position_stride, const struct csi_wino_target *target,
+                                size_t y, size_t x, size_t channel, size_t blocks);
+
+struct csi_wino_ops {
+    const char *set;
+    uint32_t features;
+    size_t rows;                 /* most tiles of a panel */
+    size_t lanes;                /* output channels of a block */
+    csi_wino_input_fn *input[2]; /* by enum csi_wino_size */
+    csi_wino_gemm_fn *gemm;
+    csi_wino_output_fn *output[2];
+};
+
+extern const struct csi_wino_ops csi_wino_ops_generic, csi_wino_ops_avx2, csi_wino_ops_avx512,
+    csi_wino_ops_neon;
+
+/* The finish that all sets share for what is off the fast way (a tile cut by the image's edge, an activation
+ * function): `tile`: side × side × 16 raw sums; bias, residual, activation and pooling are applied and what
+ * lies inside is stored. */
+void csi_wino_finish_tile(float *tile, size_t side, const struct csi_wino_target *target, size_t y, size_t x,
+                          size_t channel);
+
+#endif

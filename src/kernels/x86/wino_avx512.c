@@ -1,0 +1,117 @@
+/*
+ * Winograd steps for AVX-512. The product's register tile is 14 tiles × 32 output channels: 28 accumulators,
+ * 2 registers of weights and 1 or 2 of broadcast input. 16 loads feed 28 multiply-adds, so two loads a cycle
+ * never hold up two FMA units, and 14 divides the tile counts of the usual maps (196 of 56×56, 784 of
+ * 112×112).
+ */
+#include <immintrin.h>
+
+#include "base/cpu.h"
+#include "kernels/wino_ops.h"
+
+typedef __m512 vec;
+#define VEC_LANES 16u
+
+CSI_INLINE vec v_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+CSI_INLINE void v_store(float *p, vec a)
+{
+    _mm512_storeu_ps(p, a);
+}
+CSI_INLINE vec v_set1(float a)
+{
+    return _mm512_set1_ps(a);
+}
+CSI_INLINE vec v_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+CSI_INLINE vec v_sub(vec a, vec b)
+{
+    return _mm512_sub_ps(a, b);
+}
+CSI_INLINE vec v_mul(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+CSI_INLINE vec v_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+/* a·b + c and c - a·b */
+CSI_INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+CSI_INLINE vec v_fnma(vec a, vec b, vec c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+#include "kernels/wino_tile.h"
+
+#define ROWS  14u
+#define LANES 32u
+
+CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, float *m,
+                          const float *ahead, size_t ahead_step)
+{
+    __m512 sum[ROWS][2];
+    CSI_UNROLL
+    for (size_t r = 0; r < rows; r++)
+        sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+    for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
+        for (size_t c = 0; c < CSI_WINO_BLOCK; c += 4) {
+            CSI_UNROLL
+            for (size_t k = 0; k < 4; k++, w += LANES, ahead += ahead_step) {
+                const __m512 w0 = _mm512_load_ps(w), w1 = _mm512_load_ps(w + 16);
+                _mm_prefetch((const char *)ahead, _MM_HINT_T1);
+                _mm_prefetch((const char *)(ahead + 16), _MM_HINT_T1);
+                CSI_UNROLL
+                for (size_t r = 0; r < rows; r++) {
+                    const __m512 b = _mm512_set1_ps(v[r * CSI_WINO_BLOCK + c + k]);
+                    sum[r][0] = _mm512_fmadd_ps(b, w0, sum[r][0]);
+                    sum[r][1] = _mm512_fmadd_ps(b, w1, sum[r][1]);
+                }
+            }
+        }
+    }
+    CSI_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        _mm512_store_ps(m + r * LANES, sum[r][0]);
+        _mm512_store_ps(m + r * LANES + 16, sum[r][1]);
+    }
+}
+
+static void gemm(size_t rows, size_t blocks, const float *v, const float *w, float *m, const float *ahead,
+                 size_t ahead_step)
+{
+    switch (rows) {
+    case 1: gemm_rows(1, blocks, v, w, m, ahead, ahead_step); break;
+    case 2: gemm_rows(2, blocks, v, w, m, ahead, ahead_step); break;
+    case 3: gemm_rows(3, blocks, v, w, m, ahead, ahead_step); break;
+    case 4: gemm_rows(4, blocks, v, w, m, ahead, ahead_step); break;
+    case 5: gemm_rows(5, blocks, v, w, m, ahead, ahead_step); break;
+    case 6: gemm_rows(6, blocks, v, w, m, ahead, ahead_step); break;
+    case 7: gemm_rows(7, blocks, v, w, m, ahead, ahead_step); break;
+    case 8: gemm_rows(8, blocks, v, w, m, ahead, ahead_step); break;
+    case 9: gemm_rows(9, blocks, v, w, m, ahead, ahead_step); break;
+    case 10: gemm_rows(10, blocks, v, w, m, ahead, ahead_step); break;
+    case 11: gemm_rows(11, blocks, v, w, m, ahead, ahead_step); break;
+    case 12: gemm_rows(12, blocks, v, w, m, ahead, ahead_step); break;
+    case 13: gemm_rows(13, blocks, v, w, m, ahead, ahead_step); break;
+    default: gemm_rows(14, blocks, v, w, m, ahead, ahead_step); break;
+    }
+}
+
+const struct csi_wino_ops csi_wino_ops_avx512 = {
+    .set = "avx512",
+    .features = CSI_CPU_AVX512,
+    .rows = ROWS,
+    .lanes = LANES,
+    .input = {input4, input6},
+    .gemm = gemm,
+    .output = {output4, output6},
+};

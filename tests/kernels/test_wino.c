@@ -1,0 +1,367 @@
+/*
+ * Winograd convolutions and the first layer's direct kernel: every variant that this machine can run against
+ * a direct convolution in double precision, on odd shapes, in buffers that end at an unreadable page.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/cpu.h"
+#include "kernels/wino.h"
+
+/*
+ * Error bounds: root mean square of the errors ÷ root mean square of the outputs, for inputs of unit
+ * variance. Measured with 512 input channels: first layer 1e-7, F(4,3) 4.8e-6, F(6,3) 8e-6. No single output
+ * may be off by more than WORST times that.
+ */
+#define WORST 20.0
+static const struct {
+    const char *part;
+    double bound;
+} error_bounds[] = {{"first", 5e-7}, {"wino4", 8e-6}, {"wino6", 1.5e-5}};
+
+static double bound_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof(error_bounds) / sizeof(error_bounds[0]); i++) {
+        if (strstr(name, error_bounds[i].part))
+            return error_bounds[i].bound;
+    }
+    fail_msg("no error bound for %s", name);
+    return 0;
+}
+
+/* Memory whose last byte stands before an unreadable page; 64-byte aligned because every size here is a
+ * multiple of 64. */
+struct guarded {
+    unsigned char *pages, *bytes;
+    size_t page_bytes, size;
+};
+
+static struct guarded guarded_make(size_t size)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), rounded = (size + 63) / 64 * 64;
+    struct guarded g = {.page_bytes = (rounded + page - 1) / page * page + 2 * page, .size = rounded};
+    g.pages = mmap(NULL, g.page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(g.pages != MAP_FAILED);
+    assert_int_equal(mprotect(g.pages, page, PROT_NONE), 0);
+    assert_int_equal(mprotect(g.pages + g.page_bytes - page, page, PROT_NONE), 0);
+    g.bytes = g.pages + g.page_bytes - page - rounded;
+    memset(g.bytes, 0xff, rounded); /* NaN: reading what nobody wrote shows */
+    return g;
+}
+
+static void guarded_free(struct guarded *g)
+{
+    munmap(g->pages, g->page_bytes);
+}
+
+static uint32_t random_state = 1;
+
+static float noise(void)
+{
+    float sum = 0;
+    for (int i = 0; i < 4; i++) {
+        random_state = random_state * 1664525u + 1013904223u;
+        sum += (float)(random_state >> 8) / 16777216.0F - 0.5F;
+    }
+    return sum * 1.7320508F; /* variance 1 */
+}
+
+static void sigmoid(float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        values[i] = 1.0F / (1.0F + expf(-values[i]));
+}
+
+struct problem {
+    struct csi_wino_desc desc;
+    size_t batch;
+    struct guarded weights, bias, input, residual, output;
+    double *want;
+    size_t out_height, out_width;
+};
+
+/* Image pixels are NHWCp, or NCHW for the first layer. */
+static double pixel_at(const struct problem *p, bool planar, size_t image, size_t c, ptrdiff_t y, ptrdiff_t x)
+{
+    const struct csi_wino_desc *d = &p->desc;
+    const float *in = (const float *)p->input.bytes;
+    if (y < 0 || x < 0 || y >= (ptrdiff_t)d->height || x >= (ptrdiff_t)d->width)
+        return 0.0;
+    const size_t row = (size_t)y, column = (size_t)x;
+    return planar ? (double)in[((image * d->cin + c) * d->height + row) * d->width + column]
+                  : (double)in[((image * d->height + row) * d->width + column) * csi_wino_pitch(d->cin) + c];
+}
+
+static double want_at(const struct problem *p, bool planar, size_t image, size_t n, size_t y, size_t x)
+{
+    const struct csi_wino_desc *d = &p->desc;
+    const float *w = (const float *)p->weights.bytes;
+    double sum = (double)((const float *)p->bias.bytes)[n];
+    for (size_t c = 0; c < d->cin; c++) {
+        for (size_t tap = 0; tap < 9; tap++)
+            sum += (double)w[(n * d->cin + c) * 9 + tap] *
+                   pixel_at(p, planar, image, c, (ptrdiff_t)(y + tap / 3) - 1, (ptrdiff_t)(x + tap % 3) - 1);
+    }
+    if (d->residual)
+        sum += (double)((const float *)p->residual
+                            .bytes)[((image * d->height + y) * d->width + x) * csi_wino_pitch(d->cout) + n];
+    if (d->activation == CSI_WINO_RELU)
+        return sum < 0 ? 0 : sum;
+    return d->activation == CSI_WINO_FUNCTION ? 1.0 / (1.0 + exp(-sum)) : sum;
+}
+
+static void reference(struct problem *p, bool planar)
+{
+    const struct csi_wino_desc *d = &p->desc;
+    const size_t step = d->pool ? 2 : 1;
+    double *want = p->want;
+    for (size_t image = 0; image < p->batch; image++) {
+        for (size_t y = 0; y < p->out_height; y++) {
+            for (size_t x = 0; x < p->out_width; x++) {
+                for (size_t n = 0; n < d->cout; n++) {
+                    double best = -INFINITY;
+                    for (size_t i = 0; i < step * step; i++)
+                        best = fmax(best,
+                                    want_at(p, planar, image, n, y * step + i / step, x * step + i % step));
+                    *want++ = best;
+                }
+            }
+        }
+    }
+}
+
+static void fill(struct guarded *g, size_t pixels, size_t channels, size_t pitch)
+{
+    float *f = (float *)g->bytes;
+    for (size_t i = 0; i < pixels; i++) {
+        for (size_t c = 0; c < pitch; c++)
+            f[i * pitch + c] = c < channels ? noise() : 0.0F;
+    }
+}
+
+static struct problem problem_make(struct csi_wino_desc desc, size_t batch, bool planar)
+{
+    struct problem p = {.desc = desc, .batch = batch};
+    const size_t pixels = batch * desc.height * desc.width, pitch = csi_wino_pitch(desc.cout);
+    const size_t in_pitch = planar ? desc.cin : csi_wino_pitch(desc.cin);
+    p.out_height = desc.pool ? desc.height / 2 : desc.height;
+    p.out_width = desc.pool ? desc.width / 2 : desc.width;
+    p.weights = guarded_make(desc.cin * desc.cout * 9 * sizeof(float));
+    p.bias = guarded_make(desc.cout * sizeof(float));
+    p.input = guarded_make(pixels * in_pitch * sizeof(float));
+    p.residual = guarded_make(pixels * pitch * sizeof(float));
+    p.output = guarded_make(batch * p.out_height * p.out_width * pitch * sizeof(float));
+    for (size_t i = 0; i < desc.cin * desc.cout * 9; i++)
+        ((float *)p.weights.bytes)[i] = noise() / sqrtf((float)desc.cin * 9.0F);
+    for (size_t i = 0; i < desc.cout; i++)
+        ((float *)p.bias.bytes)[i] = noise() * 0.1F;
+    fill(&p.input, pixels, in_pitch < desc.cin ? in_pitch : desc.cin, in_pitch);
+    fill(&p.residual, pixels, desc.cout, pitch);
+    p.want = calloc(batch * p.out_height * p.out_width * desc.cout + 1, sizeof(double));
+    assert_non_null(p.want);
+    reference(&p, planar);
+    return p;
+}
+
+static void problem_free(struct problem *p)
+{
+    guarded_free(&p->weights);
+    guarded_free(&p->bias);
+    guarded_free(&p->input);
+    guarded_free(&p->residual);
+    guarded_free(&p->output);
+    free(p->want);
+}
+
+static void check(struct problem *p, const char *name)
+{
+    const size_t pixels = p->batch * p->out_height * p->out_width, pitch = csi_wino_pitch(p->desc.cout);
+    const float *got = (const float *)p->output.bytes;
+    double largest = 0, squares = 0, error_squares = 0;
+    for (size_t i = 0; i < pixels; i++) {
+        for (size_t c = 0; c < pitch; c++) {
+            float value = got[i * pitch + c];
+            if (c >= p->desc.cout) {
+                assert_true(value == 0.0F); /* padding */
+                continue;
+            }
+            double want = p->want[i * p->desc.cout + c], error = fabs((double)value - want);
+            assert_true(error == error); /* not NaN */
+            largest = error > largest ? error : largest;
+            squares += want * want;
+            error_squares += error * error;
+        }
+    }
+    const double count = (double)(pixels * p->desc.cout) + 1e-9, bound = bound_of(name);
+    double scale = sqrt(squares / count);
+    scale = scale > 0.5 ? scale : 0.5; /* few outputs may all be near zero */
+    const double rms = sqrt(error_squares / count) / scale, worst = largest / scale;
+    if (getenv("CROPSHIELD_PRINT_ERRORS"))
+        print_message("%-28s %3zu -> %3zu  rms %.2e  worst %.2e\n", name, p->desc.cin, p->desc.cout, rms,
+                      worst);
+    if (rms > bound || worst > bound * WORST)
+        fail_msg("%s: %zu -> %zu, %zux%zu, batch %zu: error %.2e rms, %.2e at worst", name, p->desc.cin,
+                 p->desc.cout, p->desc.height, p->desc.width, p->batch, rms, worst);
+    memset(p->output.bytes, 0xff, p->output.size);
+}
+
+static void run_variant(struct problem *p, const struct csi_wino *kernel, struct csi_pool *pool)
+{
+    struct guarded packed = guarded_make(csi_wino_packed_size(kernel, &p->desc));
+    struct guarded scratch =
+        guarded_make(csi_wino_scratch_size(kernel, &p->desc, p->batch, pool ? csi_pool_threads(pool) : 1));
+    for (size_t s = 0; s < csi_wino_pack_slices(kernel, &p->desc); s++)
+        csi_wino_pack(kernel, &p->desc, (const float *)p->weights.bytes, (const float *)p->bias.bytes,
+                      packed.bytes, s);
+    csi_wino_run(kernel, &p->desc, packed.bytes, (const float *)p->input.bytes,
+                 p->desc.residual ? (const float *)p->residual.bytes : NULL, (float *)p->output.bytes,
+                 p->batch, scratch.bytes, pool);
+    check(p, csi_wino_name(kernel));
+    guarded_free(&packed);
+    guarded_free(&scratch);
+}
+
+static void try_shape(struct csi_wino_desc desc, size_t batch, struct csi_pool *pool)
+{
+    struct problem p = problem_make(desc, batch, false);
+    const struct csi_wino *kernel;
+    for (size_t i = 0; (kernel = csi_wino_variant(csi_cpu()->features, i)) != NULL; i++) {
+        run_variant(&p, kernel, NULL);
+        run_variant(&p, kernel, pool);
+    }
+    problem_free(&p);
+}
+
+static void test_shapes(void **state)
+{
+    struct csi_pool *pool = *state;
+    static const size_t shapes[][5] = {
+        /* cin, cout, height, width, batch */
+        {1, 1, 1, 1, 1},     {3, 5, 1, 7, 2},    {16, 16, 4, 4, 1},   {17, 33, 5, 6, 3},
+        {64, 64, 14, 14, 1}, {20, 48, 13, 9, 2}, {48, 20, 28, 3, 1},  {5, 100, 6, 31, 1},
+        {128, 32, 8, 8, 4},  {32, 96, 2, 2, 5},  {16, 16, 40, 37, 1},
+    };
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        for (unsigned options = 0; options < 4; options++) {
+            struct csi_wino_desc desc = {.cin = shapes[i][0],
+                                         .cout = shapes[i][1],
+                                         .height = shapes[i][2],
+                                         .width = shapes[i][3],
+                                         .activation = options == 0   ? CSI_WINO_LINEAR
+                                                       : options == 3 ? CSI_WINO_FUNCTION
+                                                                      : CSI_WINO_RELU,
+                                         .function = sigmoid,
+                                         .pool = options >= 2,
+                                         .residual = options == 1 || options == 3};
+            try_shape(desc, shapes[i][4], pool);
+        }
+    }
+}
+
+static void test_many_channels(void **state)
+{
+    try_shape(
+        (struct csi_wino_desc){
+            .cin = 512, .cout = 64, .height = 12, .width = 12, .activation = CSI_WINO_LINEAR},
+        1, *state);
+}
+
+static void test_random_shapes(void **state)
+{
+    for (int i = 0; i < 12; i++) {
+        random_state = random_state * 1664525u + 1013904223u;
+        uint32_t r = random_state >> 4;
+        struct csi_wino_desc desc = {.cin = 1 + r % 40,
+                                     .cout = 1 + r / 41 % 70,
+                                     .height = 1 + r / 3001 % 20,
+                                     .width = 1 + r / 70001 % 23,
+                                     .activation = CSI_WINO_RELU,
+                                     .pool = (r & 1) != 0,
+                                     .residual = (r & 2) != 0};
+        try_shape(desc, 1 + (r >> 2) % 3, *state);
+    }
+}
+
+static void test_first_layer(void **state)
+{
+    static const size_t shapes[][5] = {
+        {3, 64, 15, 29, 2}, {1, 7, 1, 1, 1}, {4, 40, 9, 3, 1}, {2, 16, 5, 44, 3}, {3, 90, 6, 14, 1}};
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        for (unsigned activation = 0; activation < 3; activation++) {
+            struct csi_wino_desc desc = {.cin = shapes[i][0],
+                                         .cout = shapes[i][1],
+                                         .height = shapes[i][2],
+                                         .width = shapes[i][3],
+                                         .activation = (enum csi_wino_activation)activation,
+                                         .function = sigmoid};
+            struct problem p = problem_make(desc, shapes[i][4], true);
+            struct guarded packed = guarded_make(csi_conv_first_packed_size(&desc));
+            struct guarded scratch =
+                guarded_make(csi_conv_first_scratch_size(&desc, csi_pool_threads(*state)));
+            csi_conv_first_pack(&desc, (const float *)p.weights.bytes, (const float *)p.bias.bytes,
+                                packed.bytes);
+            const struct csi_conv_first *kernel;
+            for (size_t k = 0; (kernel = csi_conv_first_variant(csi_cpu()->features, k)) != NULL; k++) {
+                for (int threads = 0; threads < 2; threads++) {
+                    csi_conv_first_run(kernel, &desc, packed.bytes, (const float *)p.input.bytes,
+                                       (float *)p.output.bytes, p.batch, scratch.bytes,
+                                       threads ? *state : NULL);
+                    check(&p, csi_conv_first_name(kernel));
+                }
+            }
+            guarded_free(&packed);
+            guarded_free(&scratch);
+            problem_free(&p);
+        }
+    }
+}
+
+static void test_choice(void **state)
+{
+    (void)state;
+    struct csi_wino_desc desc = {.cin = 64, .cout = 64, .height = 224, .width = 224};
+    assert_int_equal(csi_wino_features(csi_wino_choose(&desc, 0, 1)), 0);
+    for (size_t side = 1; side < 300; side += 7) {
+        desc.height = desc.width = side;
+        const struct csi_wino *kernel = csi_wino_choose(&desc, csi_cpu()->features, 2);
+        assert_int_equal(csi_wino_features(kernel) & ~csi_cpu()->features, 0);
+        assert_ptr_equal(csi_wino_find(csi_wino_name(kernel)), kernel);
+    }
+    desc.cin = 0;
+    assert_int_equal(csi_wino_packed_size(csi_wino_choose(&desc, 0, 1), &desc), 0);
+    desc.cin = SIZE_MAX;
+    assert_int_equal(csi_wino_packed_size(csi_wino_choose(&desc, 0, 1), &desc), 0);
+    assert_null(csi_wino_find("conv3x3_wino5_avx9"));
+}
+
+static int start_pool(void **state)
+{
+    return csi_pool_create(3, (struct csi_pool **)state, NULL) == CS_OK ? 0 : -1;
+}
+
+static int stop_pool(void **state)
+{
+    csi_pool_destroy(*state);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shapes),        cmocka_unit_test(test_many_channels),
+        cmocka_unit_test(test_random_shapes), cmocka_unit_test(test_first_layer),
+        cmocka_unit_test(test_choice),
+    };
+    return cmocka_run_group_tests(tests, start_pool, stop_pool);
+}
