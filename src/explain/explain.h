@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "image/image.h"
 
 /* Grad-CAM of every class behind a global average pool and a linear layer (closed form):
  * maps[c,p] = Σ_k weight[c,k]·activations[k,p] / pixels. Raw: neither ReLU nor normalisation.
@@ -24,5 +25,11 @@ void csi_cam_normalise(float *map, size_t pixels);
 
 /* 256 RGB entries. */
 const uint8_t (*csi_colormap(enum cs_colormap colormap))[3];
+
+/* The heat map over the photo: `map` (map_height×map_width, values 0…1, others are clamped) resized bilinearly to the image
+ * (half-pixel centres: align_corners=False in PyTorch, INTER_LINEAR in OpenCV), coloured, blended: (1-alpha)·photo +
+ * alpha·colour. A new image. CS_BAD_REQUEST: alpha outside 0…1, an empty map, an unknown colour map. */
+enum cs_status csi_overlay(const cs_image *image, const float *map, uint32_t map_width, uint32_t map_height,
+                           enum cs_colormap colormap, float alpha, cs_image **overlay, struct cs_error *error);
 
 #endif

@@ -1,0 +1,65 @@
+/*
+ * What the three decoders have in common: they push rows of RGB, top to bottom, into a sink. Internal to the
+ * image floor.
+ *
+ * Rows are pushed rather than pulled because the libraries leave through longjmp when a file is damaged: this
+ * way the jump never crosses a frame of ours that holds something.
+ */
+#ifndef CSI_IMAGE_DECODER_H
+#define CSI_IMAGE_DECODER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "image/image.h"
+
+/* Rows come in batches of up to so many. Small, so that a batch of a 12-megapixel photo stays in the
+ * second-level cache. */
+#define CSI_ROW_BATCH 8u
+
+struct csi_row_sink {
+    /* Called once, before the first row, with the size of what will be pushed (a scaled decode is smaller
+     * than the file). */
+    enum cs_status (*begin)(void *context, uint32_t width, uint32_t height, struct cs_error *error);
+    /* `count` rows of `width` RGB pixels, `stride` bytes apart, CSI_IMAGE_PADDING readable bytes behind the
+     * last. */
+    enum cs_status (*rows)(void *context, const uint8_t *pixels, size_t stride, uint32_t count,
+                           struct cs_error *error);
+    void *context;
+};
+
+/* `eighths`: decode at that many eighths of the size (1…8; sides round up); 8 decodes every pixel. */
+struct csi_decode_job {
+    const uint8_t *bytes;
+    size_t size;
+    const struct cs_limits *limits;
+    unsigned eighths;
+};
+
+static inline uint32_t csi_scaled_side(uint32_t side, unsigned eighths)
+{
+    return (uint32_t)(((uint64_t)side * eighths + 7) / 8);
+}
+
+/* Headers: size as stored (orientation not applied), within the limits. */
+enum cs_status csi_jpeg_probe(const uint8_t *bytes, size_t size, const struct cs_limits *limits,
+                              uint32_t *width, uint32_t *height, struct cs_error *error);
+enum cs_status csi_png_probe(const uint8_t *bytes, size_t size, const struct cs_limits *limits,
+                             uint32_t *width, uint32_t *height, struct cs_error *error);
+enum cs_status csi_webp_probe(const uint8_t *bytes, size_t size, const struct cs_limits *limits,
+                              uint32_t *width, uint32_t *height, struct cs_error *error);
+
+/* Whole images. PNG ignores `eighths`. */
+enum cs_status csi_jpeg_decode(const struct csi_decode_job *job, const struct csi_row_sink *sink,
+                               struct cs_error *error);
+enum cs_status csi_png_decode(const struct csi_decode_job *job, const struct csi_row_sink *sink,
+                              struct cs_error *error);
+enum cs_status csi_webp_decode(const struct csi_decode_job *job, const struct csi_row_sink *sink,
+                               struct cs_error *error);
+
+/* RGBA over white, as Pillow's paste with a mask rounds: `count` pixels. */
+void csi_compose_on_white(const uint8_t *rgba, uint8_t *rgb, size_t count);
+
+#endif
