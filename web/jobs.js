@@ -1,0 +1,178 @@
+/*
+ * From chosen files to diagnoses: a queue of uploads, two at a time, with retries while the server is busy.
+ * Changes items in the state; draws nothing.
+ */
+import * as api from "./api.js";
+import { prepare } from "./files.js";
+import { option } from "./settings.js";
+import { classes, emit, get, itemOf, set, updateItem } from "./state.js";
+
+const AT_ONCE = 2;
+const TRIES_WHEN_BUSY = 4;
+const waiting = [];
+const byRequest = new Map(); // X-Request-Id -> items, for the event stream
+let running = 0;
+let nextKey = 1;
+
+const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+function newItem(file) {
+    return {
+        key: "photo-" + nextKey++,
+        name: file.name || "photo",
+        size: file.size,
+        file,
+        preview: null,
+        phase: "queued",
+        uploaded: 0,
+        stages: {},
+        diagnosis: null,
+        error: null,
+        converted: null,
+        abort: new AbortController(),
+    };
+}
+
+/* Takes files in: one request a photo, or one request for all when they show the same plant. */
+export function addFiles(files) {
+    const items = Array.from(files, newItem);
+    if (items.length === 0) return;
+    const together = option("samePlant") && items.length > 1;
+    set("plantCase", null);
+    set("items", get("items").concat(items));
+    set("selected", items[0].key);
+    if (together) waiting.push(items);
+    else for (const item of items) waiting.push([item]);
+    pump();
+}
+
+/* An older diagnosis of this session, shown again. */
+export function addDiagnosis(diagnosis) {
+    const known = get("items").find((item) => item.diagnosis && item.diagnosis.id === diagnosis.id);
+    if (known) return set("selected", known.key);
+    const item = { ...newItem({ name: diagnosis.image.name, size: diagnosis.image.bytes }), file: null, phase: "done", diagnosis };
+    set("items", get("items").concat(item));
+    return set("selected", item.key);
+}
+
+export function cancel(item) {
+    item.abort.abort();
+}
+
+export function retry(item) {
+    if (!item.file) return;
+    item.abort = new AbortController();
+    updateItem(item, { phase: "queued", error: null, uploaded: 0, stages: {} });
+    waiting.push([item]);
+    pump();
+}
+
+export function clearAll() {
+    waiting.length = 0;
+    for (const item of get("items")) {
+        item.abort.abort();
+        if (item.preview) URL.revokeObjectURL(item.preview);
+    }
+    set("plantCase", null);
+    set("selected", null);
+    set("items", []);
+}
+
+export function isBusy() {
+    return running > 0 || waiting.length > 0;
+}
+
+function pump() {
+    while (running < AT_ONCE && waiting.length > 0) {
+        running += 1;
+        work(waiting.shift()).finally(() => {
+            running -= 1;
+            emit("settled");
+            pump();
+        });
+    }
+}
+
+async function work(items) {
+    const ready = [];
+    for (const item of items) {
+        if (item.abort.signal.aborted) {
+            fail(item, new api.ApiError("aborted", ""));
+            continue;
+        }
+        updateItem(item, { phase: "preparing" });
+        try {
+            const photo = await prepare(item.file, get("status") && get("status").limits);
+            if (!item.preview) item.preview = URL.createObjectURL(photo.blob);
+            updateItem(item, { converted: photo.converted });
+            ready.push({ item, photo });
+        } catch (error) {
+            fail(item, error);
+        }
+    }
+    if (ready.length === 0) return;
+    try {
+        finish(ready, await upload(ready));
+    } catch (error) {
+        for (const { item } of ready) fail(item, error);
+    }
+}
+
+async function upload(ready) {
+    const items = ready.map((entry) => entry.item);
+    for (let attempt = 1; ; attempt++) {
+        const requestId = api.requestId();
+        byRequest.set(requestId, items);
+        try {
+            return await api.predict(
+                ready.map((entry) => entry.photo),
+                {
+                    topK: Math.max(classes().length, 3), // all classes: bars and the class switch need no second request
+                    gradcam: option("heatmap"),
+                    plantCase: items.length > 1,
+                    requestId,
+                    signal: items[0].abort.signal,
+                    onUpload: (fraction) => {
+                        for (const item of items) updateItem(item, { phase: fraction < 1 ? "uploading" : "working", uploaded: fraction });
+                    },
+                },
+            );
+        } catch (error) {
+            const busy = error.code === "overloaded" && attempt < TRIES_WHEN_BUSY;
+            if (!busy) throw error;
+            for (const item of items) updateItem(item, { phase: "queued" });
+            await wait(Math.min(error.retryAfter || 1, 10));
+        } finally {
+            byRequest.delete(requestId);
+        }
+    }
+}
+
+function finish(ready, answer) {
+    const results = answer.results || [answer];
+    ready.forEach(({ item }, index) => {
+        const result = results[index];
+        if (!result || result.error) {
+            const error = (result && result.error) || { code: "internal", message: "" };
+            fail(item, new api.ApiError(error.code, error.message));
+        } else {
+            updateItem(item, { phase: "done", diagnosis: result, error: null });
+        }
+    });
+    if (answer.case) set("plantCase", { ...answer.case, keys: ready.map(({ item }) => item.key) });
+}
+
+function fail(item, error) {
+    const known = error instanceof api.ApiError ? error : new api.ApiError("internal", String(error && error.message));
+    updateItem(item, { phase: "failed", error: known });
+    if (known.code === "network") set("connection", "offline");
+    if (known.code === "unauthorized") set("connection", "locked");
+}
+
+/* A stage of a prediction ended on the server. */
+export function stageDone(event) {
+    const items = byRequest.get(event.request);
+    if (!items) return;
+    const item = items.length === 1 ? items[0] : items.find((candidate) => candidate.name === event.name && !candidate.stages[event.stage]);
+    if (item && itemOf(item.key)) updateItem(item, { phase: "working", stages: { ...item.stages, [event.stage]: event.ms } });
+}

@@ -1,0 +1,33 @@
+/*
+ * Words for what the server names: classes, crops, errors. Stands between the data and the views.
+ */
+import { bytes, count } from "./format.js";
+import { has, t } from "./i18n.js";
+import { classes, get } from "./state.js";
+
+/* "Potato, Sugarcane, Tomato, Wheat": the crops of the model's class list. */
+export function crops() {
+    const names = new Set(classes().map((entry) => entry.label.split(":")[0].trim()));
+    return Array.from(names).join(", ");
+}
+
+export function isTested(prediction) {
+    if (prediction.tested === false) return false;
+    const entry = classes().find((candidate) => candidate.index === prediction.index);
+    return !entry || entry.tested !== false;
+}
+
+/* { title, advice, detail } of an ApiError, in words for people. */
+export function errorWords(error, item) {
+    const limits = (get("status") && get("status").limits) || { max_bytes: 26214400, max_pixels: 50000000 };
+    const code = has(`error.${error.code}.title`) ? error.code : "internal";
+    return {
+        title: t(`error.${code}.title`),
+        advice: t(`error.${code}.advice`, {
+            bytes: bytes(limits.max_bytes),
+            pixels: count(limits.max_pixels / 1e6),
+            size: item ? bytes(item.size) : "",
+        }),
+        detail: error.message && error.message !== error.code ? error.message : "",
+    };
+}

@@ -1,0 +1,55 @@
+/*
+ * What the page knows, in one place, and who wants to hear of a change. No drawing, no network.
+ *
+ * items: photos of this visit, oldest first. An item is
+ *   { key, name, size, file, preview, phase, uploaded, stages, diagnosis, error, converted, fromCase }
+ *   phase: "queued" | "preparing" | "uploading" | "working" | "done" | "failed"
+ */
+const state = {
+    connection: "connecting", // "connecting" | "online" | "offline" | "locked"
+    status: null,
+    performance: null,
+    caches: null,
+    history: [],
+    items: [],
+    selected: null, // key of the item shown large
+    plantCase: null, // joint answer for several photos of one plant
+};
+const listeners = new Map();
+
+export function get(name) {
+    return state[name];
+}
+
+export function set(name, value) {
+    state[name] = value;
+    emit(name);
+}
+
+export function emit(name, detail) {
+    for (const listener of listeners.get(name) || []) listener(state[name], detail);
+}
+
+/* Calls `listener(value, detail)` at every change of one of the names. */
+export function on(names, listener) {
+    for (const name of [].concat(names)) {
+        if (!listeners.has(name)) listeners.set(name, new Set());
+        listeners.get(name).add(listener);
+    }
+}
+
+export const itemOf = (key) => state.items.find((item) => item.key === key) || null;
+
+/* Changes an item and tells who listens to "item". */
+export function updateItem(item, changes) {
+    Object.assign(item, changes);
+    emit("item", item);
+}
+
+/* The class list of the model: [{ index, class, label, tested }]. */
+export function classes() {
+    const model = state.status && state.status.model;
+    return (model && model.classes) || [];
+}
+
+export const targetMs = () => (state.status && state.status.target_ms) || 200;

@@ -1,0 +1,66 @@
+/*
+ * The session's history: what was diagnosed, newest first; a click shows it again.
+ */
+import * as api from "./api.js";
+import { announce, byId, h, replace } from "./dom.js";
+import { clock, confidenceLight, percent } from "./format.js";
+import { t } from "./i18n.js";
+import { light } from "./icons.js";
+import { addDiagnosis } from "./jobs.js";
+import { errorWords } from "./labels.js";
+import { panel } from "./panel.js";
+import { get, on, set } from "./state.js";
+import { titleOf } from "./view_verdict.js";
+
+function row(entry) {
+    const { diagnosis } = entry;
+    const top = diagnosis.predictions[0];
+    const name = diagnosis.image.name;
+    return h(
+        "li",
+        {},
+        h(
+            "button",
+            { type: "button", class: "history-row", "aria-label": t("history.show", { name, label: titleOf(diagnosis) }), on: { click: () => addDiagnosis(diagnosis) } },
+            light(confidenceLight(top.probability)),
+            h("span", { class: "history-words" }, h("span", { class: "history-title", text: titleOf(diagnosis) }), h("span", { class: "small muted", text: `${clock(entry.at)} · ${name}` })),
+            h("span", { class: "history-value", text: percent(top.probability, 0) }),
+        ),
+    );
+}
+
+export function start(place) {
+    const { root, body } = panel("history", "list");
+    place.append(root);
+    const said = h("p", { class: "small muted", role: "status" });
+    const draw = () => {
+        const entries = get("history");
+        byId("panel-history-short").textContent = entries.length ? String(entries.length) : "";
+        if (entries.length === 0) return replace(body, h("p", { class: "muted", text: t("history.empty") }), said);
+        said.textContent = "";
+        return replace(
+            body,
+            h("ul", { class: "history" }, entries.map(row)),
+            h("button", {
+                type: "button",
+                class: "button quiet",
+                id: "history-clear",
+                text: t("history.clear"),
+                on: {
+                    click: async () => {
+                        try {
+                            set("history", (await api.clearHistory()).history || []);
+                            announce(t("history.cleared"));
+                            root.querySelector("summary").focus();
+                        } catch (error) {
+                            said.textContent = errorWords(error).title;
+                        }
+                    },
+                },
+            }),
+            said,
+        );
+    };
+    draw();
+    on("history", draw);
+}

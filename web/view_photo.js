@@ -1,0 +1,213 @@
+/*
+ * The photo with its heat map: two layers, the upper one a canvas whose opacity the slider sets. Maps are fetched once a
+ * class and method and kept; colours and strength change without a request.
+ */
+import * as api from "./api.js";
+import { COLORMAPS } from "./colormaps.js";
+import { announce, h } from "./dom.js";
+import { bytes, count, percent } from "./format.js";
+import { t } from "./i18n.js";
+import { icon } from "./icons.js";
+import { paint, paintLegend } from "./heatmap.js";
+import { errorWords, isTested } from "./labels.js";
+import { option, setOption } from "./settings.js";
+import { classes, emit, on, updateItem } from "./state.js";
+
+const METHODS = ["gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "ablationcam"];
+let open = null; // what is on the page now
+
+export function closePhoto() {
+    if (!open) return;
+    open.abort.abort();
+    if (open.url) URL.revokeObjectURL(open.url);
+    open = null;
+}
+
+/* All classes, likely ones first, for the switch. */
+function choices(diagnosis) {
+    const known = new Map(diagnosis.predictions.map((prediction) => [prediction.index, prediction]));
+    const rest = classes().filter((entry) => !known.has(entry.index));
+    return diagnosis.predictions.concat(rest);
+}
+
+function select(id, label, entries, value, onChange) {
+    const field = h("select", { id, on: { change: () => onChange(field.value) } }, entries.map(([key, text]) => h("option", { value: key, text })));
+    field.value = value;
+    return h("label", { class: "field", for: id }, h("span", { text: label }), field);
+}
+
+async function loadPhoto(view, item) {
+    if (item.preview) view.image.src = item.preview;
+    try {
+        const blob = await api.displayImage(item.diagnosis.id);
+        if (open !== view) return;
+        const url = URL.createObjectURL(blob);
+        if (item.preview) view.url = url;
+        else updateItem(item, { preview: url }); // a photo of the history: the strip shows it too
+        view.image.src = url;
+    } catch (error) {
+        if (open === view && !item.preview) view.message.textContent = error.code === "not_found" ? t("photo.gone") : errorWords(error).title;
+    }
+}
+
+async function loadMap(view) {
+    const { diagnosis } = view.item;
+    const wanted = `${view.classIndex} ${option("method")}`;
+    view.wanted = wanted;
+    if (!option("heatmap")) return;
+    let answer = view.maps.get(wanted);
+    if (!answer) {
+        view.stage.classList.add("loading");
+        try {
+            answer = await api.gradcamMap(diagnosis.id, view.classIndex, option("method"), view.abort.signal);
+            view.maps.set(wanted, answer);
+            emit("cachesUsed");
+        } catch (error) {
+            if (open === view && view.wanted === wanted && error.code !== "aborted") {
+                view.canvas.hidden = true;
+                view.message.textContent = t("heat.failed", { reason: error.message || errorWords(error).title });
+            }
+            return;
+        } finally {
+            if (view.wanted === wanted) view.stage.classList.remove("loading");
+        }
+    }
+    if (open !== view || view.wanted !== wanted) return; // another class was chosen meanwhile
+    view.map = answer.map;
+    view.message.textContent = "";
+    view.canvas.dataset.shown = wanted;
+    drawMap(view);
+}
+
+function drawMap(view) {
+    if (!view.map) return;
+    const { image } = view.item.diagnosis;
+    paint(view.canvas, view.map, image.display_width, image.display_height, option("colormap"));
+    view.canvas.hidden = !option("heatmap");
+    paintLegend(view.legend, option("colormap"));
+    view.image.alt = t("photo.alt_heat", { name: view.item.name, label: labelOf(view) });
+}
+
+const labelOf = (view) => view.entries.find((entry) => entry.index === view.classIndex).label;
+
+function setOpacity(view, value) {
+    view.canvas.style.opacity = String(value / 100);
+    view.strength.textContent = percent(value / 100, 0);
+}
+
+async function save(view) {
+    try {
+        const picture = await api.gradcamImage(view.item.diagnosis.id, view.classIndex, option("method"), option("colormap"), option("opacity") / 100);
+        const url = URL.createObjectURL(picture);
+        const base = view.item.name.replace(/\.\w+$/, "");
+        h("a", { href: url, download: `${base}_heatmap.png` }).click();
+        setTimeout(() => URL.revokeObjectURL(url), 10000);
+    } catch (error) {
+        view.message.textContent = errorWords(error).title;
+    }
+}
+
+function controls(view) {
+    const { diagnosis } = view.item;
+    const toggle = h("input", { type: "checkbox", id: "heat-toggle", checked: option("heatmap"), on: { change: () => setOption("heatmap", toggle.checked) } });
+    const slider = h("input", {
+        type: "range",
+        id: "heat-opacity",
+        min: 0,
+        max: 100,
+        step: 1,
+        value: option("opacity"),
+        on: { input: () => setOpacity(view, Number(slider.value)), change: () => setOption("opacity", Number(slider.value)) },
+    });
+    const classEntries = view.entries.map((entry) => {
+        const label = "probability" in entry ? t("heat.option", { label: entry.label, probability: percent(entry.probability) }) : entry.label;
+        return [String(entry.index), isTested(entry) ? label : `${label} (${t("untested.short")})`];
+    });
+    view.toggle = toggle;
+    view.body = h(
+        "div",
+        { class: "heat-controls", hidden: !option("heatmap") },
+        h("label", { class: "field field-slider", for: "heat-opacity" }, h("span", {}, t("heat.opacity"), " ", view.strength), slider),
+        select("heat-class", t("heat.class"), classEntries, String(view.classIndex), (value) => {
+            view.classIndex = Number(value);
+            announce(t("heat.shown", { label: labelOf(view) }));
+            loadMap(view);
+        }),
+        h(
+            "div",
+            { class: "field-pair" },
+            select("heat-colormap", t("heat.colormap"), COLORMAPS.map((name) => [name, t("colormap." + name)]), option("colormap"), (value) => {
+                setOption("colormap", value);
+                drawMap(view);
+            }),
+            select("heat-method", t("heat.method"), METHODS.map((name) => [name, t("method." + name)]), option("method"), (value) => {
+                setOption("method", value);
+                loadMap(view);
+            }),
+        ),
+        h("div", { class: "legend" }, h("span", { class: "small muted", text: t("heat.legend") }), h("div", { class: "legend-row" }, h("span", { text: t("heat.low") }), view.legend, h("span", { text: t("heat.high") }))),
+    );
+    const keep = h("button", { type: "button", class: "button quiet", id: "heat-save", on: { click: () => save(view) } });
+    keep.append(icon("download"), t("heat.save"));
+    view.body.append(keep);
+    setOpacity(view, option("opacity"));
+    return h(
+        "fieldset",
+        { class: "heat", id: "heat", "data-id": diagnosis.id },
+        h("legend", { text: t("heat.title") }),
+        h("label", { class: "switch", for: "heat-toggle" }, toggle, h("span", { class: "switch-face" }), h("span", { text: t("heat.show") })),
+        view.body,
+    );
+}
+
+/* The figure of a diagnosed photo. */
+export function drawPhoto(item) {
+    const { diagnosis } = item;
+    const { image } = diagnosis;
+    const view = {
+        item,
+        abort: new AbortController(),
+        maps: item.maps || (item.maps = new Map()),
+        entries: choices(diagnosis),
+        classIndex: diagnosis.predictions[0].index,
+        image: h("img", { class: "photo", id: "photo", width: image.display_width, height: image.display_height, alt: t("photo.alt", { name: item.name }) }),
+        canvas: h("canvas", { class: "heat-layer", id: "heat-layer", "aria-hidden": "true", hidden: true }),
+        legend: h("canvas", { class: "legend-scale", "aria-hidden": "true" }),
+        strength: h("output", { class: "muted", for: "heat-opacity" }),
+        message: h("p", { class: "small photo-message", role: "status" }),
+    };
+    view.stage = h("div", { class: "photo-stage" }, view.image, view.canvas);
+    view.stage.style.setProperty("aspect-ratio", `${image.display_width} / ${image.display_height}`);
+    view.stage.style.setProperty("max-width", image.display_width + "px");
+    open = view;
+    loadPhoto(view, item);
+    const figure = h(
+        "figure",
+        { class: "photo-side" },
+        view.stage,
+        h("figcaption", {
+            class: "small muted",
+            id: "sizes",
+            text: t("photo.sizes", {
+                width: count(image.width),
+                height: count(image.height),
+                format: image.format.toUpperCase(),
+                bytes: bytes(image.bytes),
+                display_width: count(image.display_width),
+                display_height: count(image.display_height),
+            }),
+        }),
+        view.message,
+        controls(view),
+    );
+    loadMap(view);
+    return figure;
+}
+
+on("option", (_, name) => {
+    if (name !== "heatmap" || !open) return;
+    open.toggle.checked = option("heatmap");
+    open.body.hidden = !option("heatmap");
+    open.canvas.hidden = !option("heatmap") || !open.map;
+    if (option("heatmap")) loadMap(open);
+});

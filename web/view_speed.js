@@ -1,0 +1,124 @@
+/*
+ * The speed panel: mean of the last 10, and a chart of the last 20 requests with mean, fastest, slowest and target.
+ * The chart is an SVG of our own; the same numbers stand in a table for who cannot see it.
+ */
+import { byId, h, replace, s } from "./dom.js";
+import { clock, ms, speedLight } from "./format.js";
+import { t } from "./i18n.js";
+import { light } from "./icons.js";
+import { panel } from "./panel.js";
+import { get, on } from "./state.js";
+import { difference, STAGES } from "./view_times.js";
+
+const WIDTH = 320;
+const HEIGHT = 150;
+const LEFT = 34; // room for the scale
+const BOTTOM = 132;
+const TOP = 10;
+const SLOTS = 20;
+
+/* A round number at or above `value` for the top of the scale. */
+function roundUp(value) {
+    const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
+    return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value);
+}
+
+function line(y, className, text) {
+    return [
+        s("line", { x1: LEFT, x2: WIDTH, y1: y, y2: y, class: className }),
+        text && s("text", { x: WIDTH, y: y - 3, class: "chart-note " + className, "text-anchor": "end" }, text),
+    ];
+}
+
+function chart(data) {
+    const totals = data.requests.map((entry) => entry.timings_ms.total);
+    const showTarget = data.target_ms <= Math.max(...totals) * 2.5;
+    const top = roundUp(Math.max(...totals, showTarget ? data.target_ms : 0) * 1.05);
+    const y = (value) => BOTTOM - (value / top) * (BOTTOM - TOP);
+    const slot = (WIDTH - LEFT) / SLOTS;
+    const mean = totals.reduce((sum, value) => sum + value, 0) / totals.length;
+    const bars = data.requests.map((entry, index) => {
+        const total = entry.timings_ms.total;
+        const height = Math.max(2, BOTTOM - y(total));
+        const cached = entry.cache === "hit" || entry.cache === "coalesced";
+        return s(
+            "rect",
+            { x: LEFT + index * slot + 1.5, y: BOTTOM - height, width: slot - 3, height, rx: 2, class: `chart-bar fill-${speedLight(total)}${cached ? " cached" : ""}` },
+            s("title", {}, `${entry.name || ""} ${ms(total)} (${t(cached ? "speed.cached" : "speed.computed")})`),
+        );
+    });
+    const words = t("speed.chart", { count: totals.length, mean: ms(mean), min: ms(Math.min(...totals)), max: ms(Math.max(...totals)) });
+    return s(
+        "svg",
+        { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words },
+        [0, 0.5, 1].map((share) => [
+            s("line", { x1: LEFT, x2: WIDTH, y1: y(top * share), y2: y(top * share), class: "chart-grid" }),
+            s("text", { x: LEFT - 5, y: y(top * share) + 3.5, class: "chart-scale", "text-anchor": "end" }, ms(top * share).replace(/\s*ms$/, "")),
+        ]),
+        bars,
+        line(y(mean), "chart-mean", t("speed.mean_line", { mean: ms(mean) })),
+        showTarget && line(y(data.target_ms), "chart-target", t("speed.target", { target: ms(data.target_ms) })),
+        s("text", { x: LEFT, y: HEIGHT - 4, class: "chart-scale" }, clock(data.requests[0].at)),
+        s("text", { x: WIDTH, y: HEIGHT - 4, class: "chart-scale", "text-anchor": "end" }, clock(data.requests[data.requests.length - 1].at)),
+    );
+}
+
+function table(data) {
+    const cell = (entry, name) => h("td", { text: entry.timings_ms[name] > 0 ? ms(entry.timings_ms[name]) : "–" });
+    return h(
+        "details",
+        { class: "small chart-table" },
+        h("summary", { text: t("speed.table") }),
+        h(
+            "div",
+            { class: "table-scroll", tabindex: "0", role: "region", "aria-label": t("speed.table") },
+            h(
+                "table",
+                {},
+                h("thead", {}, h("tr", {}, [t("speed.when"), t("speed.photo"), t("stage.total"), ...STAGES.map((name) => t("stage." + name)), t("speed.cache")].map((text) => h("th", { scope: "col", text })))),
+                h(
+                    "tbody",
+                    {},
+                    data.requests
+                        .slice()
+                        .reverse()
+                        .map((entry) =>
+                            h("tr", {}, h("td", { text: clock(entry.at) }), h("td", { text: entry.name }), cell(entry, "total"), STAGES.map((name) => cell(entry, name)), h("td", { text: t(entry.cache === "miss" || entry.cache === "off" ? "speed.computed" : "speed.cached") })),
+                        ),
+                ),
+            ),
+        ),
+    );
+}
+
+const figure = (label, value) => h("div", { class: "figure" }, h("span", { class: "small muted", text: label }), h("strong", { text: value }));
+
+function draw(body) {
+    const data = get("performance");
+    if (!data || !data.requests || data.requests.length === 0) {
+        byId("panel-speed-short").textContent = "";
+        return replace(body, h("p", { class: "muted", text: t("speed.empty") }));
+    }
+    const level = speedLight(data.mean_last_10_ms);
+    byId("panel-speed-short").textContent = ms(data.mean_last_10_ms);
+    const wasOpen = body.querySelector(".chart-table") && body.querySelector(".chart-table").open;
+    const rows = table(data);
+    rows.open = wasOpen || false;
+    return replace(
+        body,
+        h("p", { class: "small muted", text: t("speed.mean10") }),
+        h("p", { class: "times-total text-" + level }, light(level), h("strong", { text: ms(data.mean_last_10_ms) }), h("span", { text: t("times.light." + level) })),
+        h("p", { class: "small muted", text: difference(data.mean_last_10_ms) }),
+        chart(data),
+        h("div", { class: "figures" }, figure(t("speed.min"), ms(data.min_ms)), figure(t("speed.mean"), ms(data.mean_ms)), figure(t("speed.max"), ms(data.max_ms))),
+        h("p", { class: "small muted" }, h("span", { class: "swatch" }), t("speed.computed"), h("span", { class: "swatch cached" }), t("speed.cached"), " · ", t("speed.counts", { cold: data.cold, warm: data.warm })),
+        rows,
+    );
+}
+
+export function start(place) {
+    const { root, body } = panel("speed", "clock");
+    place.append(root);
+    draw(body);
+    on("performance", () => draw(body));
+}

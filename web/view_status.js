@@ -1,0 +1,91 @@
+/*
+ * The top of the page: is the server there, is there a model, light or dark, and the banner that says what is wrong.
+ */
+import * as api from "./api.js";
+import { byId, h, replace } from "./dom.js";
+import { t } from "./i18n.js";
+import { icon } from "./icons.js";
+import { setTheme, theme } from "./settings.js";
+import { get, on } from "./state.js";
+
+function condition() {
+    const connection = get("connection");
+    if (connection !== "online") return connection;
+    const status = get("status");
+    return status && !status.model ? "no_model" : "online";
+}
+
+function drawPill() {
+    const now = condition();
+    const pill = byId("pill");
+    const text = t("pill." + now);
+    if (pill.textContent === text) return;
+    pill.className = "pill pill-" + now;
+    pill.textContent = text;
+}
+
+function unlockForm(refresh) {
+    const field = h("input", { type: "password", id: "token", autocomplete: "current-password" });
+    return h(
+        "form",
+        {
+            class: "banner-form",
+            on: {
+                submit: (event) => {
+                    event.preventDefault();
+                    api.setToken(field.value.trim());
+                    refresh();
+                },
+            },
+        },
+        h("label", { for: "token", text: t("banner.token") }),
+        field,
+        h("button", { type: "submit", class: "button", text: t("banner.unlock") }),
+    );
+}
+
+let shown = "";
+function drawBanner(refresh) {
+    const now = condition();
+    const model = get("status") && get("status").model;
+    const reason = now === "online" && model && model.last_error ? model.last_error : "";
+    const what = now + reason;
+    if (what === shown) return; // a form in it must survive the next look at the server
+    shown = what;
+    const banner = byId("banner");
+    if (now === "offline") {
+        replace(banner, h("p", { text: t("banner.offline") }), h("button", { class: "button", type: "button", text: t("banner.try_now"), on: { click: refresh } }));
+    } else if (now === "locked") {
+        replace(banner, h("p", { text: t("banner.locked") }), unlockForm(refresh));
+    } else if (now === "no_model") {
+        replace(banner, h("p", { text: t("banner.no_model") }));
+    } else if (reason) {
+        replace(banner, h("p", { text: t("banner.model_error", { reason: typeof reason === "string" ? reason : reason.message }) }));
+    } else {
+        replace(banner);
+    }
+    banner.className = banner.childElementCount ? "banner banner-" + (now === "online" ? "no_model" : now) : "";
+}
+
+function drawTheme() {
+    const dark = theme() === "dark";
+    const button = byId("theme");
+    const label = t(dark ? "theme.to_light" : "theme.to_dark");
+    replace(button, icon(dark ? "sun" : "moon"));
+    button.setAttribute("aria-label", label);
+    button.title = label;
+}
+
+export function start(refresh) {
+    const draw = () => {
+        drawPill();
+        drawBanner(refresh);
+        const status = get("status");
+        byId("foot-version").textContent = status ? t("foot.version", { version: status.version }) : "";
+    };
+    on(["connection", "status"], draw);
+    on("theme", drawTheme);
+    byId("theme").addEventListener("click", () => setTheme(theme() === "dark" ? "light" : "dark"));
+    draw();
+    drawTheme();
+}
