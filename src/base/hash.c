@@ -1,18 +1,29 @@
 /* BLAKE2b-256: see hash.h. The arithmetic is libsodium's. */
 #include "base/hash.h"
 
+#include <pthread.h>
 #include <sodium.h>
 #include <string.h>
 
 _Static_assert(sizeof(crypto_generichash_state) <= sizeof(((struct csi_hasher *)0)->state), "state fits");
 
+static pthread_once_t sodium_once = PTHREAD_ONCE_INIT;
+
+/* libsodium chooses its SIMD code here; without it the plain C version runs. */
+static void choose_code(void)
+{
+    (void)sodium_init(); /* when it fails the plain version goes on */
+}
+
 void csi_hash_bytes(const void *bytes, size_t size, struct csi_hash *hash)
 {
+    pthread_once(&sodium_once, choose_code);
     crypto_generichash(hash->bytes, CSI_HASH_SIZE, bytes, size, NULL, 0);
 }
 
 void csi_hasher_init(struct csi_hasher *hasher)
 {
+    pthread_once(&sodium_once, choose_code);
     crypto_generichash_init((crypto_generichash_state *)(void *)hasher->state, NULL, 0, CSI_HASH_SIZE);
 }
 

@@ -1,6 +1,6 @@
 /*
- * One cache: keys are BLAKE2b-256, values are bytes. A memory tier (least recently used goes first, bounded in bytes, optional
- * age limit) over an optional disk tier (SQLite). Knows nothing of what it keeps.
+ * One cache: keys are BLAKE2b-256, values are bytes. A memory tier (least recently used goes first, bounded
+ * in bytes, optional age limit) over an optional disk tier (SQLite). Knows nothing of what it keeps.
  *
  * Thread-safe. Identical concurrent computations are done once (csi_cache_get_or_compute).
  */
@@ -18,9 +18,9 @@ struct csi_cache;
 struct csi_disk; /* store/disk.h: one SQLite file shared by several caches */
 
 struct csi_cache_options {
-    const char *name;      /* table in the disk tier, e.g. "prediction" */
-    size_t max_bytes;      /* memory tier, values + overhead; 0: the cache is off (everything is CS_CACHE_OFF) */
-    double ttl_s;          /* 0: no age limit */
+    const char *name; /* table in the disk tier, e.g. "prediction" */
+    size_t max_bytes; /* memory tier, values + overhead; 0: the cache is off (everything is CS_CACHE_OFF) */
+    double ttl_s;     /* 0: no age limit */
     struct csi_disk *disk; /* NULL: memory only */
 };
 
@@ -39,17 +39,32 @@ void csi_cached_release(struct csi_cached *value);
 /* Computes a value: fills *bytes (malloc'ed, ownership passes) and *size. */
 typedef enum cs_status csi_compute_fn(void *context, uint8_t **bytes, size_t *size, struct cs_error *error);
 
-/* Looks `key` up; on a miss runs `compute` (outside all locks) unless another thread is already at it, which is waited for.
- * A failure is handed to the one who computed and to all who waited, and is not kept. `*result` says which way it went and is
- * counted: hits + misses + coalesced = calls. When the cache is off it computes and says CS_CACHE_OFF. */
-enum cs_status csi_cache_get_or_compute(struct csi_cache *cache, const struct csi_hash *key, csi_compute_fn *compute,
-                                        void *context, struct csi_cached *value, enum cs_cache_result *result,
-                                        struct cs_error *error);
+/* Looks `key` up; on a miss runs `compute` (outside all locks) unless another thread is already at it, which
+ * is waited for. A failure is handed to the one who computed and to all who waited, and is not kept.
+ * `*result` says which way it went and is counted: hits + misses + coalesced = calls. When the cache is off
+ * it computes and says CS_CACHE_OFF. */
+enum cs_status csi_cache_get_or_compute(struct csi_cache *cache, const struct csi_hash *key,
+                                        csi_compute_fn *compute, void *context, struct csi_cached *value,
+                                        enum cs_cache_result *result, struct cs_error *error);
+
+/* Makes a value that no cache keeps out of malloc'ed bytes, which it takes over (also on failure). */
+enum cs_status csi_cached_own(uint8_t *bytes, size_t size, struct csi_cached *value, struct cs_error *error);
+/* Computes without any cache: the way of requests that want none. */
+enum cs_status csi_compute_uncached(csi_compute_fn *compute, void *context, struct csi_cached *value,
+                                    struct cs_error *error);
 
 /* Looks up without computing, without counting. False: not there. */
 bool csi_cache_peek(struct csi_cache *cache, const struct csi_hash *key, struct csi_cached *value);
+/* Whether the value is in a tier, without fetching it; counts as a use in the memory tier's order. */
+bool csi_cache_contains(struct csi_cache *cache, const struct csi_hash *key);
 /* Keeps a copy of the bytes, replacing what was there. */
 void csi_cache_put(struct csi_cache *cache, const struct csi_hash *key, const void *bytes, size_t size);
+/* The same with malloc'ed bytes that it takes over. */
+void csi_cache_put_taking(struct csi_cache *cache, const struct csi_hash *key, uint8_t *bytes, size_t size);
+
+/* csi_cache_put of what was looked for with csi_cache_contains and then computed: counted as a miss. */
+void csi_cache_put_missed(struct csi_cache *cache, const struct csi_hash *key, const void *bytes,
+                          size_t size);
 
 /* Drops every entry of both tiers; counters stay. A computation under way is not kept when it ends. */
 void csi_cache_clear(struct csi_cache *cache);

@@ -1,7 +1,8 @@
 /*
- * The disk tier: one SQLite file (WAL, STRICT tables, user_version) that keeps cached values over a restart. Values carry a
- * checksum; what does not match is dropped, never served. A damaged file is set aside (renamed with a time stamp) with a
- * warning. Every failure (full disk, read-only folder) makes it a miss and is counted; nothing above notices more than that.
+ * The disk tier: one SQLite file (WAL, STRICT tables, user_version) that keeps cached values over a restart.
+ * Values carry a checksum; what does not match is dropped, never served. A damaged file is set aside (renamed
+ * with a time stamp) with a warning. Every failure (full disk, read-only folder) makes it a miss and is
+ * counted; nothing above notices more than that.
  */
 #ifndef CSI_STORE_DISK_H
 #define CSI_STORE_DISK_H
@@ -22,16 +23,23 @@ struct csi_disk_options {
     void (*on_warning)(void *context, const char *message);
     void *context;
 };
-enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_disk **disk, struct cs_error *error);
+enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_disk **disk,
+                             struct cs_error *error);
 void csi_disk_close(struct csi_disk *disk);
 
-/* `*bytes` malloc'ed. False: not there (or damaged, or unreadable). */
-bool csi_disk_get(struct csi_disk *disk, const char *table, const struct csi_hash *key, uint8_t **bytes, size_t *size);
+/* `*bytes` malloc'ed, `*age_s` since it was put. False: not there (or damaged, or unreadable). */
+bool csi_disk_get(struct csi_disk *disk, const char *table, const struct csi_hash *key, uint8_t **bytes,
+                  size_t *size, double *age_s);
+/* Whether there is such a row; its value is not looked at. */
+bool csi_disk_contains(struct csi_disk *disk, const char *table, const struct csi_hash *key);
 /* Queued and written by a background thread, so that a request never waits for the disk. */
-void csi_disk_put(struct csi_disk *disk, const char *table, const struct csi_hash *key, const void *bytes, size_t size);
+void csi_disk_put(struct csi_disk *disk, const char *table, const struct csi_hash *key, const void *bytes,
+                  size_t size);
+/* Waits for its turn in the queue: afterwards nothing older is found, nor written late. */
 void csi_disk_clear(struct csi_disk *disk, const char *table);
 /* Waits until everything queued is on disk. */
 void csi_disk_flush(struct csi_disk *disk);
-void csi_disk_stats(struct csi_disk *disk, const char *table, uint64_t *entries, uint64_t *bytes, uint64_t *errors);
+void csi_disk_stats(struct csi_disk *disk, const char *table, uint64_t *entries, uint64_t *bytes,
+                    uint64_t *errors);
 
 #endif

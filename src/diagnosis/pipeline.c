@@ -1,0 +1,272 @@
+/*
+ * The one pipeline: bytes -> id -> (cache | decode -> preprocess -> forward -> maps -> gate) -> diagnosis.
+ * Command line and server come through here, one photo or many.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "diagnosis/content.h"
+#include "diagnosis/diagnoser.h"
+#include "diagnosis/diagnosis.h"
+
+void csi_job_stage(const struct csi_job *job, enum cs_stage stage, double ms)
+{
+    if (job->request != NULL && job->request->on_stage != NULL)
+        job->request->on_stage(job->request->context, stage, ms);
+}
+
+void csi_prediction_key(const cs_diagnoser *diagnoser, const cs_model *model, const struct csi_hash *id,
+                        struct csi_hash *key)
+{
+    struct csi_hasher hasher;
+    uint32_t numbers[2] = {(uint32_t)diagnoser->options.decode, diagnoser->options.max_size};
+
+    csi_hasher_init(&hasher);
+    csi_hasher_update(&hasher, "prediction 1", sizeof "prediction 1");
+    csi_hasher_update(&hasher, id->bytes, CSI_HASH_SIZE);
+    csi_hasher_update(&hasher, model->identity.bytes, CSI_HASH_SIZE);
+    csi_hasher_update(&hasher, numbers, sizeof numbers);
+    csi_hasher_final(&hasher, key);
+}
+
+void csi_display_key(const cs_diagnoser *diagnoser, const struct csi_hash *id, struct csi_hash *key)
+{
+    struct csi_hasher hasher;
+    uint32_t numbers[2] = {(uint32_t)diagnoser->options.decode, diagnoser->options.max_size};
+
+    csi_hasher_init(&hasher);
+    csi_hasher_update(&hasher, "display 1", sizeof "display 1");
+    csi_hasher_update(&hasher, id->bytes, CSI_HASH_SIZE);
+    csi_hasher_update(&hasher, numbers, sizeof numbers);
+    csi_hasher_final(&hasher, key);
+}
+
+/* Keeps the display image for heat maps asked for later. */
+static void keep_display(const struct csi_job *job)
+{
+    const cs_diagnoser *diagnoser = job->diagnoser;
+    struct csi_hash key;
+    uint8_t *bytes;
+    size_t size;
+
+    if (diagnoser->options.gradcam_cache_bytes == 0 || (job->request != NULL && job->request->no_cache))
+        return;
+    if (csi_display_write(&job->facts, job->display, &bytes, &size, NULL) != CS_OK)
+        return; /* without memory the photo has to be sent again for a heat map */
+    csi_display_key(diagnoser, &job->id, &key);
+    csi_cache_put_taking(diagnoser->gradcams, &key, bytes, size);
+}
+
+enum cs_status csi_job_decode(struct csi_job *job, struct cs_error *error)
+{
+    const struct cs_diagnoser_options *options = &job->diagnoser->options;
+    struct csi_display_options how = {.limits = options->limits,
+                                      .mode = options->decode,
+                                      .max_side = options->max_size,
+                                      .cpu_features = job->model->compute->cpu_features};
+    struct cs_image_info info;
+    enum cs_status status;
+
+    if (job->display != NULL)
+        return CS_OK;
+    status = csi_image_load_display(job->bytes, job->size, &how, &job->display, &info, &job->timings.decode,
+                                    &job->timings.resize, error);
+    if (status != CS_OK)
+        return status;
+    job->facts = (struct csi_photo_facts){.bytes = job->size,
+                                          .format = (uint32_t)info.format,
+                                          .width = info.width,
+                                          .height = info.height,
+                                          .display_width = job->display->width,
+                                          .display_height = job->display->height};
+    csi_job_stage(job, CS_STAGE_DECODE, job->timings.decode);
+    csi_job_stage(job, CS_STAGE_RESIZE, job->timings.resize);
+    keep_display(job);
+    return CS_OK;
+}
+
+enum cs_status csi_job_record(struct csi_job *job, cs_session *session, size_t index, uint8_t **bytes,
+                              size_t *size, struct cs_error *error)
+{
+    const cs_model *model = job->model;
+    const float *logits = csi_exec_logits(session->exec) + index * model->class_count;
+    const float *embedding = csi_exec_embedding(session->exec);
+    struct csi_record_head head = {.magic = CSI_RECORD_MAGIC,
+                                   .class_count = (uint32_t)model->class_count,
+                                   .leaf_score = (double)NAN,
+                                   .photo = job->facts};
+    struct csi_content content;
+    uint64_t start = csi_now_ns();
+
+    if (csi_model_has_linear_maps(model)) {
+        csi_session_all_maps(session, index);
+        head.map_classes = head.class_count;
+        head.map_width = (uint32_t)model->plan_info->map_width;
+        head.map_height = (uint32_t)model->plan_info->map_height;
+        job->timings.gradcam = csi_ms_since(start);
+    }
+    if (embedding != NULL)
+        embedding += index * model->plan_info->embedding_size;
+    if (model->gate != NULL || model->coach != NULL) {
+        csi_content_measure(job->display, &content);
+        if (model->gate != NULL)
+            head.leaf_score = csi_gate_score(model->gate, logits, model->class_count, embedding, &content);
+        if (model->coach != NULL)
+            head.hints = csi_coach_hints(model->coach, &content);
+    }
+    return csi_record_write(&head, logits, head.map_classes != 0 ? session->maps : NULL, bytes, size, error);
+}
+
+enum cs_status csi_job_compute(struct csi_job *job, uint8_t **bytes, size_t *size, struct cs_error *error)
+{
+    cs_session *session = NULL;
+    uint64_t start;
+    enum cs_status status = csi_session_borrow(job->model, &session, error);
+
+    if (status != CS_OK)
+        return status;
+    start = csi_now_ns();
+    status = csi_model_preprocess(job->model, job->display, session->input, error);
+    if (status == CS_OK) {
+        job->timings.preprocess = csi_ms_since(start);
+        csi_job_stage(job, CS_STAGE_PREPROCESS, job->timings.preprocess);
+        start = csi_now_ns();
+        status = csi_session_forward(session, session->input, 1, job->serial, error);
+    }
+    if (status == CS_OK) {
+        job->timings.inference = csi_ms_since(start);
+        csi_job_stage(job, CS_STAGE_INFERENCE, job->timings.inference);
+        status = csi_job_record(job, session, 0, bytes, size, error);
+    }
+    csi_session_return(session);
+    return status;
+}
+
+static enum cs_status compute_prediction(void *context, uint8_t **bytes, size_t *size, struct cs_error *error)
+{
+    struct csi_job *job = context;
+    enum cs_status status = csi_job_decode(job, error);
+
+    return status == CS_OK ? csi_job_compute(job, bytes, size, error) : status;
+}
+
+/* A cached prediction whose display image has gone meanwhile: decoded again, so that sending a photo is
+ * always enough for asking for its heat map afterwards. */
+static void restore_display(struct csi_job *job)
+{
+    struct csi_hash key;
+
+    if (job->display != NULL || job->diagnoser->options.gradcam_cache_bytes == 0)
+        return;
+    csi_display_key(job->diagnoser, &job->id, &key);
+    if (!csi_cache_contains(job->diagnoser->gradcams, &key))
+        csi_job_decode(
+            job, NULL); /* it was decoded before; should memory fail now, the prediction is still right */
+}
+
+static enum cs_status check_request(const struct cs_request *request, struct cs_error *error)
+{
+    if ((int)request->method < 0 || request->method > CS_CAM_ABLATIONCAM)
+        return csi_fail(error, CS_BAD_REQUEST, "no heat-map method has the number %d", (int)request->method);
+    if ((int)request->colormap < 0 || request->colormap > CS_COLORMAP_GREY)
+        return csi_fail(error, CS_BAD_REQUEST, "no colour map has the number %d", (int)request->colormap);
+    if (!(request->alpha <= 1.0f))
+        return csi_fail(error, CS_BAD_REQUEST, "alpha has to be at most 1");
+    return CS_OK;
+}
+
+/* The heat map of the top class, made now so that it is a hit later. */
+static enum cs_status prepare_heatmap(struct csi_job *job, const struct csi_record *record,
+                                      enum cs_cache_result *result, struct cs_error *error)
+{
+    const struct cs_request *request = job->request;
+    struct cs_heatmap_request heatmap = {.class_index = SIZE_MAX,
+                                         .method = request->method,
+                                         .colormap = request->colormap,
+                                         .alpha = request->alpha == 0  ? 0.5f
+                                                  : request->alpha < 0 ? 0
+                                                                       : request->alpha,
+                                         .format = CS_FORMAT_PNG};
+    struct csi_cached image;
+    uint64_t start = csi_now_ns();
+    enum cs_status status = csi_job_heatmap(job, record, &heatmap, &image, result, error);
+
+    if (status == CS_OK) {
+        csi_cached_release(&image);
+        if (*result != CS_CACHE_HIT)
+            job->timings.gradcam += csi_ms_since(start);
+    }
+    return status;
+}
+
+static enum cs_status run(struct csi_job *job, cs_diagnosis **diagnosis, struct cs_error *error)
+{
+    cs_diagnoser *diagnoser = job->diagnoser;
+    enum cs_cache_result prediction = CS_CACHE_OFF, gradcam = CS_CACHE_OFF;
+    struct csi_cached cached;
+    struct csi_record record;
+    struct csi_hash key;
+    uint64_t start = csi_now_ns();
+    enum cs_status status;
+
+    csi_recent_identify(diagnoser->recent, job->bytes, job->size, &job->id);
+    if (job->request->no_cache) {
+        status = csi_compute_uncached(compute_prediction, job, &cached, error);
+    } else {
+        csi_prediction_key(diagnoser, job->model, &job->id, &key);
+        status = csi_cache_get_or_compute(diagnoser->predictions, &key, compute_prediction, job, &cached,
+                                          &prediction, error);
+    }
+    if (status != CS_OK)
+        return status;
+    status = csi_record_read(cached.bytes, cached.size, job->model->class_count, &record, error);
+    if (status == CS_OK && !job->request->no_cache)
+        restore_display(job);
+    if (status == CS_OK && job->request->gradcam)
+        status = prepare_heatmap(job, &record, &gradcam, error);
+    if (status == CS_OK && job->timings.gradcam > 0)
+        csi_job_stage(job, CS_STAGE_GRADCAM, job->timings.gradcam);
+    if (status == CS_OK) {
+        job->timings.total = csi_ms_since(start);
+        status = csi_diagnosis_create(job->model, &job->id, &record, job->request, diagnosis, error);
+    }
+    if (status == CS_OK) {
+        (*diagnosis)->prediction_cache = prediction;
+        (*diagnosis)->gradcam_cache = gradcam;
+        (*diagnosis)->timings = job->timings;
+        csi_job_stage(job, CS_STAGE_DONE, job->timings.total);
+    }
+    csi_cached_release(&cached);
+    return status;
+}
+
+enum cs_status csi_diagnose(cs_diagnoser *diagnoser, const void *bytes, size_t size,
+                            const struct cs_request *request, bool serial, cs_diagnosis **diagnosis,
+                            struct cs_error *error)
+{
+    static const struct cs_request defaults;
+    struct csi_job job = {.diagnoser = diagnoser,
+                          .bytes = bytes,
+                          .size = size,
+                          .request = request != NULL ? request : &defaults,
+                          .serial = serial};
+    size_t max_bytes = diagnoser->options.limits.max_bytes;
+    enum cs_status status;
+
+    *diagnosis = NULL;
+    if (size == 0 || bytes == NULL)
+        return csi_fail(error, CS_EMPTY_INPUT, "the photo has no bytes");
+    if (size > max_bytes) /* before it is hashed */
+        return csi_fail(error, CS_IMAGE_TOO_LARGE, "the photo has %zu bytes, the limit is %zu", size,
+                        max_bytes);
+    status = check_request(job.request, error);
+    if (status != CS_OK)
+        return status;
+    job.model = csi_slot_model(diagnoser);
+    status = run(&job, diagnosis, error);
+    cs_image_destroy(job.display);
+    csi_model_release(job.model);
+    return status;
+}

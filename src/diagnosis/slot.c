@@ -1,0 +1,217 @@
+/*
+ * The model slot: which model is in use, how a changed file replaces it. Requests in flight keep the model
+ * they began with by their reference; its last user frees it.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "diagnosis/diagnoser.h"
+
+#define LOOK_EVERY_MS 250
+
+static const char *watched_path(const cs_diagnoser *diagnoser)
+{
+    const char *path = diagnoser->options.model.path;
+
+    return path == NULL || path[0] == '\0' || strcmp(path, "lite") == 0 ? NULL : path;
+}
+
+/* Puts `model` in the place of the old one; the caches' content belongs to the old one and goes. */
+static void install(cs_diagnoser *diagnoser, cs_model *model)
+{
+    struct csi_slot *slot = &diagnoser->slot;
+    cs_model *old;
+    bool other;
+
+    pthread_mutex_lock(&slot->lock);
+    old = slot->model;
+    slot->model = model;
+    slot->loads++;
+    slot->loaded_unix_ms = csi_unix_ms();
+    slot->last_error[0] = '\0';
+    other = old != NULL;
+    pthread_mutex_unlock(&slot->lock);
+    if (other) {
+        csi_cache_clear(diagnoser->predictions);
+        csi_cache_clear(diagnoser->gradcams);
+        csi_model_release(old);
+    }
+}
+
+/* Loads the file and installs the model. `loading` held. */
+static enum cs_status load(cs_diagnoser *diagnoser, struct cs_error *error)
+{
+    struct csi_slot *slot = &diagnoser->slot;
+    const char *path = watched_path(diagnoser);
+    struct cs_error local;
+    cs_model *model = NULL;
+    enum cs_status status;
+
+    csi_error_clear(&local);
+    /* The stamp is taken before the file is read: what is written in between is noticed by the next look. */
+    if (path != NULL)
+        csi_file_stamp(path, &slot->stamp);
+    status = csi_model_load(&diagnoser->options.model, slot->compute, &model, &local);
+    if (status == CS_OK) {
+        install(diagnoser, model);
+        return CS_OK;
+    }
+    pthread_mutex_lock(&slot->lock);
+    slot->failures++;
+    snprintf(slot->last_error, sizeof slot->last_error, "%s", local.message);
+    pthread_mutex_unlock(&slot->lock);
+    if (error != NULL)
+        *error = local;
+    return status;
+}
+
+/* One look at the file. It is loaded when it has changed and two looks in a row found the same: a writer that
+ * is still at work changes size or time in between. What cannot be loaded is tried again once it has changed
+ * again. */
+static void look(cs_diagnoser *diagnoser, struct csi_file_stamp *last)
+{
+    struct csi_slot *slot = &diagnoser->slot;
+    struct csi_file_stamp now;
+    struct cs_error error;
+    bool there = csi_file_stamp(watched_path(diagnoser), &now), steady = csi_file_stamp_equal(&now, last);
+    enum cs_status status = CS_OK;
+
+    *last = now;
+    if (!there || !steady)
+        return; /* gone for a moment, or being written */
+    pthread_mutex_lock(&slot->loading);
+    if (!csi_file_stamp_equal(&now, &slot->stamp))
+        status = load(diagnoser, &error);
+    pthread_mutex_unlock(&slot->loading);
+    if (status != CS_OK)
+        csi_diagnoser_warn(diagnoser, "the new model was not loaded, the old one stays: %s", error.message);
+}
+
+static void *watch(void *context)
+{
+    cs_diagnoser *diagnoser = context;
+    struct csi_slot *slot = &diagnoser->slot;
+    struct csi_file_stamp last = slot->stamp;
+
+    pthread_mutex_lock(&slot->watch_lock);
+    while (!slot->watch_stop) {
+        struct timespec until;
+
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += LOOK_EVERY_MS * 1000000L;
+        if (until.tv_nsec >= 1000000000L) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000L;
+        }
+        pthread_cond_timedwait(&slot->watch_wake, &slot->watch_lock, &until);
+        if (slot->watch_stop)
+            break;
+        pthread_mutex_unlock(&slot->watch_lock);
+        look(diagnoser, &last);
+        pthread_mutex_lock(&slot->watch_lock);
+    }
+    pthread_mutex_unlock(&slot->watch_lock);
+    return NULL;
+}
+
+void csi_slot_init(cs_diagnoser *diagnoser)
+{
+    struct csi_slot *slot = &diagnoser->slot;
+    pthread_condattr_t attributes;
+
+    pthread_mutex_init(&slot->lock, NULL);
+    pthread_mutex_init(&slot->loading, NULL);
+    pthread_mutex_init(&slot->watch_lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&slot->watch_wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+enum cs_status csi_slot_open(cs_diagnoser *diagnoser, struct cs_error *error)
+{
+    struct csi_slot *slot = &diagnoser->slot;
+    enum cs_status status = csi_compute_create(&diagnoser->options.model, &slot->compute, error);
+
+    if (status == CS_OK) {
+        pthread_mutex_lock(&slot->loading);
+        status = load(diagnoser, error);
+        pthread_mutex_unlock(&slot->loading);
+    }
+    if (status == CS_OK && diagnoser->options.watch && watched_path(diagnoser) != NULL) {
+        if (pthread_create(&slot->watcher, NULL, watch, diagnoser) != 0)
+            return csi_fail(error, CS_INTERNAL, "cannot start the thread that watches the model file");
+        slot->watching = true;
+    }
+    return status;
+}
+
+void csi_slot_close(cs_diagnoser *diagnoser)
+{
+    struct csi_slot *slot = &diagnoser->slot;
+
+    if (slot->watching) {
+        pthread_mutex_lock(&slot->watch_lock);
+        slot->watch_stop = true;
+        pthread_cond_signal(&slot->watch_wake);
+        pthread_mutex_unlock(&slot->watch_lock);
+        pthread_join(slot->watcher, NULL);
+    }
+    csi_model_release(slot->model);
+    csi_compute_release(slot->compute);
+    pthread_cond_destroy(&slot->watch_wake);
+    pthread_mutex_destroy(&slot->watch_lock);
+    pthread_mutex_destroy(&slot->loading);
+    pthread_mutex_destroy(&slot->lock);
+}
+
+cs_model *csi_slot_model(cs_diagnoser *diagnoser)
+{
+    struct csi_slot *slot = &diagnoser->slot;
+    cs_model *model;
+
+    pthread_mutex_lock(&slot->lock);
+    model = csi_model_retain(slot->model);
+    slot->uses++;
+    pthread_mutex_unlock(&slot->lock);
+    return model;
+}
+
+enum cs_status csi_slot_reload(cs_diagnoser *diagnoser, struct cs_error *error)
+{
+    enum cs_status status;
+
+    pthread_mutex_lock(&diagnoser->slot.loading);
+    status = load(diagnoser, error);
+    pthread_mutex_unlock(&diagnoser->slot.loading);
+    return status;
+}
+
+void csi_slot_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status)
+{
+    struct csi_slot *slot = &diagnoser->slot;
+
+    memset(status, 0, sizeof *status);
+    pthread_mutex_lock(&slot->lock);
+    status->model_loads = slot->loads;
+    status->model_load_failures = slot->failures;
+    memcpy(status->last_error, slot->last_error, sizeof status->last_error);
+    status->model_load_ms = slot->model->load_ms;
+    status->model_loaded_unix_ms = slot->loaded_unix_ms;
+    pthread_mutex_unlock(&slot->lock);
+}
+
+void csi_slot_stats(cs_diagnoser *diagnoser, struct cs_cache_stats *stats)
+{
+    struct csi_slot *slot = &diagnoser->slot;
+
+    pthread_mutex_lock(&slot->lock);
+    stats->enabled = true;
+    stats->entries = 1;
+    stats->bytes = slot->model->plan_info->weight_bytes;
+    stats->hits = slot->uses;
+    stats->misses = slot->loads;
+    pthread_mutex_unlock(&slot->lock);
+}

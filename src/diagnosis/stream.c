@@ -1,0 +1,318 @@
+/*
+ * Streams of photos. Two ways:
+ *
+ * - one photo a worker (batch 0 or 1): as many threads as the model computes with, each takes a photo the
+ * whole way with a forward pass on its own core alone. No thread ever waits for another, which gives the
+ * highest throughput on a CPU.
+ * - batches (batch ≥ 2): the workers read and decode; the calling thread collects photos and runs them
+ * together over the whole pool.
+ *
+ * Results are delivered in order on the calling thread. At most `window` photos are anywhere between load and
+ * done.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "diagnosis/diagnoser.h"
+#include "diagnosis/diagnosis.h"
+
+enum place { EMPTY, UNDER_WAY, DECODED, FINISHED };
+
+/* One photo between load and done: place index % window. */
+struct item {
+    enum place place;
+    const void *bytes;
+    size_t size;
+    const char *name;
+    bool loaded;
+    struct csi_job job; /* batches only; job.model retained */
+    struct cs_request request;
+    float *input;
+    uint64_t start_ns;
+    cs_diagnosis *diagnosis;
+    enum cs_status status;
+    struct cs_error error;
+};
+
+struct stream {
+    cs_diagnoser *diagnoser;
+    const struct cs_stream *user;
+    size_t batch, window;
+    struct item *items;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    size_t next;      /* first index that no worker has taken */
+    size_t delivered; /* first index that is not delivered */
+    bool stop;
+};
+
+static bool load_item(struct stream *stream, struct item *item, size_t index)
+{
+    csi_error_clear(&item->error);
+    item->start_ns = csi_now_ns();
+    item->status = stream->user->load(stream->user->context, index, &item->bytes, &item->size, &item->name,
+                                      &item->error);
+    item->loaded = item->status == CS_OK;
+    item->request = stream->user->request;
+    item->request.name = item->name;
+    item->request.on_stage = NULL; /* it would be called on a worker thread */
+    return item->loaded;
+}
+
+static void unload_item(struct stream *stream, struct item *item, size_t index)
+{
+    if (item->loaded && stream->user->unload != NULL)
+        stream->user->unload(stream->user->context, index, item->bytes, item->size);
+    item->loaded = false;
+}
+
+/* Decodes, preprocesses; a photo whose prediction is kept goes the whole way at once. */
+static enum place prepare(struct stream *stream, struct item *item)
+{
+    struct csi_job *job = &item->job;
+    struct csi_hash key;
+
+    *job = (struct csi_job){
+        .diagnoser = stream->diagnoser, .bytes = item->bytes, .size = item->size, .request = &item->request};
+    if (item->size == 0 || item->size > stream->diagnoser->options.limits.max_bytes)
+        goto whole; /* it fails there with the right words */
+    job->model = csi_slot_model(stream->diagnoser);
+    csi_recent_identify(stream->diagnoser->recent, item->bytes, item->size, &job->id);
+    csi_prediction_key(stream->diagnoser, job->model, &job->id, &key);
+    if (item->request.gradcam ||
+        (!item->request.no_cache && csi_cache_contains(stream->diagnoser->predictions, &key)))
+        goto whole;
+    item->status = csi_job_decode(job, &item->error);
+    if (item->status == CS_OK) {
+        uint64_t start = csi_now_ns();
+        size_t side = job->model->plan_info->input_height;
+
+        item->input = malloc(3 * side * side * sizeof *item->input);
+        item->status = item->input == NULL
+                           ? csi_fail_memory(&item->error, "photo")
+                           : csi_model_preprocess(job->model, job->display, item->input, &item->error);
+        job->timings.preprocess = csi_ms_since(start);
+    }
+    return item->status == CS_OK ? DECODED : FINISHED;
+whole:
+    item->status = csi_diagnose(stream->diagnoser, item->bytes, item->size, &item->request, false,
+                                &item->diagnosis, &item->error);
+    return FINISHED;
+}
+
+static void *work(void *context)
+{
+    struct stream *stream = context;
+
+    pthread_mutex_lock(&stream->lock);
+    while (!stream->stop && stream->next < stream->user->count) {
+        struct item *item;
+        enum place place = FINISHED;
+        size_t index;
+
+        if (stream->next - stream->delivered >= stream->window) {
+            pthread_cond_wait(&stream->changed, &stream->lock);
+            continue;
+        }
+        index = stream->next++;
+        item = &stream->items[index % stream->window];
+        item->place = UNDER_WAY;
+        pthread_mutex_unlock(&stream->lock);
+        if (load_item(stream, item, index)) {
+            if (stream->batch > 1)
+                place = prepare(stream, item);
+            else
+                item->status = csi_diagnose(stream->diagnoser, item->bytes, item->size, &item->request, true,
+                                            &item->diagnosis, &item->error);
+        }
+        unload_item(stream, item, index);
+        pthread_mutex_lock(&stream->lock);
+        item->place = place;
+        pthread_cond_broadcast(&stream->changed);
+    }
+    pthread_mutex_unlock(&stream->lock);
+    return NULL;
+}
+
+static void clear_item(struct item *item)
+{
+    csi_diagnosis_destroy(item->diagnosis);
+    cs_image_destroy(item->job.display);
+    csi_model_release(item->job.model);
+    free(item->input);
+    memset(item, 0, sizeof *item);
+}
+
+/* Record, cache, diagnosis of one photo whose forward pass is done. */
+static void finish_item(struct stream *stream, struct item *item, cs_session *session, size_t index,
+                        double inference_ms)
+{
+    struct csi_job *job = &item->job;
+    struct csi_cached cached = {0};
+    struct csi_record record;
+    struct csi_hash key;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+
+    job->timings.inference = inference_ms;
+    item->status = csi_job_record(job, session, index, &bytes, &size, &item->error);
+    if (item->status == CS_OK)
+        item->status = csi_cached_own(bytes, size, &cached, &item->error);
+    if (item->status == CS_OK)
+        item->status =
+            csi_record_read(cached.bytes, cached.size, job->model->class_count, &record, &item->error);
+    if (item->status == CS_OK)
+        item->status = csi_diagnosis_create(job->model, &job->id, &record, &item->request, &item->diagnosis,
+                                            &item->error);
+    if (item->status == CS_OK) {
+        job->timings.total = csi_ms_since(item->start_ns);
+        item->diagnosis->timings = job->timings;
+        if (!item->request.no_cache && stream->diagnoser->options.prediction_cache_bytes != 0) {
+            csi_prediction_key(stream->diagnoser, job->model, &job->id, &key);
+            csi_cache_put_missed(stream->diagnoser->predictions, &key, cached.bytes, cached.size);
+            item->diagnosis->prediction_cache = CS_CACHE_MISS;
+        }
+    }
+    csi_cached_release(&cached);
+}
+
+/* Runs `count` decoded photos of one model together. */
+static void run_batch(struct stream *stream, struct item **items, size_t count)
+{
+    cs_model *model = items[0]->job.model;
+    size_t elements = 3 * model->plan_info->input_height * model->plan_info->input_width;
+    float *input = malloc(count * elements * sizeof *input);
+    cs_session *session = NULL;
+    struct cs_error error;
+    uint64_t start = csi_now_ns();
+    enum cs_status status;
+
+    csi_error_clear(&error);
+    status = input == NULL ? csi_fail_memory(&error, "batch") : csi_session_borrow(model, &session, &error);
+    if (status == CS_OK) {
+        for (size_t i = 0; i < count; i++)
+            memcpy(input + i * elements, items[i]->input, elements * sizeof *input);
+        status = csi_session_forward(session, input, count, false, &error);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (status == CS_OK) {
+            finish_item(stream, items[i], session, i, csi_ms_since(start) / (double)count);
+        } else {
+            items[i]->status = status;
+            items[i]->error = error;
+        }
+    }
+    csi_session_return(session);
+    free(input);
+}
+
+/* Collects the decoded photos in front of the queue that share a model. Lock held. */
+static size_t collect(struct stream *stream, struct item **items)
+{
+    size_t count = 0, limit = stream->batch;
+
+    for (size_t i = stream->delivered; i < stream->next && count < limit; i++) {
+        struct item *item = &stream->items[i % stream->window];
+
+        if (item->place == UNDER_WAY)
+            return 0; /* a photo comes that could join */
+        if (item->place != DECODED)
+            continue;
+        if (count == 0)
+            limit = limit < item->job.model->max_batch ? limit : item->job.model->max_batch;
+        else if (item->job.model != items[0]->job.model)
+            break;
+        items[count++] = item;
+    }
+    if (count < limit && stream->next < stream->user->count &&
+        stream->next - stream->delivered < stream->window)
+        return 0; /* the workers will take more */
+    return count;
+}
+
+/* Delivers in order; the calling thread runs the batches too. */
+static void deliver(struct stream *stream, struct item **batch)
+{
+    pthread_mutex_lock(&stream->lock);
+    while (stream->delivered < stream->user->count && !stream->stop) {
+        struct item *item = &stream->items[stream->delivered % stream->window];
+        size_t count;
+        bool go_on;
+
+        if (stream->delivered < stream->next && item->place == FINISHED) {
+            pthread_mutex_unlock(&stream->lock);
+            go_on = stream->user->done(stream->user->context, stream->delivered,
+                                       item->status == CS_OK ? item->diagnosis : NULL,
+                                       item->status == CS_OK ? NULL : &item->error);
+            pthread_mutex_lock(&stream->lock);
+            clear_item(item);
+            stream->delivered++;
+            stream->stop = !go_on;
+            pthread_cond_broadcast(&stream->changed);
+            continue;
+        }
+        count = collect(stream, batch);
+        if (count == 0) {
+            pthread_cond_wait(&stream->changed, &stream->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&stream->lock);
+        run_batch(stream, batch, count);
+        pthread_mutex_lock(&stream->lock);
+        for (size_t i = 0; i < count; i++)
+            batch[i]->place = FINISHED;
+    }
+    stream->stop = true;
+    pthread_cond_broadcast(&stream->changed);
+    pthread_mutex_unlock(&stream->lock);
+}
+
+enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stream *user,
+                                   struct cs_error *error)
+{
+    struct stream stream = {.diagnoser = diagnoser, .user = user};
+    unsigned workers = diagnoser->slot.compute->threads, started = 0;
+    pthread_t *threads = calloc(workers, sizeof *threads);
+    struct item **batch = NULL;
+    cs_model *model;
+    enum cs_status status = CS_OK;
+
+    if (user->load == NULL || user->done == NULL) {
+        free(threads);
+        return csi_fail(error, CS_BAD_REQUEST, "a stream needs load and done");
+    }
+    model = csi_slot_model(diagnoser);
+    stream.batch = user->batch > model->max_batch ? model->max_batch : user->batch;
+    csi_model_release(model);
+    /* Enough for every worker to be one photo ahead of the slowest, and for a batch to fill while one
+     * computes. */
+    stream.window = 2 * (size_t)workers + 2 * (stream.batch > 1 ? stream.batch : 1);
+    stream.items = calloc(stream.window, sizeof *stream.items);
+    batch = calloc(stream.batch > 1 ? stream.batch : 1, sizeof *batch);
+    pthread_mutex_init(&stream.lock, NULL);
+    pthread_cond_init(&stream.changed, NULL);
+    if (threads == NULL || stream.items == NULL || batch == NULL)
+        status = csi_fail_memory(error, "stream");
+    while (status == CS_OK && started < workers && started < user->count) {
+        if (pthread_create(&threads[started], NULL, work, &stream) != 0) {
+            if (started == 0)
+                status = csi_fail(error, CS_INTERNAL, "cannot start a thread");
+            break;
+        }
+        started++;
+    }
+    if (status == CS_OK)
+        deliver(&stream, batch);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    for (size_t i = 0; stream.items != NULL && i < stream.window; i++)
+        clear_item(&stream.items[i]);
+    pthread_cond_destroy(&stream.changed);
+    pthread_mutex_destroy(&stream.lock);
+    free(stream.items);
+    free(batch);
+    free(threads);
+    return status;
+}

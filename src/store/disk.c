@@ -1,0 +1,778 @@
+/*
+ * The disk tier: see disk.h. Owns the SQLite file, its schema and its writer thread.
+ *
+ * Two connections: the reader's, used under `read_lock` by whoever asks, and the writer's, used by the
+ * background thread alone. WAL lets the one read while the other writes. The background thread also checks
+ * the file when it is opened and sets it aside when it is damaged.
+ */
+#include "store/disk.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#define APPLICATION_ID 0x43534331 /* "CSC1" */
+#define BUSY_MS        2000
+#define TABLES         8u
+#define QUEUE_BYTES                                                                                          \
+    ((size_t)64 << 20) /* past it new values are not written: a slow disk must not fill the memory */
+#define QUEUE_OPERATIONS 4096u
+
+/* From version i to i + 1. Never change one that was released: add the next. */
+static const char *const migrations[] = {
+    "CREATE TABLE entry ("
+    "  id INTEGER PRIMARY KEY,"
+    "  cache TEXT NOT NULL,"
+    "  key BLOB NOT NULL,"
+    "  size INTEGER NOT NULL,"
+    "  stored_ms INTEGER NOT NULL," /* Unix time */
+    "  used_ms INTEGER NOT NULL,"
+    "  checksum BLOB NOT NULL," /* BLAKE2b-256 of cache, key, stored_ms and value */
+    "  value BLOB NOT NULL"
+    ") STRICT;"
+    "CREATE UNIQUE INDEX entry_key ON entry (cache, key);"
+    "CREATE INDEX entry_used ON entry (used_ms, id);"
+    "CREATE INDEX entry_size ON entry (cache, size);",
+};
+#define SCHEMA_VERSION ((int)(sizeof migrations / sizeof migrations[0]))
+
+enum kind { PUT, TOUCH, DROP, CLEAR };
+
+struct operation {
+    struct operation *next;
+    enum kind kind;
+    const char *table; /* interned in `tables` */
+    struct csi_hash key;
+    uint8_t *bytes;
+    size_t size;
+    int64_t when_ms;
+};
+
+struct table {
+    char name[32];
+    uint64_t entries, bytes, errors;
+};
+
+struct csi_disk {
+    char *path;
+    size_t max_bytes;
+    double ttl_s;
+    void (*on_warning)(void *context, const char *message);
+    void *context;
+
+    pthread_mutex_t read_lock;
+    sqlite3 *reader; /* NULL: the tier is off */
+    sqlite3_stmt *find, *exists;
+
+    sqlite3 *writer; /* the background thread's once that runs */
+
+    pthread_mutex_t queue_lock;
+    pthread_cond_t work, done;
+    struct operation *first, *last;
+    size_t queued_bytes, queued_count;
+    uint64_t queued_total, finished_total; /* operations ever: flush waits for the one to reach the other */
+    bool stop, running;
+    atomic_bool damaged;
+    pthread_t thread;
+
+    pthread_mutex_t table_lock;
+    struct table tables[TABLES];
+    size_t table_count;
+    bool write_warned;
+};
+
+static void warn(const struct csi_disk *disk, const char *format, ...) CSI_PRINTF(2, 3);
+static void warn(const struct csi_disk *disk, const char *format, ...)
+{
+    char message[CS_ERROR_MESSAGE_SIZE];
+    va_list arguments;
+
+    if (disk->on_warning == NULL)
+        return;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    disk->on_warning(disk->context, message);
+}
+
+/* The table's entry; NULL past the last free place. `table_lock` held. */
+static struct table *table_of(struct csi_disk *disk, const char *name)
+{
+    for (size_t i = 0; i < disk->table_count; i++)
+        if (strcmp(disk->tables[i].name, name) == 0)
+            return &disk->tables[i];
+    if (disk->table_count == TABLES || strlen(name) >= sizeof disk->tables[0].name)
+        return NULL;
+    snprintf(disk->tables[disk->table_count].name, sizeof disk->tables[0].name, "%s", name);
+    return &disk->tables[disk->table_count++];
+}
+
+static void count_error(struct csi_disk *disk, const char *name)
+{
+    struct table *table;
+
+    pthread_mutex_lock(&disk->table_lock);
+    table = table_of(disk, name);
+    if (table != NULL)
+        table->errors++;
+    pthread_mutex_unlock(&disk->table_lock);
+}
+
+static const char *intern(struct csi_disk *disk, const char *name)
+{
+    struct table *table;
+
+    pthread_mutex_lock(&disk->table_lock);
+    table = table_of(disk, name);
+    pthread_mutex_unlock(&disk->table_lock);
+    return table != NULL ? table->name : NULL;
+}
+
+static bool means_damage(int code)
+{
+    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+}
+
+static void checksum(const char *table, const struct csi_hash *key, int64_t stored_ms, const void *bytes,
+                     size_t size, struct csi_hash *sum)
+{
+    struct csi_hasher hasher;
+
+    csi_hasher_init(&hasher);
+    csi_hasher_update(&hasher, table, strlen(table) + 1);
+    csi_hasher_update(&hasher, key->bytes, CSI_HASH_SIZE);
+    csi_hasher_update(&hasher, &stored_ms, sizeof stored_ms);
+    csi_hasher_update(&hasher, bytes, size);
+    csi_hasher_final(&hasher, sum);
+}
+
+/* ---- opening
+ * ------------------------------------------------------------------------------------------------- */
+
+static int pragma_number(sqlite3 *database, const char *sql, int *value)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(database, sql, -1, &statement, NULL);
+
+    if (code == SQLITE_OK) {
+        code = sqlite3_step(statement);
+        if (code == SQLITE_ROW) {
+            *value = sqlite3_column_int(statement, 0);
+            code = SQLITE_OK;
+        }
+    }
+    sqlite3_finalize(statement);
+    return code;
+}
+
+/* Brings a file of an older version (0: new) up to ours. */
+static int migrate(sqlite3 *database, int version)
+{
+    int code = SQLITE_OK;
+
+    for (; code == SQLITE_OK && version < SCHEMA_VERSION; version++) {
+        char sql[64];
+
+        code = sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+        if (code == SQLITE_OK)
+            code = sqlite3_exec(database, migrations[version], NULL, NULL, NULL);
+        snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version + 1);
+        if (code == SQLITE_OK)
+            code = sqlite3_exec(database, sql, NULL, NULL, NULL);
+        if (code == SQLITE_OK)
+            code = sqlite3_exec(database, "COMMIT", NULL, NULL, NULL);
+        if (code != SQLITE_OK)
+            sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return code;
+}
+
+/* Opens the writing connection. `*reason` says why a sound file cannot be ours ("" otherwise). */
+static int open_writer(struct csi_disk *disk, char *reason, size_t reason_size)
+{
+    int application = 0, version = 0, objects = 0, code;
+
+    reason[0] = '\0';
+    code = sqlite3_open_v2(disk->path, &disk->writer,
+                           SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (code != SQLITE_OK)
+        return code;
+    sqlite3_busy_timeout(disk->writer, BUSY_MS);
+    sqlite3_extended_result_codes(disk->writer, 1);
+    if ((code = pragma_number(disk->writer, "PRAGMA user_version", &version)) != SQLITE_OK ||
+        (code = pragma_number(disk->writer, "PRAGMA application_id", &application)) != SQLITE_OK ||
+        (code = pragma_number(disk->writer, "SELECT count(*) FROM sqlite_schema", &objects)) != SQLITE_OK)
+        return code;
+    if (objects != 0 && application != APPLICATION_ID)
+        snprintf(reason, reason_size, "it is the database of another program");
+    else if (version > SCHEMA_VERSION)
+        snprintf(reason, reason_size, "a newer CropShield wrote it (version %d, this one knows %d)", version,
+                 SCHEMA_VERSION);
+    if (reason[0] != '\0')
+        return SQLITE_MISMATCH;
+    if (objects == 0) {
+        char sql[96];
+
+        snprintf(sql, sizeof sql, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = %d",
+                 APPLICATION_ID);
+        if ((code = sqlite3_exec(disk->writer, sql, NULL, NULL, NULL)) != SQLITE_OK)
+            return code;
+    }
+    /* A cache may lose the last seconds of a power failure: NORMAL is as sound as FULL, only less durable. */
+    code = sqlite3_exec(
+        disk->writer,
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 8388608", NULL,
+        NULL, NULL);
+    return code == SQLITE_OK ? migrate(disk->writer, version) : code;
+}
+
+static int open_reader(struct csi_disk *disk)
+{
+    int code = sqlite3_open_v2(disk->path, &disk->reader, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+
+    if (code == SQLITE_OK) {
+        sqlite3_busy_timeout(disk->reader, BUSY_MS);
+        sqlite3_extended_result_codes(disk->reader, 1);
+        code = sqlite3_prepare_v2(
+            disk->reader, "SELECT value, checksum, stored_ms FROM entry WHERE cache = ?1 AND key = ?2", -1,
+            &disk->find, NULL);
+    }
+    if (code == SQLITE_OK)
+        code = sqlite3_prepare_v2(disk->reader, "SELECT stored_ms FROM entry WHERE cache = ?1 AND key = ?2",
+                                  -1, &disk->exists, NULL);
+    return code;
+}
+
+static void close_both(struct csi_disk *disk)
+{
+    sqlite3_finalize(disk->find);
+    sqlite3_finalize(disk->exists);
+    sqlite3_close(disk->reader);
+    sqlite3_close(disk->writer);
+    disk->find = disk->exists = NULL;
+    disk->reader = disk->writer = NULL;
+}
+
+/* Renames the damaged file and what SQLite keeps beside it. */
+static bool set_aside(struct csi_disk *disk)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    char from[4096], to[4096], stamp[32], aside[3072];
+    time_t now = time(NULL);
+    struct tm utc;
+
+    gmtime_r(&now, &utc);
+    strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &utc);
+    snprintf(aside, sizeof aside, "%s.damaged-%s", disk->path, stamp);
+    for (unsigned i = 1; access(aside, F_OK) == 0 && i < 1000; i++)
+        snprintf(aside, sizeof aside, "%s.damaged-%s-%u", disk->path, stamp, i);
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        snprintf(from, sizeof from, "%s%s", disk->path, suffixes[i]);
+        snprintf(to, sizeof to, "%s%s", aside, suffixes[i]);
+        if (rename(from, to) != 0 && i == 0) {
+            warn(disk, "the cache file '%s' is damaged and cannot be set aside (%s): nothing is kept on disk",
+                 disk->path, strerror(errno));
+            return false;
+        }
+    }
+    warn(disk, "the cache file '%s' was damaged: set aside as '%s', a new one begun", disk->path, aside);
+    return true;
+}
+
+/* Opens both connections; a damaged file is set aside once. Failing leaves the tier off. `read_lock` held. */
+static void open_both(struct csi_disk *disk)
+{
+    char reason[128];
+    int code;
+
+    for (int attempt = 0; attempt < 2; attempt++) {
+        code = open_writer(disk, reason, sizeof reason);
+        if (code == SQLITE_OK)
+            code = open_reader(disk);
+        if (code == SQLITE_OK)
+            return;
+        if (reason[0] == '\0')
+            snprintf(reason, sizeof reason, "%s",
+                     sqlite3_errmsg(disk->reader != NULL ? disk->reader : disk->writer));
+        close_both(disk);
+        if (!means_damage(code)) {
+            warn(disk, "the cache file '%s' is not used: %s", disk->path, reason);
+            return;
+        }
+        if (attempt == 1 || !set_aside(disk))
+            return;
+    }
+}
+
+/* ---- the background thread
+ * --------------------------------------------------------------------------------------- */
+
+/* Prepares, binds cache and key (each when the statement has it), runs. */
+static int run_on_key(struct csi_disk *disk, const char *sql, const struct operation *operation)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(disk->writer, sql, -1, &statement, NULL);
+
+    if (code != SQLITE_OK)
+        return code;
+    sqlite3_bind_text(statement, 1, operation->table, -1, SQLITE_STATIC);
+    if (operation->kind != CLEAR)
+        sqlite3_bind_blob(statement, 2, operation->key.bytes, CSI_HASH_SIZE, SQLITE_STATIC);
+    if (operation->kind == TOUCH || operation->kind == PUT)
+        sqlite3_bind_int64(statement, 3, operation->when_ms);
+    if (operation->kind == PUT) {
+        struct csi_hash sum;
+
+        checksum(operation->table, &operation->key, operation->when_ms, operation->bytes, operation->size,
+                 &sum);
+        sqlite3_bind_int64(statement, 4, (sqlite3_int64)operation->size);
+        sqlite3_bind_blob(statement, 5, sum.bytes, CSI_HASH_SIZE, SQLITE_TRANSIENT);
+        sqlite3_bind_blob64(statement, 6, operation->bytes, operation->size, SQLITE_STATIC);
+    }
+    code = sqlite3_step(statement);
+    sqlite3_finalize(statement);
+    return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+static int apply(struct csi_disk *disk, const struct operation *operation)
+{
+    switch (operation->kind) {
+    case PUT:
+        return run_on_key(
+            disk,
+            "INSERT OR REPLACE INTO entry (cache, key, stored_ms, used_ms, size, checksum, value) "
+            "VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6)",
+            operation);
+    case TOUCH:
+        return run_on_key(disk, "UPDATE entry SET used_ms = ?3 WHERE cache = ?1 AND key = ?2", operation);
+    case DROP: return run_on_key(disk, "DELETE FROM entry WHERE cache = ?1 AND key = ?2", operation);
+    case CLEAR: return run_on_key(disk, "DELETE FROM entry WHERE cache = ?1", operation);
+    }
+    return SQLITE_OK;
+}
+
+/* Entries and bytes of every table, exactly, from the index. */
+static int recount(struct csi_disk *disk, uint64_t *total)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(disk->writer, "SELECT cache, count(*), sum(size) FROM entry GROUP BY cache",
+                                  -1, &statement, NULL);
+
+    *total = 0;
+    pthread_mutex_lock(&disk->table_lock);
+    for (size_t i = 0; i < disk->table_count; i++)
+        disk->tables[i].entries = disk->tables[i].bytes = 0;
+    while (code == SQLITE_OK && (code = sqlite3_step(statement)) == SQLITE_ROW) {
+        struct table *table = table_of(disk, (const char *)sqlite3_column_text(statement, 0));
+
+        if (table != NULL) {
+            table->entries = (uint64_t)sqlite3_column_int64(statement, 1);
+            table->bytes = (uint64_t)sqlite3_column_int64(statement, 2);
+        }
+        *total += (uint64_t)sqlite3_column_int64(statement, 2);
+        code = SQLITE_OK;
+    }
+    pthread_mutex_unlock(&disk->table_lock);
+    sqlite3_finalize(statement);
+    return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+/* Drops aged entries, then the least recently used ones until the rest fits. */
+static int make_fit(struct csi_disk *disk)
+{
+    sqlite3_stmt *oldest = NULL;
+    uint64_t total;
+    int code = SQLITE_OK;
+
+    if (disk->ttl_s > 0) {
+        char sql[96];
+
+        snprintf(sql, sizeof sql, "DELETE FROM entry WHERE stored_ms < %lld",
+                 (long long)(csi_unix_ms() - (int64_t)(disk->ttl_s * 1000)));
+        code = sqlite3_exec(disk->writer, sql, NULL, NULL, NULL);
+    }
+    if (code == SQLITE_OK)
+        code = recount(disk, &total);
+    if (code != SQLITE_OK || total <= disk->max_bytes)
+        return code;
+    code = sqlite3_prepare_v2(
+        disk->writer,
+        "DELETE FROM entry WHERE id = (SELECT id FROM entry ORDER BY used_ms, id LIMIT 1) RETURNING size", -1,
+        &oldest, NULL);
+    while (code == SQLITE_OK && total > disk->max_bytes) {
+        code = sqlite3_step(oldest);
+        if (code == SQLITE_ROW) {
+            total -= (uint64_t)sqlite3_column_int64(oldest, 0);
+            code = sqlite3_reset(oldest);
+        }
+    }
+    sqlite3_finalize(oldest);
+    return code == SQLITE_OK || code == SQLITE_DONE ? recount(disk, &total) : code;
+}
+
+static void free_operations(struct operation *operation)
+{
+    while (operation != NULL) {
+        struct operation *next = operation->next;
+
+        free(operation->bytes);
+        free(operation);
+        operation = next;
+    }
+}
+
+/* Writes a batch in one transaction. What fails is lost for the disk tier, counted, and warned of once. */
+static void write_batch(struct csi_disk *disk, const struct operation *first)
+{
+    bool cleared = false;
+    char reason[160];
+    int code;
+
+    if (disk->writer == NULL) {
+        for (const struct operation *operation = first; operation != NULL; operation = operation->next)
+            if (operation->kind == PUT)
+                count_error(disk, operation->table);
+        return;
+    }
+    code = sqlite3_exec(disk->writer, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    for (const struct operation *operation = first; code == SQLITE_OK && operation != NULL;
+         operation = operation->next) {
+        code = apply(disk, operation);
+        cleared = cleared || operation->kind == CLEAR;
+    }
+    if (code == SQLITE_OK)
+        code = make_fit(disk);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(disk->writer, "COMMIT", NULL, NULL, NULL);
+    if (code == SQLITE_OK) {
+        disk->write_warned = false;
+        if (cleared)
+            sqlite3_exec(disk->writer, "PRAGMA incremental_vacuum", NULL, NULL, NULL);
+        return;
+    }
+    snprintf(reason, sizeof reason, "%s", sqlite3_errmsg(disk->writer));
+    sqlite3_exec(disk->writer, "ROLLBACK", NULL, NULL, NULL);
+    for (const struct operation *operation = first; operation != NULL; operation = operation->next)
+        if (operation->kind == PUT || operation->kind == CLEAR)
+            count_error(disk, operation->table);
+    if (means_damage(code))
+        atomic_store(&disk->damaged, true);
+    else if (!disk->write_warned)
+        warn(disk, "the cache file '%s' cannot be written: %s", disk->path, reason);
+    disk->write_warned = true;
+}
+
+static void check_whole_file(struct csi_disk *disk)
+{
+    sqlite3_stmt *statement = NULL;
+    uint64_t total;
+    int code;
+
+    if (disk->writer == NULL)
+        return;
+    code = sqlite3_prepare_v2(disk->writer, "PRAGMA quick_check(1)", -1, &statement, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    if (means_damage(code) ||
+        (code == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0))
+        atomic_store(&disk->damaged, true);
+    sqlite3_finalize(statement);
+    if (!atomic_load(&disk->damaged) && means_damage(recount(disk, &total)))
+        atomic_store(&disk->damaged, true);
+}
+
+static void replace_damaged(struct csi_disk *disk)
+{
+    uint64_t total;
+
+    pthread_mutex_lock(&disk->read_lock);
+    close_both(disk);
+    if (set_aside(disk))
+        open_both(disk);
+    atomic_store(&disk->damaged, false);
+    pthread_mutex_unlock(&disk->read_lock);
+    if (disk->writer != NULL)
+        recount(disk, &total);
+}
+
+static void *write_behind(void *context)
+{
+    struct csi_disk *disk = context;
+
+    check_whole_file(disk);
+    pthread_mutex_lock(&disk->queue_lock);
+    for (;;) {
+        struct operation *batch;
+        size_t count;
+
+        while (disk->first == NULL && !disk->stop && !atomic_load(&disk->damaged))
+            pthread_cond_wait(&disk->work, &disk->queue_lock);
+        batch = disk->first;
+        count = disk->queued_count;
+        disk->first = disk->last = NULL;
+        disk->queued_bytes = disk->queued_count = 0;
+        if (batch == NULL && disk->stop)
+            break;
+        pthread_mutex_unlock(&disk->queue_lock);
+        if (atomic_load(&disk->damaged))
+            replace_damaged(disk);
+        if (batch != NULL)
+            write_batch(disk, batch);
+        free_operations(batch);
+        pthread_mutex_lock(&disk->queue_lock);
+        disk->finished_total += count;
+        pthread_cond_broadcast(&disk->done);
+    }
+    pthread_mutex_unlock(&disk->queue_lock);
+    return NULL;
+}
+
+/* ---- the door
+ * ------------------------------------------------------------------------------------------------------ */
+
+enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_disk **disk,
+                             struct cs_error *error)
+{
+    struct csi_disk *made = calloc(1, sizeof *made);
+
+    *disk = NULL;
+    if (made == NULL)
+        return csi_fail_memory(error, "disk cache");
+    made->path = csi_strdup(options->path);
+    if (made->path == NULL) {
+        free(made);
+        return csi_fail_memory(error, "disk cache");
+    }
+    made->max_bytes = options->max_bytes;
+    made->ttl_s = options->ttl_s;
+    made->on_warning = options->on_warning;
+    made->context = options->context;
+    pthread_mutex_init(&made->read_lock, NULL);
+    pthread_mutex_init(&made->queue_lock, NULL);
+    pthread_mutex_init(&made->table_lock, NULL);
+    pthread_cond_init(&made->work, NULL);
+    pthread_cond_init(&made->done, NULL);
+    atomic_init(&made->damaged, false);
+    pthread_mutex_lock(&made->read_lock);
+    open_both(made);
+    pthread_mutex_unlock(&made->read_lock);
+    made->running = pthread_create(&made->thread, NULL, write_behind, made) == 0;
+    if (!made->running) {
+        csi_disk_close(made);
+        return csi_fail(error, CS_INTERNAL, "cannot start the thread that writes the cache file");
+    }
+    *disk = made;
+    return CS_OK;
+}
+
+void csi_disk_close(struct csi_disk *disk)
+{
+    if (disk == NULL)
+        return;
+    if (disk->running) {
+        pthread_mutex_lock(&disk->queue_lock);
+        disk->stop = true;
+        pthread_cond_signal(&disk->work);
+        pthread_mutex_unlock(&disk->queue_lock);
+        pthread_join(disk->thread, NULL);
+    }
+    close_both(disk);
+    pthread_cond_destroy(&disk->done);
+    pthread_cond_destroy(&disk->work);
+    pthread_mutex_destroy(&disk->table_lock);
+    pthread_mutex_destroy(&disk->queue_lock);
+    pthread_mutex_destroy(&disk->read_lock);
+    free(disk->path);
+    free(disk);
+}
+
+/* Queues one operation; takes `bytes` over. Values past the queue's bound are dropped, clears never. */
+static void queue(struct csi_disk *disk, enum kind kind, const char *table, const struct csi_hash *key,
+                  uint8_t *bytes, size_t size)
+{
+    struct operation *operation = calloc(1, sizeof *operation);
+    bool full;
+
+    if (operation == NULL) {
+        free(bytes);
+        count_error(disk, table);
+        return;
+    }
+    operation->kind = kind;
+    operation->table = table;
+    if (key != NULL)
+        operation->key = *key;
+    operation->bytes = bytes;
+    operation->size = size;
+    operation->when_ms = csi_unix_ms();
+    pthread_mutex_lock(&disk->queue_lock);
+    full =
+        kind != CLEAR && (disk->queued_bytes + size > QUEUE_BYTES || disk->queued_count >= QUEUE_OPERATIONS);
+    if (!full) {
+        *(disk->last != NULL ? &disk->last->next : &disk->first) = operation;
+        disk->last = operation;
+        disk->queued_bytes += size;
+        disk->queued_count++;
+        disk->queued_total++;
+        pthread_cond_signal(&disk->work);
+    }
+    pthread_mutex_unlock(&disk->queue_lock);
+    if (full) {
+        free_operations(operation);
+        if (kind == PUT)
+            count_error(disk, table);
+    }
+}
+
+/* Binds and steps; the row's columns are valid until the reset. `read_lock` held. */
+static int look_up(sqlite3_stmt *statement, const char *table, const struct csi_hash *key)
+{
+    sqlite3_bind_text(statement, 1, table, -1, SQLITE_STATIC);
+    sqlite3_bind_blob(statement, 2, key->bytes, CSI_HASH_SIZE, SQLITE_STATIC);
+    return sqlite3_step(statement);
+}
+
+static void read_failed(struct csi_disk *disk, const char *table, int code)
+{
+    count_error(disk, table);
+    if (!means_damage(code))
+        return;
+    pthread_mutex_lock(&disk->queue_lock);
+    atomic_store(&disk->damaged, true);
+    pthread_cond_signal(&disk->work);
+    pthread_mutex_unlock(&disk->queue_lock);
+}
+
+/* What find's row holds, checked. 0: nothing to serve; -1: it is damaged and has to go. */
+static int take_row(struct csi_disk *disk, const char *table, const struct csi_hash *key, uint8_t **bytes,
+                    size_t *size, double *age_s)
+{
+    const void *value = sqlite3_column_blob(disk->find, 0), *sum = sqlite3_column_blob(disk->find, 1);
+    size_t value_size = (size_t)sqlite3_column_bytes(disk->find, 0);
+    int64_t stored_ms = sqlite3_column_int64(disk->find, 2), age_ms = csi_unix_ms() - stored_ms;
+    struct csi_hash expected;
+
+    checksum(table, key, stored_ms, value, value_size, &expected);
+    if (sum == NULL || sqlite3_column_bytes(disk->find, 1) != (int)CSI_HASH_SIZE ||
+        memcmp(sum, expected.bytes, CSI_HASH_SIZE) != 0)
+        return -1;
+    if (disk->ttl_s > 0 && (double)age_ms > disk->ttl_s * 1000)
+        return 0;
+    *bytes = malloc(value_size == 0 ? 1 : value_size);
+    if (*bytes == NULL)
+        return 0;
+    if (value_size > 0)
+        memcpy(*bytes, value, value_size);
+    *size = value_size;
+    *age_s = age_ms > 0 ? (double)age_ms / 1000 : 0;
+    return 1;
+}
+
+bool csi_disk_get(struct csi_disk *disk, const char *table, const struct csi_hash *key, uint8_t **bytes,
+                  size_t *size, double *age_s)
+{
+    const char *name = intern(disk, table);
+    int code = SQLITE_DONE, taken = 0;
+
+    *bytes = NULL;
+    *size = 0;
+    *age_s = 0;
+    if (name == NULL)
+        return false;
+    pthread_mutex_lock(&disk->read_lock);
+    if (disk->reader != NULL) {
+        code = look_up(disk->find, name, key);
+        if (code == SQLITE_ROW)
+            taken = take_row(disk, name, key, bytes, size, age_s);
+        sqlite3_reset(disk->find);
+    }
+    pthread_mutex_unlock(&disk->read_lock);
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        read_failed(disk, name, code);
+    if (taken < 0)
+        count_error(disk, name);
+    if (taken != 0)
+        queue(disk, taken > 0 ? TOUCH : DROP, name, key, NULL, 0);
+    return taken > 0;
+}
+
+bool csi_disk_contains(struct csi_disk *disk, const char *table, const struct csi_hash *key)
+{
+    int code = SQLITE_DONE;
+    bool there = false;
+
+    pthread_mutex_lock(&disk->read_lock);
+    if (disk->reader != NULL) {
+        code = look_up(disk->exists, table, key);
+        there = code == SQLITE_ROW &&
+                (!(disk->ttl_s > 0) ||
+                 (double)(csi_unix_ms() - sqlite3_column_int64(disk->exists, 0)) <= disk->ttl_s * 1000);
+        sqlite3_reset(disk->exists);
+    }
+    pthread_mutex_unlock(&disk->read_lock);
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        read_failed(disk, table, code);
+    return there;
+}
+
+void csi_disk_put(struct csi_disk *disk, const char *table, const struct csi_hash *key, const void *bytes,
+                  size_t size)
+{
+    const char *name = intern(disk, table);
+    uint8_t *copy;
+
+    if (name == NULL || size > disk->max_bytes)
+        return;
+    copy = malloc(size == 0 ? 1 : size);
+    if (copy == NULL) {
+        count_error(disk, name);
+        return;
+    }
+    if (size > 0)
+        memcpy(copy, bytes, size);
+    queue(disk, PUT, name, key, copy, size);
+}
+
+void csi_disk_clear(struct csi_disk *disk, const char *table)
+{
+    const char *name = intern(disk, table);
+
+    if (name == NULL)
+        return;
+    queue(disk, CLEAR, name, NULL, NULL, 0);
+    csi_disk_flush(disk);
+}
+
+void csi_disk_flush(struct csi_disk *disk)
+{
+    uint64_t until;
+
+    pthread_mutex_lock(&disk->queue_lock);
+    until = disk->queued_total;
+    while (disk->finished_total < until)
+        pthread_cond_wait(&disk->done, &disk->queue_lock);
+    pthread_mutex_unlock(&disk->queue_lock);
+}
+
+void csi_disk_stats(struct csi_disk *disk, const char *table, uint64_t *entries, uint64_t *bytes,
+                    uint64_t *errors)
+{
+    struct table *found;
+
+    pthread_mutex_lock(&disk->table_lock);
+    found = table_of(disk, table);
+    *entries = found != NULL ? found->entries : 0;
+    *bytes = found != NULL ? found->bytes : 0;
+    *errors = found != NULL ? found->errors : 0;
+    pthread_mutex_unlock(&disk->table_lock);
+}
