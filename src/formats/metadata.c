@@ -226,6 +226,22 @@ static enum cs_status mark_untested(const json_t *metadata, struct csi_graph *gr
     return CS_OK;
 }
 
+/* A checkpoint's `num_classes` is the width of the last layer. */
+static enum cs_status check_class_count(const json_t *metadata, const struct csi_value *output,
+                                        struct cs_error *error)
+{
+    json_t *count;
+    enum cs_status status = parse_member(metadata, "num_classes", &count, error);
+
+    if (status == CS_OK && json_is_integer(count) && output->rank == 2 &&
+        json_integer_value(count) != (json_int_t)output->dims[1])
+        status = csi_fail(error, CS_MODEL_INVALID,
+                          "the file says num_classes %lld, but the network has %zu outputs",
+                          (long long)json_integer_value(count), output->dims[1]);
+    json_decref(count);
+    return status;
+}
+
 enum cs_status csi_metadata_finish(const json_t *metadata, const json_t *classes, struct csi_graph *graph,
                                    struct cs_error *error)
 {
@@ -233,9 +249,9 @@ enum cs_status csi_metadata_finish(const json_t *metadata, const json_t *classes
     const char *layer = json_string_value(json_object_get(metadata, "gradcam_layer"));
     json_t *stated = NULL, *names = NULL;
     char *text;
-    enum cs_status status = CS_OK;
+    enum cs_status status = check_class_count(metadata, output, error);
 
-    if (classes == NULL)
+    if (status == CS_OK && classes == NULL)
         status = parse_member(metadata, "classes", &stated, error);
     if (status == CS_OK && (classes != NULL || stated != NULL)) {
         status = csi_classes_from_json(classes != NULL ? classes : stated, &names, error);

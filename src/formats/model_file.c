@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/metadata.h"
+#include "formats/pytorch.h"
 #include "formats/safetensors.h"
 
 #define MAX_CLASS_FILE ((size_t)4 << 20)
@@ -166,6 +167,10 @@ static enum cs_status read_tensors(const uint8_t *bytes, size_t size, struct csi
         status = csi_tensor_set_init(set, "safetensors", error);
         set->keep_unknown = true;
         return status == CS_OK ? csi_safetensors_read(bytes, size, set, error) : status;
+    }
+    if (csi_is_pytorch(bytes, size)) {
+        status = csi_tensor_set_init(set, "pytorch", error);
+        return status == CS_OK ? csi_pytorch_read(bytes, size, set, error) : status;
     }
     return csi_fail(error, CS_MODEL_INVALID,
                     "the file is none of native .safetensors, PyTorch .pth or .pt, or ONNX");

@@ -12,22 +12,27 @@
 #include "graph/graph.h"
 
 struct csi_model_file_options {
-    const char *path;         /* shown in messages, and where class_to_idx.json is looked for beside; NULL: none */
-    const char *classes_path; /* class_to_idx.json that wins; NULL: metadata, else beside the model, else "class_0", … */
+    const char *path; /* shown in messages, and where class_to_idx.json is looked for beside; NULL: none */
+    const char *classes_path; /* class_to_idx.json that wins; NULL: metadata, else beside the model, else
+                                 "class_0", … */
     uint32_t input_size;      /* 0: what the file says, else 224 */
 };
 
-/* Recognises the format by content and reads it. `bytes` may be freed afterwards. `*digest` is BLAKE2b-256 of the bytes.
- * Nothing is executed. CS_MODEL_INVALID / CS_MODEL_UNSUPPORTED say what and where. Thread-safe. */
-enum cs_status csi_model_file_read(const uint8_t *bytes, size_t size, const struct csi_model_file_options *options,
-                                   struct csi_graph **graph, struct csi_hash *digest, struct cs_error *error);
+/* Recognises the format by content and reads it. `bytes` may be freed afterwards. `*digest` is BLAKE2b-256 of
+ * the bytes. Nothing is executed. CS_MODEL_INVALID / CS_MODEL_UNSUPPORTED say what and where. Thread-safe. */
+enum cs_status csi_model_file_read(const uint8_t *bytes, size_t size,
+                                   const struct csi_model_file_options *options, struct csi_graph **graph,
+                                   struct csi_hash *digest, struct cs_error *error);
 
-/* The native file: tensors by their original state_dict names and metadata. Only graphs that were read from named weights
+/* The native file: tensors by their original state_dict names and metadata. Only graphs that were read from
+ * named weights
  * (`source`, kept by the reader) can be written; see csi_model_file_convert. */
-enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size, const struct csi_model_file_options *options,
-                                      uint8_t **out, size_t *out_size, struct cs_error *error);
+enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
+                                      const struct csi_model_file_options *options, uint8_t **out,
+                                      size_t *out_size, struct cs_error *error);
 
-/* The shipped models, embedded at build time. `name`: "" or NULL for the default, "lite". NULL when it is not embedded. */
+/* The shipped models, embedded at build time. `name`: "" or NULL for the default, "lite". NULL when it is not
+ * embedded. */
 const uint8_t *csi_embedded_model(const char *name, size_t *size);
 
 #endif

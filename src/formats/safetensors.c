@@ -13,8 +13,9 @@
 /* The format allows 100 MB. 20,000 tensors need 3 MB, and a parsed header takes some fifty times its size. */
 #define MAX_HEADER ((size_t)16 << 20)
 #define PREFIX     8u
-#define DATA_ALIGN 64u /* where the data section starts in files of ours: mapped, it begins on a cache line  \
-                        */
+#define DATA_ALIGN                                                                                           \
+    64u /* where the data section starts in files of ours: mapped, it begins on a cache line                 \
+         */
 
 /* One entry of the header, checked against the size of the data section. */
 struct entry {
