@@ -1,0 +1,546 @@
+/* The disk tier: restart, damage of every kind, foreign and future files, read-only folder, full disk,
+ * bounds, age. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/cache.h"
+#include "store/disk.h"
+
+static char folder[64], path[96];
+static pthread_mutex_t warnings_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned warnings;
+static char last_warning[512];
+
+static void on_warning(void *context, const char *message)
+{
+    (void)context;
+    pthread_mutex_lock(&warnings_lock);
+    warnings++;
+    snprintf(last_warning, sizeof last_warning, "%s", message);
+    pthread_mutex_unlock(&warnings_lock);
+}
+
+static void remove_folder(void)
+{
+    DIR *directory = opendir(folder);
+    struct dirent *entry;
+    char file[512];
+
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        snprintf(file, sizeof file, "%s/%s", folder, entry->d_name);
+        unlink(file);
+    }
+    if (directory != NULL)
+        closedir(directory);
+    rmdir(folder);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/cropshield-disk-XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return -1;
+    snprintf(path, sizeof path, "%s/cache.db", folder);
+    warnings = 0;
+    last_warning[0] = '\0';
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    chmod(folder, 0700);
+    remove_folder();
+    return 0;
+}
+
+static struct csi_disk *open_disk(size_t max_bytes, double ttl_s)
+{
+    struct csi_disk_options options = {
+        .path = path, .max_bytes = max_bytes, .ttl_s = ttl_s, .on_warning = on_warning};
+    struct csi_disk *disk;
+
+    assert_int_equal(csi_disk_open(&options, &disk, NULL), CS_OK);
+    return disk;
+}
+
+static struct csi_hash key_of(uint32_t number)
+{
+    struct csi_hash key;
+
+    csi_hash_bytes(&number, sizeof number, &key);
+    return key;
+}
+
+/* A value that tells which key it belongs to. */
+static void put(struct csi_disk *disk, const char *table, uint32_t number, size_t size)
+{
+    struct csi_hash key = key_of(number);
+    uint8_t *bytes = malloc(size);
+
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)(number + i);
+    csi_disk_put(disk, table, &key, bytes, size);
+    free(bytes);
+}
+
+static bool has(struct csi_disk *disk, const char *table, uint32_t number, size_t size)
+{
+    struct csi_hash key = key_of(number);
+    uint8_t *bytes;
+    size_t got;
+    double age_s;
+
+    if (!csi_disk_get(disk, table, &key, &bytes, &got, &age_s))
+        return false;
+    assert_int_equal(got, size);
+    for (size_t i = 0; i < size; i++)
+        assert_int_equal(bytes[i], (uint8_t)(number + i));
+    assert_true(age_s >= 0 && age_s < 60);
+    free(bytes);
+    return true;
+}
+
+static void fill_and_close(unsigned count, size_t size)
+{
+    struct csi_disk *disk = open_disk(1 << 24, 0);
+
+    for (uint32_t i = 0; i < count; i++)
+        put(disk, "prediction", i, size);
+    csi_disk_close(disk);
+}
+
+static unsigned files_set_aside(void)
+{
+    DIR *directory = opendir(folder);
+    struct dirent *entry;
+    unsigned count = 0;
+
+    assert_non_null(directory);
+    while ((entry = readdir(directory)) != NULL)
+        count += strstr(entry->d_name, "cache.db.damaged-") != NULL &&
+                 strstr(entry->d_name, "-wal") == NULL && strstr(entry->d_name, "-shm") == NULL;
+    closedir(directory);
+    return count;
+}
+
+static void values_survive_a_restart(void **state)
+{
+    struct csi_disk *disk;
+    uint64_t entries, bytes, errors;
+
+    (void)state;
+    fill_and_close(20, 3000);
+    disk = open_disk(1 << 24, 0);
+    for (uint32_t i = 0; i < 20; i++)
+        assert_true(has(disk, "prediction", i, 3000));
+    assert_false(has(disk, "gradcam", 3, 3000)); /* tables are apart */
+    assert_false(has(disk, "prediction", 20, 3000));
+    csi_disk_flush(disk);
+    csi_disk_stats(disk, "prediction", &entries, &bytes, &errors);
+    assert_int_equal(entries, 20);
+    assert_int_equal(bytes, 60000);
+    assert_int_equal(errors, 0);
+    csi_disk_close(disk);
+    assert_int_equal(warnings, 0);
+}
+
+static void clearing_a_table_leaves_the_other(void **state)
+{
+    struct csi_disk *disk = open_disk(1 << 24, 0);
+
+    (void)state;
+    put(disk, "prediction", 1, 100);
+    put(disk, "gradcam", 1, 100);
+    csi_disk_clear(disk, "prediction"); /* the value may still be queued: it must not appear afterwards */
+    assert_false(has(disk, "prediction", 1, 100));
+    assert_true(has(disk, "gradcam", 1, 100));
+    csi_disk_close(disk);
+}
+
+static void the_content_is_bounded(void **state)
+{
+    struct csi_disk *disk = open_disk(100000, 0);
+    uint64_t entries, bytes, errors;
+
+    (void)state;
+    for (uint32_t i = 0; i < 9; i++) {
+        put(disk, "gradcam", i, 10000);
+        csi_disk_flush(disk);
+        usleep(2000); /* the order of use has milliseconds */
+    }
+    assert_true(has(disk, "gradcam", 0, 10000)); /* used: 1 is the oldest now */
+    csi_disk_flush(disk);
+    for (uint32_t i = 100; i < 103; i++)
+        put(disk, "gradcam", i, 10000);
+    put(disk, "gradcam", 200, 100001); /* larger than everything: refused */
+    csi_disk_flush(disk);
+    csi_disk_stats(disk, "gradcam", &entries, &bytes, &errors);
+    assert_int_equal(entries, 10);
+    assert_true(bytes <= 100000);
+    assert_true(has(disk, "gradcam", 0, 10000));
+    assert_false(has(disk, "gradcam", 1, 10000));
+    assert_true(has(disk, "gradcam", 102, 10000));
+    assert_false(has(disk, "gradcam", 200, 100001));
+    csi_disk_close(disk);
+}
+
+static void values_age(void **state)
+{
+    struct csi_disk *disk = open_disk(1 << 20, 0.2);
+
+    (void)state;
+    put(disk, "prediction", 1, 10);
+    csi_disk_flush(disk);
+    assert_true(has(disk, "prediction", 1, 10));
+    usleep(300000);
+    assert_false(has(disk, "prediction", 1, 10));
+    csi_disk_close(disk);
+}
+
+/* A cache over the disk keeps the age: what is half as old as allowed when it is read is not young again. */
+static enum cs_status compute_ten(void *context, uint8_t **bytes, size_t *size, struct cs_error *error)
+{
+    (void)context;
+    (void)error;
+    *bytes = calloc(1, 10);
+    *size = 10;
+    return CS_OK;
+}
+
+static enum cs_cache_result ask(struct csi_cache *cache, uint32_t number)
+{
+    struct csi_hash key = key_of(number);
+    struct csi_cached value;
+    enum cs_cache_result result;
+
+    assert_int_equal(csi_cache_get_or_compute(cache, &key, compute_ten, NULL, &value, &result, NULL), CS_OK);
+    csi_cached_release(&value);
+    return result;
+}
+
+static void a_cache_over_the_disk_survives_and_ages(void **state)
+{
+    struct csi_cache_options options = {.name = "prediction", .max_bytes = 1 << 20, .ttl_s = 0.6};
+    struct csi_cache *cache;
+    struct cs_cache_stats stats;
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        options.disk = open_disk(1 << 20, 0.6);
+        assert_int_equal(csi_cache_create(&options, &cache, NULL), CS_OK);
+        assert_int_equal(ask(cache, 1), round == 0 ? CS_CACHE_MISS : CS_CACHE_HIT);
+        if (round == 1) {
+            csi_cache_stats(cache, &stats);
+            assert_int_equal(stats.disk_hits, 1);
+            assert_int_equal(stats.hits, 1);
+            assert_int_equal(stats.misses, 0);
+            usleep(350000);
+            assert_int_equal(ask(cache, 1), CS_CACHE_MISS);
+        }
+        csi_cache_destroy(cache);
+        csi_disk_close(options.disk);
+        usleep(300000);
+    }
+}
+
+static void overwrite(const char *file, long offset, const void *bytes, size_t size)
+{
+    FILE *stream = fopen(file, "r+b");
+
+    assert_non_null(stream);
+    assert_int_equal(fseek(stream, offset, SEEK_SET), 0);
+    assert_int_equal(fwrite(bytes, 1, size, stream), size);
+    fclose(stream);
+}
+
+static void a_text_file_is_set_aside(void **state)
+{
+    FILE *stream = fopen(path, "wb");
+    struct csi_disk *disk;
+
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        fputs("this is no database\n", stream);
+    fclose(stream);
+    disk = open_disk(1 << 20, 0);
+    put(disk, "prediction", 1, 10);
+    csi_disk_flush(disk);
+    assert_true(has(disk, "prediction", 1, 10));
+    csi_disk_close(disk);
+    assert_int_equal(files_set_aside(), 1);
+    assert_int_equal(warnings, 1);
+    assert_non_null(strstr(last_warning, "set aside"));
+}
+
+/* Random bytes over the middle pages: nothing wrong is served, the file is set aside or the row is dropped.
+ */
+static void a_damaged_page_is_never_served(void **state)
+{
+    uint8_t noise[4096];
+    struct csi_disk *disk;
+    struct stat info;
+
+    (void)state;
+    fill_and_close(200, 3000);
+    assert_int_equal(stat(path, &info), 0);
+    srand(1);
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = (uint8_t)rand();
+    for (long at = 4096 * 2; at + 4096 < info.st_size; at += 4096 * 7)
+        overwrite(path, at, noise, sizeof noise);
+    disk = open_disk(1 << 24, 0);
+    for (uint32_t i = 0; i < 200; i++)
+        has(disk, "prediction", i, 3000); /* asserts that what is served is right */
+    put(disk, "prediction", 1000, 50);
+    csi_disk_flush(disk);
+    put(disk, "prediction", 1001, 50);
+    csi_disk_flush(disk);
+    assert_true(has(disk, "prediction", 1001, 50));
+    csi_disk_close(disk);
+    assert_int_equal(files_set_aside(), 1);
+    assert_true(warnings >= 1);
+}
+
+static void a_truncated_file_is_set_aside(void **state)
+{
+    struct csi_disk *disk;
+    struct stat info;
+
+    (void)state;
+    fill_and_close(200, 3000);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(truncate(path, info.st_size / 2 + 100), 0);
+    disk = open_disk(1 << 24, 0);
+    for (uint32_t i = 0; i < 200; i++)
+        has(disk, "prediction", i, 3000);
+    put(disk, "prediction", 1000, 50);
+    csi_disk_flush(disk);
+    put(disk, "prediction", 1001, 50);
+    csi_disk_flush(disk);
+    assert_true(has(disk, "prediction", 1001, 50));
+    csi_disk_close(disk);
+    assert_int_equal(files_set_aside(), 1);
+    assert_true(warnings >= 1);
+}
+
+static void run_sql(const char *sql)
+{
+    sqlite3 *database;
+
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(database);
+}
+
+/* A bit flipped in a value: SQLite does not notice, the checksum does; the row goes, the file stays. */
+static void a_flipped_bit_is_never_served(void **state)
+{
+    struct csi_disk *disk;
+    uint64_t entries, bytes, errors;
+
+    (void)state;
+    fill_and_close(3, 100);
+    run_sql("UPDATE entry SET value = zeroblob(100) WHERE id = 2");
+    disk = open_disk(1 << 20, 0);
+    assert_true(has(disk, "prediction", 0, 100));
+    assert_false(has(disk, "prediction", 1, 100));
+    assert_true(has(disk, "prediction", 2, 100));
+    csi_disk_flush(disk);
+    csi_disk_stats(disk, "prediction", &entries, &bytes, &errors);
+    assert_int_equal(entries, 2);
+    assert_int_equal(errors, 1);
+    csi_disk_close(disk);
+    assert_int_equal(files_set_aside(), 0);
+}
+
+/* Rows exchanged: each is sound in itself, but not under that key. */
+static void a_value_under_another_key_is_never_served(void **state)
+{
+    struct csi_disk *disk;
+
+    (void)state;
+    fill_and_close(2, 100);
+    run_sql("UPDATE entry SET value = (SELECT value FROM entry WHERE id = 1), checksum = (SELECT checksum "
+            "FROM entry "
+            "WHERE id = 1) WHERE id = 2");
+    disk = open_disk(1 << 20, 0);
+    assert_true(has(disk, "prediction", 0, 100));
+    assert_false(has(disk, "prediction", 1, 100));
+    csi_disk_close(disk);
+}
+
+static void left_untouched(const char *words)
+{
+    struct csi_disk *disk;
+    uint64_t entries, bytes, errors;
+    struct stat before, after;
+
+    assert_int_equal(stat(path, &before), 0);
+    disk = open_disk(1 << 20, 0);
+    put(disk, "prediction", 1, 10);
+    csi_disk_flush(disk);
+    assert_false(has(disk, "prediction", 1, 10));
+    csi_disk_stats(disk, "prediction", &entries, &bytes, &errors);
+    assert_int_equal(errors, 1);
+    csi_disk_close(disk);
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(before.st_size, after.st_size);
+    assert_int_equal(before.st_ino, after.st_ino);
+    assert_int_equal(warnings, 1);
+    assert_non_null(strstr(last_warning, words));
+    assert_int_equal(files_set_aside(), 0);
+}
+
+static void a_version_from_the_future_is_left_alone(void **state)
+{
+    (void)state;
+    fill_and_close(2, 100);
+    run_sql("PRAGMA user_version = 99");
+    left_untouched("newer CropShield");
+}
+
+static void another_programs_database_is_left_alone(void **state)
+{
+    (void)state;
+    run_sql("CREATE TABLE accounts (name TEXT); INSERT INTO accounts VALUES ('important')");
+    left_untouched("another program");
+}
+
+static void a_folder_that_cannot_be_written_is_a_miss(void **state)
+{
+    struct csi_disk *disk;
+
+    (void)state;
+    if (geteuid() == 0) /* root may write anywhere: a path below a file cannot be opened by anyone */
+        snprintf(path, sizeof path, "/dev/null/cache.db");
+    else
+        chmod(folder, 0500);
+    disk = open_disk(1 << 20, 0);
+    put(disk, "prediction", 1, 10);
+    csi_disk_flush(disk);
+    assert_false(has(disk, "prediction", 1, 10));
+    csi_disk_close(disk);
+    assert_int_equal(warnings, 1);
+    assert_non_null(strstr(last_warning, "is not used"));
+}
+
+/* In a child, because the limit cannot be taken back: files may not grow past 300 kB, as on a full disk. */
+static void a_full_disk_is_a_counted_miss(void **state)
+{
+    pid_t child = fork();
+    int status = 0;
+
+    (void)state;
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct rlimit limit = {300000, 300000};
+        struct csi_disk *disk;
+        uint64_t entries, bytes, errors = 0;
+        int wrong = 0;
+
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        disk = open_disk(1 << 26, 0);
+        for (uint32_t i = 0; i < 60; i++) {
+            put(disk, "gradcam", i, 20000);
+            csi_disk_flush(disk);
+        }
+        csi_disk_stats(disk, "gradcam", &entries, &bytes, &errors);
+        wrong |= errors == 0 || errors > 60 ? 1 : 0;
+        wrong |= warnings == 0 ? 2 : 0;
+        wrong |= entries >= 60 ? 4 : 0;
+        has(disk, "gradcam", 1, 20000); /* what is there is right, and reading goes on */
+        csi_disk_close(disk);
+        _exit(wrong);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+struct worker {
+    struct csi_disk *disk;
+    uint32_t seed;
+};
+
+static void *hammer(void *context)
+{
+    struct worker *worker = context;
+
+    for (uint32_t i = 0; i < 300; i++) {
+        uint32_t number = (i * 7 + worker->seed) % 50;
+
+        if ((i + worker->seed) % 3 == 0)
+            put(worker->disk, "gradcam", number, 500 + number);
+        else
+            has(worker->disk, "gradcam", number, 500 + number);
+        if (i % 100 == 99)
+            csi_disk_clear(worker->disk, "gradcam");
+    }
+    return NULL;
+}
+
+static void many_threads_share_it(void **state)
+{
+    struct csi_disk *disk = open_disk(20000, 0);
+    struct worker workers[8];
+    pthread_t threads[8];
+    uint64_t entries, bytes, errors;
+
+    (void)state;
+    for (uint32_t i = 0; i < 8; i++) {
+        workers[i] = (struct worker){disk, i * 13};
+        assert_int_equal(pthread_create(&threads[i], NULL, hammer, &workers[i]), 0);
+    }
+    for (int i = 0; i < 8; i++)
+        pthread_join(threads[i], NULL);
+    csi_disk_flush(disk);
+    csi_disk_stats(disk, "gradcam", &entries, &bytes, &errors);
+    assert_true(bytes <= 20000);
+    assert_int_equal(errors, 0);
+    csi_disk_close(disk);
+    csi_disk_close(NULL);
+    assert_int_equal(warnings, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(values_survive_a_restart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(clearing_a_table_leaves_the_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_content_is_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(values_age, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_cache_over_the_disk_survives_and_ages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_text_file_is_set_aside, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_damaged_page_is_never_served, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_truncated_file_is_set_aside, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_flipped_bit_is_never_served, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_value_under_another_key_is_never_served, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_version_from_the_future_is_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(another_programs_database_is_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_written_is_a_miss, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_full_disk_is_a_counted_miss, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(many_threads_share_it, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
