@@ -1,5 +1,6 @@
 /*
- * The server: web app, REST API, Open Inference Protocol, metrics over one cs_diagnoser. Stands on the public header and base.
+ * The server: web app, REST API, Open Inference Protocol, metrics over one cs_diagnoser. Stands on the public
+ * header and base.
  */
 #ifndef CSI_SERVER_SERVER_H
 #define CSI_SERVER_SERVER_H
@@ -11,24 +12,32 @@
 #include "base/error.h"
 
 struct csi_server_options {
-    cs_diagnoser *diagnoser;    /* borrowed; outlives the server */
-    const char *host;           /* address to bind; default "127.0.0.1" */
-    uint16_t port;              /* 0: the system chooses, see csi_server_port */
-    struct cs_limits limits;    /* max_bytes bounds a photo in a body */
-    size_t max_body_bytes;      /* whole request body (several photos); default 6 × max_bytes + 64 KiB */
-    unsigned max_in_flight;     /* requests being worked on; past it 503 overloaded with Retry-After; default 64 */
+    cs_diagnoser *diagnoser; /* borrowed; outlives the server */
+    const char *host;        /* address to bind; default "127.0.0.1" */
+    uint16_t port;           /* 0: the system chooses, see csi_server_port */
+    struct cs_limits limits; /* max_bytes bounds a photo in a body */
+    size_t max_body_bytes;   /* whole request body (several photos); default 6 × max_bytes + 64 KiB */
+    unsigned
+        max_in_flight; /* requests being worked on; past it 503 overloaded with Retry-After; default 64 */
     double header_timeout_s;    /* absolute deadline for the request head; default 10 */
     double body_timeout_s;      /* absolute deadline for the body; default 30 */
     double target_ms;           /* what the page and the API compare with; default 200 */
     size_t default_top_k;       /* default 3 */
-    const char *token;          /* NULL: open; else "Authorization: Bearer <token>" is needed for /api, /v2, /metrics */
-    bool access_log;            /* one log line a request */
+    uint32_t max_size;          /* display size, as the diagnoser has it; 0: its default */
+    enum cs_decode_mode decode; /* as the diagnoser has it */
+    const char
+        *token;      /* NULL: open; else "Authorization: Bearer <token>" is needed for /api, /v2, /metrics */
+    bool access_log; /* one log line a request */
+    const char
+        *allowed_hosts; /* comma-separated host names that requests may name besides addresses, localhost and
+                         * `host` (behind a proxy that passes its own name on); NULL: see origin.h */
 };
 struct csi_server_options csi_server_options_defaults(void);
 
 struct csi_server;
 
-/* Binds and starts serving in background threads. CS_INTERNAL with the system's words when the port is taken. */
+/* Binds and starts serving in background threads. CS_INTERNAL with the system's words when the port is taken.
+ */
 enum cs_status csi_server_start(const struct csi_server_options *options, struct csi_server **server,
                                 struct cs_error *error);
 uint16_t csi_server_port(const struct csi_server *server);

@@ -1,0 +1,249 @@
+/* POST /api/v1/predict: one photo, several, or a case. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/events.h"
+#include "server/refusal.h"
+#include "server/router.h"
+#include "server/session.h"
+
+/* What one diagnosis of a request needs to know. */
+struct task {
+    struct csi_request *request;
+    struct csi_session *session;
+    size_t top_k;
+    bool gradcam, as_case;
+    const char *name;
+};
+
+/* A stage has ended: told to the session's streams. */
+static void on_stage(void *context, enum cs_stage stage, double ms)
+{
+    const struct task *task = context;
+    struct csi_buffer data;
+
+    csi_buffer_init(&data);
+    csi_buffer_printf(&data, "{\"request\":\"%s\",\"name\":", task->request->id);
+    csi_json_string(&data, task->name);
+    csi_buffer_printf(&data, ",\"stage\":\"%s\",\"ms\":%.3f}", cs_stage_name(stage), ms);
+    if (!data.failed)
+        csi_hub_publish(task->request->server->hub, csi_session_token(task->session), "stage",
+                        (const char *)data.bytes);
+    csi_buffer_free(&data);
+}
+
+static enum cs_status diagnose(struct task *task, const void *bytes, size_t size, const char *name,
+                               cs_diagnosis **diagnosis, struct cs_blob *json, struct cs_error *error)
+{
+    struct csi_server *server = task->request->server;
+    struct cs_request ask = cs_request_defaults();
+    enum cs_status status;
+
+    task->name = name;
+    ask.name = name;
+    ask.top_k = task->top_k;
+    ask.gradcam = task->gradcam;
+    ask.on_stage = on_stage;
+    ask.context = task;
+    json->bytes = NULL;
+    json->size = 0;
+    status = cs_diagnose(server->options.diagnoser, bytes, size, &ask, diagnosis, error);
+    if (status == CS_OK)
+        status = cs_diagnosis_json(*diagnosis, json, error);
+    if (status != CS_OK) {
+        cs_diagnosis_destroy(*diagnosis);
+        *diagnosis = NULL;
+        atomic_fetch_add(&server->metrics.photo_errors, 1);
+        return status;
+    }
+    csi_metrics_diagnosis(&server->metrics, *diagnosis);
+    csi_session_record(server->sessions, task->session, *diagnosis, (const char *)json->bytes, json->size);
+    return CS_OK;
+}
+
+static void publish_performance(struct task *task)
+{
+    struct csi_server *server = task->request->server;
+    struct csi_buffer data;
+
+    csi_buffer_init(&data);
+    csi_session_performance_json(server->sessions, task->session, server->options.target_ms, &data);
+    if (!data.failed)
+        csi_hub_publish(server->hub, csi_session_token(task->session), "performance",
+                        (const char *)data.bytes);
+    csi_buffer_free(&data);
+}
+
+/* "decode;dur=22.1, …": what browsers' developer tools show. */
+static void add_timing_header(struct csi_request *request, const struct cs_timings *t)
+{
+    char text[256];
+
+    snprintf(text, sizeof text,
+             "decode;dur=%.2f, resize;dur=%.2f, preprocess;dur=%.2f, inference;dur=%.2f, gradcam;dur=%.2f, "
+             "total;dur=%.2f",
+             t->decode, t->resize, t->preprocess, t->inference, t->gradcam, t->total);
+    csi_reply_header(request, "Server-Timing", text);
+}
+
+static void predict_one(struct task *task, const struct csi_buffer *photo, const char *name)
+{
+    struct csi_request *request = task->request;
+    cs_diagnosis *diagnosis = NULL;
+    struct cs_blob json;
+    struct cs_error error = {CS_OK, ""};
+    struct csi_buffer answer;
+
+    if (diagnose(task, photo->bytes, photo->size, name, &diagnosis, &json, &error) != CS_OK) {
+        csi_reply_error(request, &error);
+        return;
+    }
+    csi_buffer_init(&answer);
+    csi_buffer_append(&answer, json.bytes, json.size);
+    csi_reply_buffer(request, 200, "application/json", &answer);
+    add_timing_header(request, &diagnosis->timings);
+    cs_blob_destroy(&json);
+    cs_diagnosis_destroy(diagnosis);
+    publish_performance(task);
+}
+
+static void append_failure(struct csi_buffer *answer, const char *name, const struct cs_error *error)
+{
+    csi_buffer_printf(answer, "{\"image\":{\"name\":");
+    csi_json_string(answer, name);
+    csi_buffer_printf(answer, "},\"error\":{\"code\":\"%s\",\"message\":", cs_status_name(error->status));
+    csi_json_string(answer, error->message);
+    csi_buffer_printf(answer, "}}");
+}
+
+static void append_case(struct csi_buffer *answer, const cs_diagnosis *combined, double agreement)
+{
+    csi_buffer_printf(answer, ",\"case\":{\"predictions\":[");
+    for (size_t i = 0; i < combined->prediction_count; i++) {
+        const struct cs_prediction *p = &combined->predictions[i];
+
+        csi_buffer_printf(answer, "%s{\"index\":%zu,\"class\":", i > 0 ? "," : "", p->index);
+        csi_json_string(answer, p->class_name);
+        csi_buffer_printf(answer, ",\"label\":");
+        csi_json_string(answer, p->label);
+        csi_buffer_printf(answer, ",\"probability\":%.6g%s}", p->probability,
+                          p->tested ? "" : ",\"tested\":false");
+    }
+    csi_buffer_printf(answer, "],\"verdict\":\"%s\",\"agreement\":%.4g}", cs_verdict_name(combined->verdict),
+                      agreement);
+}
+
+/* Closes {"results":[… with the combined diagnosis of the photos that could be read. */
+static enum cs_status finish_case(struct task *task, cs_diagnosis *const *photos, size_t count,
+                                  struct csi_buffer *answer, struct cs_error *error)
+{
+    cs_diagnosis *combined = NULL;
+    double agreement = 0;
+    enum cs_status status;
+
+    if (count == 0)
+        return csi_fail(error, CS_CORRUPT_IMAGE, "none of the photos of the case could be read");
+    status = cs_diagnose_case(task->request->server->options.diagnoser, (const cs_diagnosis *const *)photos,
+                              count, task->top_k, &combined, &agreement, error);
+    if (status == CS_OK)
+        append_case(answer, combined, agreement);
+    cs_diagnosis_destroy(combined);
+    return status;
+}
+
+static void predict_several(struct task *task)
+{
+    struct csi_request *request = task->request;
+    const struct csi_body *body = &request->body;
+    cs_diagnosis *photos[CSI_BODY_PARTS_MAX];
+    size_t count = 0;
+    struct cs_error error = {CS_OK, ""};
+    struct csi_buffer answer;
+
+    csi_buffer_init(&answer);
+    csi_buffer_printf(&answer, "{\"results\":[");
+    for (size_t i = 0; i < body->part_count; i++) {
+        const struct csi_part *part = &body->parts[i];
+        cs_diagnosis *diagnosis = NULL;
+        struct cs_blob json = {NULL, 0};
+        enum cs_status status;
+
+        if (part->too_large)
+            status = csi_fail(&error, CS_IMAGE_TOO_LARGE, "the photo is larger than %zu bytes",
+                              body->max_part_bytes);
+        else
+            status =
+                diagnose(task, part->bytes.bytes, part->bytes.size, part->name, &diagnosis, &json, &error);
+        if (i > 0)
+            csi_buffer_append(&answer, ",", 1);
+        if (status != CS_OK)
+            append_failure(&answer, part->name, &error);
+        else
+            csi_buffer_append(&answer, json.bytes, json.size);
+        cs_blob_destroy(&json);
+        if (diagnosis != NULL && task->as_case)
+            photos[count++] = diagnosis;
+        else
+            cs_diagnosis_destroy(diagnosis);
+    }
+    csi_buffer_append(&answer, "]", 1);
+    error.status = CS_OK;
+    if (task->as_case && finish_case(task, photos, count, &answer, &error) != CS_OK) {
+        csi_buffer_free(&answer);
+        csi_reply_error(request, &error);
+    } else {
+        csi_buffer_append(&answer, "}", 1);
+        csi_reply_buffer(request, 200, "application/json", &answer);
+    }
+    while (count > 0)
+        cs_diagnosis_destroy(photos[--count]);
+    publish_performance(task);
+}
+
+void csi_route_predict(struct csi_request *request)
+{
+    struct csi_body *body = &request->body;
+    struct task task = {.request = request, .top_k = request->server->options.default_top_k};
+    char name[CSI_PART_NAME_SIZE];
+
+    if (!csi_query_size(request, "top_k", 1, 1000, &task.top_k) ||
+        !csi_query_flag(request, "gradcam", &task.gradcam) || !csi_query_flag(request, "case", &task.as_case))
+        return;
+    task.session = csi_request_session(request);
+    if (task.session == NULL)
+        return;
+    if (!body->multipart) {
+        csi_part_name(csi_query(request, "name"), name, sizeof name);
+        if (body->raw.size == 0) {
+            csi_reply_fail(request, CS_EMPTY_INPUT, "the body is empty");
+        } else if (task.as_case) {
+            /* A case of one photo, sent raw: the same answer as by form. */
+            body->parts = calloc(1, sizeof *body->parts);
+            if (body->parts == NULL) {
+                csi_reply_fail(request, CS_INTERNAL, "out of memory (case)");
+                return;
+            }
+            body->part_count = 1;
+            body->parts[0].bytes = body->raw;
+            csi_buffer_init(&body->raw);
+            memcpy(body->parts[0].name, name, sizeof name);
+            predict_several(&task);
+        } else {
+            predict_one(&task, &body->raw, name);
+        }
+    } else if (body->part_count == 0) {
+        csi_reply_fail(request, CS_EMPTY_INPUT, "the form has no part named image");
+    } else if (task.as_case && body->part_count > CS_CASE_MAX) {
+        csi_reply_fail(request, CS_BAD_REQUEST, "a case has at most %d photos", CS_CASE_MAX);
+    } else if (body->part_count == 1 && !task.as_case) {
+        if (body->parts[0].too_large)
+            csi_reply_fail(request, CS_IMAGE_TOO_LARGE, "the photo is larger than %zu bytes",
+                           body->max_part_bytes);
+        else
+            predict_one(&task, &body->parts[0].bytes, body->parts[0].name);
+    } else {
+        predict_several(&task);
+    }
+}
