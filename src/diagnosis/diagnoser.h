@@ -110,10 +110,6 @@ enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t
                                  uint32_t *height, struct cs_error *error);
 enum cs_status csi_diagnoser_display(cs_diagnoser *diagnoser, const char *id, enum cs_image_format format,
                                      struct cs_blob *image, struct cs_error *error);
-/* Photo, map -> photo with coloured map: resized bilinearly, blended. */
-enum cs_status csi_overlay(const cs_image *image, const float *map, uint32_t map_width, uint32_t map_height,
-                           enum cs_colormap colormap, float alpha, cs_image **overlay,
-                           struct cs_error *error);
 enum cs_status csi_encode(const cs_image *image, enum cs_image_format format, struct csi_buffer *out,
                           struct cs_error *error);
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "diagnosis/diagnoser.h"
+#include "explain/explain.h"
 
 enum cs_status cs_session_create(cs_model *model, cs_session **session, struct cs_error *error)
 {
