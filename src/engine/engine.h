@@ -1,8 +1,9 @@
 /*
- * The engine: a graph is compiled into a plan (batch norms folded, activations, pooling and residual adds fused, algorithm
- * and packing chosen for each layer, memory laid out), and the plan is run.
+ * The engine: a graph is compiled into a plan (batch norms folded, activations, pooling and residual adds
+ * fused, algorithm and packing chosen for each layer, memory laid out), and the plan is run.
  *
- * Plans are immutable and shared by threads. An execution context is one thread's scratch memory; running allocates nothing.
+ * Plans are immutable and shared by threads. An execution context is one thread's scratch memory; running
+ * allocates nothing.
  */
 #ifndef CSI_ENGINE_ENGINE_H
 #define CSI_ENGINE_ENGINE_H
@@ -22,8 +23,9 @@ struct csi_plan_options {
     enum cs_precision precision; /* AUTO: the plan chooses */
     uint32_t cpu_features;       /* from csi_cpu_allowed */
     unsigned max_batch;          /* ≥ 1 */
-    const char *target_layer;    /* activations kept for maps; NULL: graph->gradcam_layer, else the last convolution's */
-    struct csi_pool *pool;       /* used for packing in parallel, and by runs; outlives the plan */
+    const char *
+        target_layer; /* activations kept for maps; NULL: graph->gradcam_layer, else the last convolution's */
+    struct csi_pool *pool; /* used for packing in parallel, and by runs; outlives the plan */
 };
 
 /* The graph is only read during the call. */
@@ -36,11 +38,13 @@ struct csi_plan_info {
     enum cs_precision precision; /* in use */
     size_t input_channels, input_height, input_width;
     size_t class_count;
-    size_t embedding_size;       /* input of the final linear layer when it is fed by a pooled map; else 0 */
-    const char *target_layer;    /* name of the node whose output feeds the maps; "" when the network has no 2-D map */
+    size_t embedding_size; /* input of the final linear layer when it is fed by a pooled map; else 0 */
+    const char
+        *target_layer; /* name of the node whose output feeds the maps; "" when the network has no 2-D map */
     size_t map_channels, map_height, map_width;
-    bool linear_head;            /* only global average pool and one linear layer stand behind the target: maps are closed form */
-    const float *head_weight;    /* class_count × map_channels, when linear_head: d logit_c / d mean(A_k) */
+    bool linear_head; /* only global average pool and one linear layer stand behind the target: maps are
+                         closed form */
+    const float *head_weight; /* class_count × map_channels, when linear_head: d logit_c / d mean(A_k) */
     size_t arena_bytes, weight_bytes;
 };
 const struct csi_plan_info *csi_plan_info(const struct csi_plan *plan);
@@ -48,20 +52,21 @@ const struct csi_plan_info *csi_plan_info(const struct csi_plan *plan);
 enum cs_status csi_exec_create(const struct csi_plan *plan, struct csi_exec **exec, struct cs_error *error);
 void csi_exec_destroy(struct csi_exec *exec);
 
-/* input: batch×C×H×W float32 NCHW. `serial`: use the calling thread only (a stream that runs one photo a worker). Blocking. */
+/* input: batch×C×H×W float32 NCHW. `serial`: use the calling thread only (a stream that runs one photo a
+ * worker). Blocking. */
 enum cs_status csi_exec_run(struct csi_exec *exec, const float *input, size_t batch, bool serial,
                             struct cs_error *error);
 
 /* Results of the last run, borrowed until the next one. */
 const float *csi_exec_logits(const struct csi_exec *exec);    /* batch × class_count */
 const float *csi_exec_embedding(const struct csi_exec *exec); /* batch × embedding_size or NULL */
-/* Target activations of photo `index`, float32 NCHW: map_channels × map_height × map_width. Converted on demand into the
- * exec's own buffer (valid until the next call or run). */
+/* Target activations of photo `index`, float32 NCHW: map_channels × map_height × map_width. Converted on
+ * demand into the exec's own buffer (valid until the next call or run). */
 const float *csi_exec_activations(struct csi_exec *exec, size_t index);
-/* d logit_c / dA at the target, the same layout. For plans without a linear head it runs backwards through what stands behind
- * the target. CS_MODEL_UNSUPPORTED names the operator that has no backward pass. */
-enum cs_status csi_exec_gradient(struct csi_exec *exec, size_t index, size_t class_index, const float **gradient,
-                                 struct cs_error *error);
+/* d logit_c / dA at the target, the same layout. For plans without a linear head it runs backwards through
+ * what stands behind the target. CS_MODEL_UNSUPPORTED names the operator that has no backward pass. */
+enum cs_status csi_exec_gradient(struct csi_exec *exec, size_t index, size_t class_index,
+                                 const float **gradient, struct cs_error *error);
 
 /* One layer as compiled. */
 struct csi_layer {

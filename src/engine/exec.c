@@ -1,0 +1,181 @@
+/*
+ * Running a plan: one thread's memory, the loop over steps, results in the layouts that callers read.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "engine/backward.h"
+#include "engine/internal.h"
+
+struct csi_exec {
+    const struct csi_plan *plan;
+    float *memory;                 /* arena, then scratch */
+    float *logits;                 /* max_batch × class_count */
+    float *embedding;              /* max_batch × embedding_size, or NULL */
+    float *activations;            /* map_channels × map_height × map_width, or NULL */
+    float *gradient;               /* the same */
+    struct csi_backward *backward; /* made at the first gradient without a closed form */
+    size_t batch;                  /* of the last run */
+};
+
+enum cs_status csi_exec_create(const struct csi_plan *plan, struct csi_exec **out, struct cs_error *error)
+{
+    const struct csi_plan_info *info = &plan->info;
+    size_t map = info->map_channels * info->map_height * info->map_width;
+    struct csi_exec *exec = calloc(1, sizeof *exec);
+
+    *out = NULL;
+    if (exec == NULL)
+        return csi_fail_memory(error, "execution context");
+    exec->plan = plan;
+    exec->memory = csi_aligned_alloc(info->arena_bytes);
+    exec->logits = csi_aligned_calloc(plan->max_batch * info->class_count * sizeof(float));
+    if (info->embedding_size > 0)
+        exec->embedding = csi_aligned_calloc(plan->max_batch * info->embedding_size * sizeof(float));
+    if (map > 0) {
+        exec->activations = csi_aligned_calloc(map * sizeof(float));
+        exec->gradient = csi_aligned_calloc(map * sizeof(float));
+    }
+    if (exec->memory == NULL || exec->logits == NULL ||
+        (info->embedding_size > 0 && exec->embedding == NULL) ||
+        (map > 0 && (exec->activations == NULL || exec->gradient == NULL))) {
+        csi_exec_destroy(exec);
+        return csi_fail_memory(error, "the memory of a forward pass");
+    }
+    *out = exec;
+    return CS_OK;
+}
+
+void csi_exec_destroy(struct csi_exec *exec)
+{
+    if (exec == NULL)
+        return;
+    csi_backward_destroy(exec->backward);
+    csi_aligned_free(exec->memory);
+    csi_aligned_free(exec->logits);
+    csi_aligned_free(exec->embedding);
+    csi_aligned_free(exec->activations);
+    csi_aligned_free(exec->gradient);
+    free(exec);
+}
+
+/* The first channels of each photo's 1 × 1 map, densely. */
+static void gather(const struct csi_exec *exec, int slot, size_t batch, size_t channels, float *out)
+{
+    const struct csi_slot *from = &exec->plan->slots[slot];
+
+    for (size_t n = 0; n < batch; n++)
+        memcpy(out + n * channels, exec->memory + from->offset + n * from->photo, channels * sizeof *out);
+}
+
+static enum cs_status run(struct csi_exec *exec, const float *input, size_t batch, bool serial, uint64_t *ns,
+                          struct cs_error *error)
+{
+    const struct csi_plan *plan = exec->plan;
+    struct csi_run now = {
+        .plan = plan,
+        .input = input,
+        .batch = batch,
+        .arena = exec->memory,
+        .scratch = exec->memory + plan->arena_floats,
+        .pool = serial ? NULL : plan->pool,
+    };
+
+    if (batch == 0 || batch > plan->max_batch)
+        return csi_fail(error, CS_BAD_REQUEST, "batches of 1 to %u photos, not %zu", plan->max_batch, batch);
+    exec->batch = 0;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        uint64_t start = ns == NULL ? 0 : csi_now_ns();
+        enum cs_status status = plan->steps[i].run(&plan->steps[i], &now);
+
+        if (status != CS_OK)
+            return csi_fail(error, status, "layer '%s' failed", plan->steps[i].name);
+        if (ns != NULL)
+            ns[i] = csi_now_ns() - start;
+    }
+    gather(exec, plan->output_slot, batch, plan->info.class_count, exec->logits);
+    if (exec->embedding != NULL)
+        gather(exec, plan->embedding_slot, batch, plan->info.embedding_size, exec->embedding);
+    exec->batch = batch;
+    return CS_OK;
+}
+
+enum cs_status csi_exec_run(struct csi_exec *exec, const float *input, size_t batch, bool serial,
+                            struct cs_error *error)
+{
+    return run(exec, input, batch, serial, NULL, error);
+}
+
+enum cs_status csi_exec_profile(struct csi_exec *exec, const float *input, size_t batch, uint64_t *ns,
+                                struct cs_error *error)
+{
+    return run(exec, input, batch, false, ns, error);
+}
+
+const float *csi_exec_logits(const struct csi_exec *exec)
+{
+    return exec->logits;
+}
+
+const float *csi_exec_embedding(const struct csi_exec *exec)
+{
+    return exec->embedding;
+}
+
+/* One photo's map as NCHW. */
+static void unpack(const struct csi_exec *exec, int slot_index, size_t photo, float *out)
+{
+    const struct csi_slot *slot = &exec->plan->slots[slot_index];
+    const float *from = exec->memory + slot->offset + photo * slot->photo;
+    size_t pixels = slot->shape.height * slot->shape.width;
+
+    for (size_t c = 0; c < slot->shape.channels; c++) {
+        for (size_t p = 0; p < pixels; p++)
+            out[c * pixels + p] = from[p * slot->pitch + c];
+    }
+}
+
+const float *csi_exec_activations(struct csi_exec *exec, size_t index)
+{
+    if (exec->activations == NULL || index >= exec->batch)
+        return NULL;
+    unpack(exec, exec->plan->target_slot, index, exec->activations);
+    return exec->activations;
+}
+
+enum cs_status csi_exec_gradient(struct csi_exec *exec, size_t index, size_t class_index,
+                                 const float **gradient, struct cs_error *error)
+{
+    const struct csi_plan_info *info = &exec->plan->info;
+    size_t pixels = info->map_height * info->map_width;
+    enum cs_status status;
+
+    *gradient = NULL;
+    if (exec->gradient == NULL)
+        return csi_fail(error, CS_MODEL_UNSUPPORTED, "the network has no two-dimensional map to explain");
+    if (index >= exec->batch || class_index >= info->class_count)
+        return csi_fail(error, CS_BAD_REQUEST, "no photo %zu or no class %zu", index, class_index);
+    if (info->linear_head) {
+        for (size_t k = 0; k < info->map_channels; k++) {
+            float value = info->head_weight[class_index * info->map_channels + k] / (float)pixels;
+
+            for (size_t p = 0; p < pixels; p++)
+                exec->gradient[k * pixels + p] = value;
+        }
+    } else {
+        if (exec->backward == NULL) {
+            status = csi_backward_create(exec->plan->tail, &exec->backward, error);
+            if (status != CS_OK)
+                return status;
+        }
+        unpack(exec, exec->plan->target_slot, index, csi_backward_target(exec->backward));
+        for (size_t i = 0; i < csi_tail_side_count(exec->plan->tail); i++)
+            unpack(exec, exec->plan->side_slots[i], index, csi_backward_side(exec->backward, i));
+        *gradient = csi_backward_run(exec->backward, class_index);
+        return CS_OK;
+    }
+    *gradient = exec->gradient;
+    return CS_OK;
+}

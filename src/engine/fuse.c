@@ -1,0 +1,220 @@
+/*
+ * Fusion: every pass turns two nodes into one that writes the second one's value. A value that is kept
+ * (target, embedding, logits) or read twice is never swallowed.
+ *
+ * The fused node takes the place of the later one, so whatever it reads besides (a residual) has been
+ * computed by then.
+ */
+#include "engine/fuse.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void count_uses(struct csi_ir *ir)
+{
+    for (size_t i = 0; i < ir->value_count; i++)
+        ir->values[i].uses = 0;
+    for (size_t i = 0; i < ir->node_count; i++) {
+        const struct csi_ir_node *node = &ir->nodes[i];
+
+        if (node->dead)
+            continue;
+        for (unsigned k = 0; k < node->input_count; k++)
+            ir->values[node->inputs[k]].uses++;
+        if (node->residual >= 0)
+            ir->values[node->residual].uses++;
+    }
+}
+
+/* The node that computes `value`, when its only reader may swallow it. */
+static struct csi_ir_node *swallowable(struct csi_ir *ir, int value)
+{
+    const struct csi_ir_value *v = &ir->values[value];
+
+    if (v->constant || v->kept || v->uses != 1 || v->producer < 0)
+        return NULL;
+    return &ir->nodes[v->producer];
+}
+
+/* `first` becomes part of itself at the place of `second`. */
+static void merge(struct csi_ir *ir, struct csi_ir_node *first, struct csi_ir_node *second)
+{
+    int output = second->output;
+
+    free(second->owned_weight);
+    free(second->owned_bias);
+    *second = *first;
+    second->output = output;
+    first->dead = true;
+    first->owned_weight = first->owned_bias = NULL;
+    ir->values[output].producer = (int)(second - ir->nodes);
+}
+
+static void fuse_pad(struct csi_ir *ir, struct csi_ir_node *node)
+{
+    const struct csi_ir_value *in = &ir->values[node->inputs[0]];
+    const struct csi_ir_node *pad;
+
+    if (node->op != CSI_OP_CONV || in->producer < 0)
+        return;
+    pad = &ir->nodes[in->producer];
+    if (pad->op != CSI_OP_PAD)
+        return;
+    for (unsigned i = 0; i < 4; i++)
+        node->pads[i] += pad->pads[i];
+    node->inputs[0] = pad->inputs[0]; /* the pad itself dies when nobody else reads it */
+}
+
+static enum cs_status fuse_batch_norm(struct csi_ir *ir, struct csi_ir_node *norm, struct cs_error *error)
+{
+    struct csi_ir_node *conv = swallowable(ir, norm->inputs[0]);
+    size_t outputs, per_output;
+    float *weight, *bias;
+
+    if (conv == NULL || conv->op != CSI_OP_CONV || conv->act.kind != CSI_FN_NONE || conv->residual >= 0 ||
+        conv->pool)
+        return CS_OK;
+    outputs = ir->values[conv->output].shape.channels;
+    per_output =
+        ir->values[conv->inputs[0]].shape.channels / conv->groups * conv->kernel[0] * conv->kernel[1];
+    weight = malloc(outputs * per_output * sizeof *weight);
+    bias = malloc(outputs * sizeof *bias);
+    if (weight == NULL || bias == NULL) {
+        free(weight);
+        free(bias);
+        return csi_fail_memory(error, "folding a batch norm");
+    }
+    for (size_t o = 0; o < outputs; o++) {
+        double factor = (double)norm->weight[o];
+
+        for (size_t i = 0; i < per_output; i++)
+            weight[o * per_output + i] = (float)((double)conv->weight[o * per_output + i] * factor);
+        bias[o] =
+            (float)((double)norm->bias[o] + (conv->bias == NULL ? 0.0 : (double)conv->bias[o] * factor));
+    }
+    free(conv->owned_weight);
+    free(conv->owned_bias);
+    conv->weight = conv->owned_weight = weight;
+    conv->bias = conv->owned_bias = bias;
+    merge(ir, conv, norm);
+    return CS_OK;
+}
+
+static void fuse_activation(struct csi_ir *ir, struct csi_ir_node *node)
+{
+    struct csi_ir_node *before = swallowable(ir, node->inputs[0]);
+
+    if (before == NULL || before->act.kind != CSI_FN_NONE || before->residual_after)
+        return;
+    switch (before->op) {
+    case CSI_OP_CONV:
+    case CSI_OP_BATCH_NORM:
+    case CSI_OP_ADD:
+    case CSI_OP_SUB:
+    case CSI_OP_MUL:
+    case CSI_OP_DIV:
+        before->act = node->act;
+        merge(ir, before, node);
+        break;
+    default: break;
+    }
+}
+
+static bool takes_residual(const struct csi_ir *ir, const struct csi_ir_node *conv, int other)
+{
+    const struct csi_shape *a, *b;
+
+    if (conv == NULL || conv->op != CSI_OP_CONV || conv->residual >= 0 || conv->pool)
+        return false;
+    if (ir->values[other].constant)
+        return false;
+    a = &ir->values[conv->output].shape;
+    b = &ir->values[other].shape;
+    return a->channels == b->channels && a->height == b->height && a->width == b->width;
+}
+
+static void fuse_add(struct csi_ir *ir, struct csi_ir_node *add)
+{
+    struct csi_ir_node *chosen = NULL;
+    int residual = -1;
+
+    if (add->input_count != 2 || add->inputs[0] == add->inputs[1] || add->act.kind != CSI_FN_NONE)
+        return;
+    for (unsigned k = 0; k < 2; k++) {
+        struct csi_ir_node *conv = swallowable(ir, add->inputs[k]);
+
+        /* Of two candidates the later one: the other has had its turn and its result is on the way out of the
+         * cache. */
+        if (takes_residual(ir, conv, add->inputs[1 - k]) && (chosen == NULL || conv > chosen)) {
+            chosen = conv;
+            residual = add->inputs[1 - k];
+        }
+    }
+    if (chosen == NULL)
+        return;
+    chosen->residual = residual;
+    chosen->residual_after = chosen->act.kind != CSI_FN_NONE;
+    merge(ir, chosen, add);
+}
+
+static void fuse_max_pool(struct csi_ir *ir, struct csi_ir_node *pool)
+{
+    struct csi_ir_node *conv = swallowable(ir, pool->inputs[0]);
+    const struct csi_shape *full, *half = &ir->values[pool->output].shape;
+
+    if (conv == NULL || !csi_ir_is_plain3x3(ir, conv) || conv->inputs[0] == ir->input || conv->pool ||
+        conv->residual >= 0 || (conv->act.kind != CSI_FN_NONE && conv->act.kind != CSI_FN_RELU))
+        return;
+    full = &ir->values[conv->output].shape;
+    if (pool->kernel[0] != 2 || pool->kernel[1] != 2 || pool->stride[0] != 2 || pool->stride[1] != 2 ||
+        pool->dilation[0] != 1 || pool->dilation[1] != 1 ||
+        pool->pads[0] + pool->pads[1] + pool->pads[2] + pool->pads[3] != 0 ||
+        half->height != full->height / 2 || half->width != full->width / 2)
+        return;
+    conv->pool = true;
+    merge(ir, conv, pool);
+}
+
+static void drop_unread(struct csi_ir *ir)
+{
+    count_uses(ir);
+    for (size_t i = ir->node_count; i-- > 0;) { /* readers stand behind what they read */
+        struct csi_ir_node *node = &ir->nodes[i];
+
+        if (node->dead || ir->values[node->output].uses > 0 || ir->values[node->output].kept)
+            continue;
+        node->dead = true;
+        for (unsigned k = 0; k < node->input_count; k++)
+            ir->values[node->inputs[k]].uses--;
+        if (node->residual >= 0)
+            ir->values[node->residual].uses--;
+    }
+}
+
+enum cs_status csi_ir_fuse(struct csi_ir *ir, struct cs_error *error)
+{
+    for (size_t i = 0; i < ir->node_count; i++)
+        fuse_pad(ir, &ir->nodes[i]);
+    drop_unread(ir);
+    for (size_t i = 0; i < ir->node_count; i++) {
+        struct csi_ir_node *node = &ir->nodes[i];
+
+        if (node->dead)
+            continue;
+        if (node->op == CSI_OP_BATCH_NORM) {
+            enum cs_status status = fuse_batch_norm(ir, node, error);
+
+            if (status != CS_OK)
+                return status;
+        } else if (node->op == CSI_OP_ACTIVATION) {
+            fuse_activation(ir, node);
+        } else if (node->op == CSI_OP_ADD) {
+            fuse_add(ir, node);
+        } else if (node->op == CSI_OP_MAX_POOL) {
+            fuse_max_pool(ir, node);
+        }
+    }
+    count_uses(ir);
+    return CS_OK;
+}

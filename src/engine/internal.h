@@ -1,0 +1,196 @@
+/*
+ * What the engine's files share: the plan, its steps, a run. Not for other floors.
+ *
+ * A plan is a list of steps over slots (activations at fixed places of an arena). A step is a function and
+ * its parameters; it may cover several layers of the graph, so a later schedule (two convolutions of a block
+ * in bands of rows), another precision or another backend is a new kind of step, not a new engine.
+ */
+#ifndef CSI_ENGINE_INTERNAL_H
+#define CSI_ENGINE_INTERNAL_H
+
+#include "engine/engine.h"
+#include "engine/ir.h"
+#include "kernels/kernels.h"
+#include "kernels/wino.h"
+
+/* Where a value lives: NHWCp at `offset` floats of the arena, max_batch photos one behind the other. */
+struct csi_slot {
+    struct csi_shape shape;
+    size_t pitch;
+    size_t photo; /* floats of one photo: height·width·pitch */
+    size_t offset;
+    size_t first_step, last_step; /* alive from … to; kept values to the end */
+    bool used;
+};
+
+/* One run in progress. */
+struct csi_run {
+    const struct csi_plan *plan;
+    const float *input; /* NCHW */
+    size_t batch;
+    float *arena;
+    float *scratch;        /* plan->scratch_floats, shared by the workers of one step */
+    struct csi_pool *pool; /* NULL: this thread alone */
+};
+
+/* A convolution as implicit matrix product; also linear layers. */
+struct csi_conv_step {
+    unsigned kernel[2], stride[2], dilation[2], pads[4], groups;
+    size_t group_inputs, group_outputs;
+    size_t taps, depth; /* of the product: for `compact` inputs a tap is a whole kernel row */
+    bool compact; /* input is a small-channel photo: NHWC without padding channels, borders written out, in
+                     scratch */
+    size_t compact_width, compact_height;
+    bool whole; /* the kernel covers the input exactly: one position of depth height·width·pitch */
+    size_t panels, panel_floats; /* of one group; floats from a panel to the next */
+    const float *weights, *bias, *zeros;
+    size_t macs; /* of one photo */
+};
+
+struct csi_wino_step {
+    const struct csi_wino *kernel;
+    struct csi_wino_desc desc;
+    const void *packed;
+};
+
+struct csi_first_step {
+    const struct csi_conv_first *kernel;
+    struct csi_wino_desc desc;
+    const void *packed;
+};
+
+struct csi_depthwise_step {
+    unsigned kernel[2], stride[2], dilation[2], pads[4];
+    const float *weights, *bias;
+};
+
+struct csi_pool_step {
+    unsigned kernel[2], stride[2], dilation[2], pads[4];
+    bool average, count_include_pad;
+};
+
+struct csi_arith_step {
+    enum csi_arith op;
+    bool swapped; /* the map is the second operand */
+    /* The other operand: a slot, or a constant of its own shape in NHWC. Dimensions of 1 are broadcast. */
+    const float *constant;
+    struct csi_shape shape;
+    size_t pitch;
+};
+
+struct csi_scale_step {
+    const float *scale, *shift; /* [pitch] */
+};
+
+struct csi_quantize_step {
+    float scale, zero, low, high;
+};
+
+struct csi_step {
+    enum cs_status (*run)(const struct csi_step *step, const struct csi_run *run); /* NULL is never stored */
+    int inputs[CSI_NODE_MAX_INPUTS];                                               /* slots */
+    unsigned input_count;
+    int output, residual; /* slots; residual -1: none */
+    bool residual_after;
+    struct csi_act_params act;
+    float low, high;    /* the activation when it is a clamp, else ±infinity */
+    bool act_pass;      /* the activation is no clamp: a pass of its own over what was just written */
+    bool residual_pass; /* the residual is added by that pass */
+    bool tail_pass;     /* f(0) ≠ 0: padding channels must be zeroed again */
+    bool reads_photo;   /* from the caller's NCHW input instead of a slot */
+    size_t scratch_floats;
+    struct csi_layer layer;
+    char name[CSI_NAME_SIZE], algorithm[48];
+    union {
+        struct csi_conv_step conv;
+        struct csi_wino_step wino;
+        struct csi_first_step first;
+        struct csi_depthwise_step depthwise;
+        struct csi_pool_step pool;
+        struct csi_arith_step arith;
+        struct csi_scale_step scale;
+        struct csi_quantize_step quantize;
+        unsigned pads[4];
+    } u;
+};
+
+struct csi_tail; /* backward.h */
+
+struct csi_plan {
+    const struct csi_kernels *kernels;
+    uint32_t cpu_features;
+    unsigned max_batch;
+    struct csi_pool *pool;
+    struct csi_step *steps;
+    size_t step_count;
+    struct csi_slot *slots; /* one for each value of the graph, and one for the input as NHWCp */
+    size_t slot_count;
+    int input_slot, output_slot, target_slot, embedding_slot; /* -1: none */
+    size_t arena_floats, scratch_floats;
+    void **blocks; /* packed weights and other memory of the steps */
+    size_t block_count, block_capacity;
+    size_t weight_bytes;
+    const float *zeros;    /* what padding points at */
+    struct csi_tail *tail; /* what stands behind the target, for gradients; NULL with a linear head */
+    int *side_slots;       /* slots of the tail's sides */
+    char target_name[CSI_NAME_SIZE];
+    float *head_weight;
+    struct csi_plan_info info;
+};
+
+/* Cleared, 64-byte aligned memory that lives as long as the plan. NULL: none left. */
+void *csi_plan_alloc(struct csi_plan *plan, size_t bytes);
+
+static inline float *csi_slot_data(const struct csi_run *run, int slot)
+{
+    return run->arena + run->plan->slots[slot].offset;
+}
+
+/* Fill `step->u`, pack weights, choose the function. The common part of the step is filled already.
+ * step_conv.c */
+enum cs_status csi_step_conv(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
+                             struct csi_step *step, struct cs_error *error);
+enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir,
+                                  const struct csi_ir_node *node, struct csi_step *step,
+                                  struct cs_error *error);
+enum cs_status csi_step_depthwise(struct csi_plan *plan, const struct csi_ir *ir,
+                                  const struct csi_ir_node *node, struct csi_step *step,
+                                  struct cs_error *error);
+/* step_pool.c */
+enum cs_status csi_step_pool(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
+                             struct csi_step *step, struct cs_error *error);
+/* step_elementwise.c */
+enum cs_status csi_step_elementwise(struct csi_plan *plan, const struct csi_ir *ir,
+                                    const struct csi_ir_node *node, struct csi_step *step,
+                                    struct cs_error *error);
+/* step_shape.c */
+enum cs_status csi_step_shape(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
+                              struct csi_step *step, struct cs_error *error);
+enum cs_status csi_step_pack_input(struct csi_plan *plan, struct csi_step *step, struct cs_error *error);
+
+/* Residual, activation and padding channels over `pixels` finished pixels at `out`, as the step's …_pass
+ * flags say. `residual` points at the same pixels. */
+void csi_finish_pixels(const struct csi_step *step, const struct csi_kernels *kernels, float *out,
+                       const float *residual, size_t pixels, const struct csi_slot *slot);
+/* The same over the whole output, in parallel. */
+void csi_finish_output(const struct csi_step *step, const struct csi_run *run);
+
+/* Zeroes channels channels…pitch-1 of each pixel. */
+void csi_zero_tail(float *out, size_t pixels, size_t channels, size_t pitch);
+
+/* Calls task for pieces [first, first + count) of `total` units, of at least `grain`, on the run's threads.
+ */
+struct csi_range {
+    size_t first, count;
+};
+size_t csi_piece_count(const struct csi_run *run, size_t total, size_t grain);
+struct csi_range csi_piece(size_t total, size_t pieces, size_t index);
+
+/* "64x224x224 -> 64x112x112" */
+void csi_describe_shapes(char *text, size_t size, const struct csi_shape *in, const struct csi_shape *out);
+
+/* Places slots in the arena so that those alive at the same time do not overlap; fills offsets and
+ * plan->arena_floats. */
+enum cs_status csi_memory_plan(struct csi_plan *plan, struct cs_error *error);
+
+#endif

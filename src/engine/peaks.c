@@ -1,0 +1,110 @@
+/*
+ * The machine's measured peaks: what the profile's percentages refer to. Each is the best of several short
+ * trials, since anything that disturbs a trial can only slow it down.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "engine/engine.h"
+#include "kernels/kernels.h"
+
+#define TRIALS        8u
+#define TRIAL_NS      12e6
+#define STREAM_FLOATS ((size_t)16 << 20) /* 64 MiB: beyond the last cache of most machines */
+
+struct trial {
+    double (*kernel)(size_t rounds, float *sink);
+    size_t rounds;
+    const float *stream;
+    size_t pieces;
+    double work[64]; /* by piece */
+};
+
+static void compute_piece(void *context, size_t index, unsigned worker)
+{
+    struct trial *trial = context;
+    volatile float keep;
+    float sink;
+
+    (void)worker;
+    trial->work[index] = trial->kernel(trial->rounds, &sink);
+    keep = sink; /* the work must not look unused */
+    (void)keep;
+}
+
+static void stream_piece(void *context, size_t index, unsigned worker)
+{
+    struct trial *trial = context;
+    size_t floats = STREAM_FLOATS / trial->pieces / CSI_PITCH * CSI_PITCH;
+    const float *in = trial->stream + index * floats;
+    volatile float keep = 0.0f;
+    float sum[CSI_PITCH];
+
+    (void)worker;
+    memset(sum, 0, sizeof sum);
+    for (size_t i = 0; i < floats; i += CSI_PITCH) {
+        for (size_t k = 0; k < CSI_PITCH; k++)
+            sum[k] += in[i + k];
+    }
+    for (size_t k = 0; k < CSI_PITCH; k++)
+        keep += sum[k];
+    trial->work[index] = (double)(floats * sizeof(float));
+}
+
+/* Work a nanosecond = giga-work a second, the best of TRIALS. */
+static double best_rate(struct csi_pool *pool, struct trial *trial, void (*piece)(void *, size_t, unsigned))
+{
+    double best = 0.0;
+
+    for (unsigned t = 0; t < TRIALS; t++) {
+        uint64_t start = csi_now_ns();
+        double ns, work = 0.0;
+
+        csi_pool_run(pool, trial->pieces, piece, trial);
+        ns = (double)(csi_now_ns() - start);
+        for (size_t i = 0; i < trial->pieces; i++)
+            work += trial->work[i];
+        if (ns > 0.0 && work / ns > best)
+            best = work / ns;
+    }
+    return best;
+}
+
+static double compute_rate(struct csi_pool *pool, double (*kernel)(size_t rounds, float *sink))
+{
+    struct trial trial = {.kernel = kernel, .rounds = 20000, .pieces = csi_pool_threads(pool)};
+    uint64_t start = csi_now_ns();
+    double ns;
+
+    if (trial.pieces > sizeof trial.work / sizeof trial.work[0])
+        trial.pieces = sizeof trial.work / sizeof trial.work[0];
+    compute_piece(&trial, 0, 0);
+    ns = (double)(csi_now_ns() - start);
+    trial.rounds = (size_t)((double)trial.rounds * (ns > 0.0 ? TRIAL_NS / ns : 1.0)) + 1;
+    return best_rate(pool, &trial, compute_piece);
+}
+
+enum cs_status csi_measure_peaks(uint32_t cpu_features, struct csi_pool *pool, struct cs_machine_peaks *peaks,
+                                 struct cs_error *error)
+{
+    const struct csi_kernels *kernels = csi_kernels_select(cpu_features);
+    struct trial stream = {.pieces = csi_pool_threads(pool)};
+    float *memory;
+
+    memset(peaks, 0, sizeof *peaks);
+    memory = csi_aligned_calloc(STREAM_FLOATS * sizeof *memory);
+    if (memory == NULL)
+        return csi_fail_memory(error, "measuring the memory");
+    memset(memory, 1, STREAM_FLOATS * sizeof *memory); /* real pages, not one shared page of zeros */
+    if (stream.pieces > sizeof stream.work / sizeof stream.work[0])
+        stream.pieces = sizeof stream.work / sizeof stream.work[0];
+    stream.stream = memory;
+    peaks->fma_gflops = compute_rate(pool, kernels->peak_fma);
+    if (kernels->peak_int8 != NULL)
+        peaks->int8_gops = compute_rate(pool, kernels->peak_int8);
+    peaks->memory_gbs = best_rate(pool, &stream, stream_piece);
+    csi_aligned_free(memory);
+    return CS_OK;
+}

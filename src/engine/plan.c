@@ -1,0 +1,338 @@
+/*
+ * Graph -> plan: one step for each node that fusion left, slots, memory, what the plan says about itself.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "engine/backward.h"
+#include "engine/internal.h"
+
+void *csi_plan_alloc(struct csi_plan *plan, size_t bytes)
+{
+    void *memory;
+
+    if (plan->block_count == plan->block_capacity) {
+        size_t capacity = plan->block_capacity == 0 ? 64 : plan->block_capacity * 2;
+        void **blocks = realloc(plan->blocks, capacity * sizeof *blocks);
+
+        if (blocks == NULL)
+            return NULL;
+        plan->blocks = blocks;
+        plan->block_capacity = capacity;
+    }
+    memory = csi_aligned_calloc(bytes);
+    if (memory != NULL) {
+        plan->blocks[plan->block_count++] = memory;
+        plan->weight_bytes += bytes;
+    }
+    return memory;
+}
+
+/* ---- slots ---- */
+
+static enum cs_status make_slots(struct csi_plan *plan, const struct csi_ir *ir, struct cs_error *error)
+{
+    plan->slot_count = ir->value_count;
+    plan->slots = calloc(plan->slot_count + 1, sizeof *plan->slots);
+    if (plan->slots == NULL)
+        return csi_fail_memory(error, "slots");
+    for (size_t i = 0; i < plan->slot_count; i++) {
+        struct csi_slot *slot = &plan->slots[i];
+
+        slot->shape = ir->values[i].shape;
+        slot->pitch = csi_pitch(slot->shape.channels);
+        slot->photo = slot->shape.height * slot->shape.width * slot->pitch;
+    }
+    plan->input_slot = ir->input;
+    plan->output_slot = ir->output;
+    plan->target_slot = ir->target;
+    plan->embedding_slot = ir->embedding;
+    return CS_OK;
+}
+
+static void read_slot(struct csi_plan *plan, int slot, size_t step)
+{
+    plan->slots[slot].last_step = csi_max_size(plan->slots[slot].last_step, step);
+}
+
+/* From the step that writes a slot to the last that reads it; what is kept lives to the end. */
+static void find_lifetimes(struct csi_plan *plan)
+{
+    const int kept[] = {plan->output_slot, plan->target_slot, plan->embedding_slot};
+
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const struct csi_step *step = &plan->steps[i];
+        struct csi_slot *out = &plan->slots[step->output];
+
+        out->used = true;
+        out->first_step = out->last_step = i;
+        if (!step->reads_photo) {
+            for (unsigned k = 0; k < step->input_count; k++)
+                read_slot(plan, step->inputs[k], i);
+        }
+        if (step->residual >= 0)
+            read_slot(plan, step->residual, i);
+    }
+    for (size_t k = 0; k < sizeof kept / sizeof kept[0]; k++) {
+        if (kept[k] >= 0)
+            plan->slots[kept[k]].last_step = plan->step_count;
+    }
+    for (size_t i = 0; plan->tail != NULL && i < csi_tail_side_count(plan->tail); i++)
+        plan->slots[plan->side_slots[i]].last_step = plan->step_count;
+}
+
+/* ---- steps ---- */
+
+static double flops_of(const struct csi_ir *ir, const struct csi_ir_node *node)
+{
+    const struct csi_shape *in = &ir->values[node->inputs[0]].shape, *out = &ir->values[node->output].shape;
+    double pixels = (double)out->height * (double)out->width * (node->pool ? 4.0 : 1.0);
+
+    if (node->op != CSI_OP_CONV)
+        return 0.0;
+    return 2.0 * pixels * (double)out->channels * (double)(in->channels / node->groups) *
+           (double)node->kernel[0] * (double)node->kernel[1];
+}
+
+static enum cs_status make_step(struct csi_plan *plan, const struct csi_ir *ir,
+                                const struct csi_ir_node *node, struct csi_step *step, struct cs_error *error)
+{
+    enum cs_status status;
+
+    for (unsigned k = 0; k < node->input_count; k++)
+        step->inputs[k] = node->inputs[k];
+    step->input_count = node->input_count;
+    step->output = node->output;
+    step->residual = node->residual;
+    step->residual_after = node->residual_after;
+    step->act = node->act;
+    step->low = -INFINITY;
+    step->high = INFINITY;
+    snprintf(step->name, sizeof step->name, "%s", node->name);
+    switch (node->op) {
+    case CSI_OP_CONV: status = csi_step_conv(plan, ir, node, step, error); break;
+    case CSI_OP_MAX_POOL:
+    case CSI_OP_AVG_POOL:
+    case CSI_OP_GLOBAL_AVG_POOL: status = csi_step_pool(plan, ir, node, step, error); break;
+    case CSI_OP_CONCAT:
+    case CSI_OP_PAD:
+    case CSI_OP_FLATTEN:
+    case CSI_OP_RESHAPE: status = csi_step_shape(plan, ir, node, step, error); break;
+    default: status = csi_step_elementwise(plan, ir, node, step, error); break;
+    }
+    if (status != CS_OK)
+        return status;
+    if (csi_act_value(&step->act, 0.0f) != 0.0f && plan->slots[step->output].shape.channels % CSI_PITCH != 0)
+        step->tail_pass = true;
+    step->layer.gflop = flops_of(ir, node) / 1e9;
+    csi_describe_shapes(step->layer.shape, sizeof step->layer.shape, &ir->values[node->inputs[0]].shape,
+                        &ir->values[node->output].shape);
+    return CS_OK;
+}
+
+static bool needs_packed_input(const struct csi_plan *plan)
+{
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const struct csi_step *step = &plan->steps[i];
+
+        for (unsigned k = 0; k < step->input_count && !step->reads_photo; k++) {
+            if (step->inputs[k] == plan->input_slot)
+                return true;
+        }
+        if (step->residual == plan->input_slot)
+            return true;
+    }
+    for (size_t i = 0; plan->tail != NULL && i < csi_tail_side_count(plan->tail); i++) {
+        if (plan->side_slots[i] == plan->input_slot)
+            return true;
+    }
+    return false;
+}
+
+static enum cs_status make_steps(struct csi_plan *plan, const struct csi_ir *ir, struct cs_error *error)
+{
+    enum cs_status status;
+
+    plan->steps = calloc(ir->node_count + 1, sizeof *plan->steps);
+    if (plan->steps == NULL)
+        return csi_fail_memory(error, "steps");
+    for (size_t i = 0; i < ir->node_count; i++) {
+        if (ir->nodes[i].dead)
+            continue;
+        status = make_step(plan, ir, &ir->nodes[i], &plan->steps[plan->step_count++], error);
+        if (status != CS_OK)
+            return status;
+    }
+    if (needs_packed_input(plan)) {
+        memmove(plan->steps + 1, plan->steps, plan->step_count * sizeof *plan->steps);
+        memset(plan->steps, 0, sizeof *plan->steps);
+        plan->step_count++;
+        status = csi_step_pack_input(plan, &plan->steps[0], error);
+        if (status != CS_OK)
+            return status;
+        csi_describe_shapes(plan->steps[0].layer.shape, sizeof plan->steps[0].layer.shape,
+                            &ir->values[ir->input].shape, &ir->values[ir->input].shape);
+    }
+    for (size_t i = 0; i < plan->step_count; i++) {
+        struct csi_step *step = &plan->steps[i];
+
+        step->layer.name = step->name;
+        step->layer.algorithm = step->algorithm;
+        plan->scratch_floats = csi_max_size(plan->scratch_floats, step->scratch_floats);
+    }
+    find_lifetimes(plan);
+    return CS_OK;
+}
+
+/* ---- the whole ---- */
+
+static enum cs_status fill_info(struct csi_plan *plan, const struct csi_ir *ir, struct cs_error *error)
+{
+    struct csi_plan_info *info = &plan->info;
+    const struct csi_shape *in = &ir->values[ir->input].shape, *out = &ir->values[ir->output].shape;
+
+    *info = (struct csi_plan_info){
+        .kernels = plan->kernels->name,
+        .precision = CS_PRECISION_FP32,
+        .input_channels = in->channels,
+        .input_height = in->height,
+        .input_width = in->width,
+        .class_count = out->channels,
+        .target_layer = plan->target_name,
+    };
+    if (ir->embedding >= 0)
+        info->embedding_size = ir->values[ir->embedding].shape.channels;
+    if (ir->target >= 0) {
+        const struct csi_shape *map = &ir->values[ir->target].shape;
+
+        snprintf(plan->target_name, sizeof plan->target_name, "%s", ir->target_name);
+        info->map_channels = map->channels;
+        info->map_height = map->height;
+        info->map_width = map->width;
+    }
+    if (ir->linear_head) {
+        size_t bytes = info->class_count * info->map_channels * sizeof(float);
+
+        plan->head_weight = csi_plan_alloc(plan, bytes);
+        if (plan->head_weight == NULL)
+            return csi_fail_memory(error, "head weights");
+        memcpy(plan->head_weight, ir->head_weight, bytes);
+        info->linear_head = true;
+        info->head_weight = plan->head_weight;
+    }
+    info->arena_bytes = (plan->arena_floats + plan->scratch_floats) * sizeof(float);
+    info->weight_bytes = plan->weight_bytes;
+    return CS_OK;
+}
+
+static enum cs_status check(const struct csi_graph *graph, const struct csi_plan_options *options,
+                            struct cs_error *error)
+{
+    if (options->max_batch == 0 || options->max_batch > 4096)
+        return csi_fail(error, CS_BAD_REQUEST, "batches of 1 to 4096 photos, not %u", options->max_batch);
+    if (options->precision != CS_PRECISION_AUTO && options->precision != CS_PRECISION_FP32)
+        return csi_fail(error, CS_MODEL_UNSUPPORTED, "the CPU engine computes in fp32 only");
+    if (graph->input < 0 || graph->output < 0)
+        return csi_fail(error, CS_MODEL_INVALID, "the network has no input or no output");
+    return CS_OK;
+}
+
+static enum cs_status take_tail(struct csi_plan *plan, struct csi_ir *ir, struct cs_error *error)
+{
+    size_t count = ir->tail == NULL ? 0 : csi_tail_side_count(ir->tail);
+
+    plan->tail = ir->tail;
+    ir->tail = NULL;
+    plan->side_slots = calloc(count + 1, sizeof *plan->side_slots);
+    if (plan->side_slots == NULL)
+        return csi_fail_memory(error, "gradient");
+    for (size_t i = 0; i < count; i++)
+        plan->side_slots[i] = csi_ir_resolve(ir, csi_tail_side(plan->tail, i));
+    return CS_OK;
+}
+
+static enum cs_status compile(struct csi_plan *plan, struct csi_ir *ir, struct cs_error *error)
+{
+    enum cs_status status = make_slots(plan, ir, error);
+    size_t widest = 0;
+
+    if (status != CS_OK)
+        return status;
+    if (ir->values[ir->output].producer < 0)
+        return csi_fail(error, CS_MODEL_UNSUPPORTED, "the network computes nothing");
+    for (size_t i = 0; i < plan->slot_count; i++)
+        widest = csi_max_size(widest, plan->slots[i].pitch);
+    plan->zeros = csi_plan_alloc(plan, widest * sizeof(float));
+    if (plan->zeros == NULL)
+        return csi_fail_memory(error, "zeros");
+    status = take_tail(plan, ir, error);
+    if (status == CS_OK)
+        status = make_steps(plan, ir, error);
+    if (status == CS_OK)
+        status = csi_memory_plan(plan, error);
+    if (status == CS_OK)
+        status = fill_info(plan, ir, error);
+    return status;
+}
+
+enum cs_status csi_plan_create(const struct csi_graph *graph, const struct csi_plan_options *options,
+                               struct csi_plan **out, struct cs_error *error)
+{
+    struct csi_plan *plan = NULL;
+    struct csi_ir *ir = NULL;
+    enum cs_status status;
+
+    *out = NULL;
+    status = check(graph, options, error);
+    if (status != CS_OK)
+        return status;
+    plan = calloc(1, sizeof *plan);
+    if (plan == NULL)
+        return csi_fail_memory(error, "plan");
+    plan->cpu_features = options->cpu_features;
+    plan->kernels = csi_kernels_select(options->cpu_features);
+    plan->max_batch = options->max_batch;
+    plan->pool = options->pool;
+    status = csi_ir_create(graph, options->target_layer, &ir, error);
+    if (status == CS_OK)
+        status = compile(plan, ir, error);
+    csi_ir_destroy(ir);
+    if (status != CS_OK) {
+        csi_plan_destroy(plan);
+        return status;
+    }
+    *out = plan;
+    return CS_OK;
+}
+
+void csi_plan_destroy(struct csi_plan *plan)
+{
+    if (plan == NULL)
+        return;
+    for (size_t i = 0; i < plan->block_count; i++)
+        csi_aligned_free(plan->blocks[i]);
+    csi_tail_destroy(plan->tail);
+    free(plan->side_slots);
+    free(plan->blocks);
+    free(plan->steps);
+    free(plan->slots);
+    free(plan);
+}
+
+const struct csi_plan_info *csi_plan_info(const struct csi_plan *plan)
+{
+    return &plan->info;
+}
+
+size_t csi_plan_layer_count(const struct csi_plan *plan)
+{
+    return plan->step_count;
+}
+
+const struct csi_layer *csi_plan_layer(const struct csi_plan *plan, size_t index)
+{
+    return &plan->steps[index].layer;
+}

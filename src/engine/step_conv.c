@@ -1,0 +1,252 @@
+/*
+ * Convolutions as steps: which algorithm for which shape; Winograd, first-layer and depthwise steps. The
+ * implicit matrix product stands in step_tile.c.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/internal.h"
+
+/* ---- Winograd ---- */
+
+static enum cs_status run_wino(const struct csi_step *step, const struct csi_run *run)
+{
+    const struct csi_wino_step *wino = &step->u.wino;
+    const float *residual = wino->desc.residual ? csi_slot_data(run, step->residual) : NULL;
+
+    csi_wino_run(wino->kernel, &wino->desc, wino->packed, csi_slot_data(run, step->inputs[0]), residual,
+                 csi_slot_data(run, step->output), run->batch, run->scratch, run->pool);
+    csi_finish_output(step, run);
+    return CS_OK;
+}
+
+struct wino_packing {
+    const struct csi_wino_step *wino;
+    const struct csi_ir_node *node;
+    void *packed;
+};
+
+static void pack_wino_slice(void *context, size_t index, unsigned worker)
+{
+    const struct wino_packing *packing = context;
+
+    (void)worker;
+    csi_wino_pack(packing->wino->kernel, &packing->wino->desc, packing->node->weight, packing->node->bias,
+                  packing->packed, index);
+}
+
+static struct csi_wino_desc describe(const struct csi_ir *ir, const struct csi_ir_node *node)
+{
+    const struct csi_shape *in = &ir->values[node->inputs[0]].shape, *out = &ir->values[node->output].shape;
+
+    return (struct csi_wino_desc){
+        .cin = in->channels,
+        .cout = out->channels,
+        .height = in->height,
+        .width = in->width,
+        .activation = node->act.kind == CSI_FN_RELU ? CSI_WINO_RELU : CSI_WINO_LINEAR,
+        .pool = node->pool,
+    };
+}
+
+static enum cs_status make_wino(struct csi_plan *plan, const struct csi_ir *ir,
+                                const struct csi_ir_node *node, struct csi_step *step, struct cs_error *error)
+{
+    struct csi_wino_step *wino = &step->u.wino;
+    struct wino_packing packing = {wino, node, NULL};
+    size_t bytes, scratch;
+
+    wino->desc = describe(ir, node);
+    /* Residual and ReLU are done inside; everything else is a pass over the output. */
+    wino->desc.residual = step->residual >= 0 && !step->residual_after &&
+                          (node->act.kind == CSI_FN_NONE || node->act.kind == CSI_FN_RELU);
+    step->residual_pass = step->residual >= 0 && !wino->desc.residual;
+    step->act_pass = node->act.kind != CSI_FN_NONE && node->act.kind != CSI_FN_RELU;
+    if (step->residual_pass && !step->residual_after && node->act.kind == CSI_FN_RELU) {
+        wino->desc.activation = CSI_WINO_LINEAR;
+        step->act_pass = true;
+    }
+    wino->kernel = csi_wino_choose(&wino->desc, plan->cpu_features, csi_pool_threads(plan->pool));
+    bytes = csi_wino_packed_size(wino->kernel, &wino->desc);
+    if (bytes == 0)
+        return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s' is too large", step->name);
+    packing.packed = csi_plan_alloc(plan, bytes);
+    if (packing.packed == NULL)
+        return csi_fail_memory(error, "packed weights");
+    wino->packed = packing.packed;
+    csi_pool_run(plan->pool, csi_wino_pack_slices(wino->kernel, &wino->desc), pack_wino_slice, &packing);
+    scratch = csi_wino_scratch_size(wino->kernel, &wino->desc, plan->max_batch, csi_pool_threads(plan->pool));
+    step->scratch_floats = (scratch + sizeof(float) - 1) / sizeof(float);
+    step->run = run_wino;
+    snprintf(step->algorithm, sizeof step->algorithm, "%s", csi_wino_name(wino->kernel));
+    return CS_OK;
+}
+
+/* ---- first layer ---- */
+
+static enum cs_status run_first(const struct csi_step *step, const struct csi_run *run)
+{
+    const struct csi_first_step *first = &step->u.first;
+
+    csi_conv_first_run(first->kernel, &first->desc, first->packed, run->input,
+                       csi_slot_data(run, step->output), run->batch, run->scratch, run->pool);
+    csi_finish_output(step, run);
+    return CS_OK;
+}
+
+static enum cs_status make_first(struct csi_plan *plan, const struct csi_ir *ir,
+                                 const struct csi_ir_node *node, struct csi_step *step,
+                                 struct cs_error *error)
+{
+    struct csi_first_step *first = &step->u.first;
+    void *packed;
+
+    first->desc = describe(ir, node);
+    step->residual_pass = step->residual >= 0;
+    step->act_pass = node->act.kind != CSI_FN_NONE && node->act.kind != CSI_FN_RELU;
+    if (step->residual_pass && !step->residual_after && node->act.kind == CSI_FN_RELU) {
+        first->desc.activation = CSI_WINO_LINEAR;
+        step->act_pass = true;
+    }
+    first->kernel = csi_conv_first_variant(plan->cpu_features, 0);
+    packed = csi_plan_alloc(plan, csi_conv_first_packed_size(&first->desc));
+    if (packed == NULL)
+        return csi_fail_memory(error, "packed weights");
+    csi_conv_first_pack(&first->desc, node->weight, node->bias, packed);
+    first->packed = packed;
+    step->scratch_floats =
+        (csi_conv_first_scratch_size(&first->desc, csi_pool_threads(plan->pool)) + sizeof(float) - 1) /
+        sizeof(float);
+    step->reads_photo = true;
+    step->run = run_first;
+    snprintf(step->algorithm, sizeof step->algorithm, "%s", csi_conv_first_name(first->kernel));
+    return CS_OK;
+}
+
+/* ---- depthwise ---- */
+
+struct depthwise_job {
+    const struct csi_step *step;
+    const struct csi_run *run;
+    size_t pieces;
+};
+
+static void depthwise_piece(void *context, size_t index, unsigned worker)
+{
+    const struct depthwise_job *job = context;
+    const struct csi_step *step = job->step;
+    const struct csi_depthwise_step *p = &step->u.depthwise;
+    const struct csi_run *run = job->run;
+    const struct csi_slot *in = &run->plan->slots[step->inputs[0]], *out = &run->plan->slots[step->output];
+    size_t rows = run->batch * out->shape.height;
+    struct csi_range range = csi_piece(rows, job->pieces, index);
+    const float *lines[64];
+    struct csi_depthwise_row row = {
+        .in = lines,
+        .in_width = in->shape.width,
+        .pitch = in->pitch,
+        .kernel_height = p->kernel[0],
+        .kernel_width = p->kernel[1],
+        .stride = p->stride[1],
+        .dilation = p->dilation[1],
+        .pad_left = p->pads[1],
+        .weights = p->weights,
+        .bias = p->bias,
+        .out_width = out->shape.width,
+        .low = step->low,
+        .high = step->high,
+    };
+
+    (void)worker;
+    for (size_t i = range.first; i < range.first + range.count; i++) {
+        size_t photo = i / out->shape.height, y = i % out->shape.height;
+        const float *input = csi_slot_data(run, step->inputs[0]) + photo * in->photo;
+        size_t at = photo * out->photo + y * out->shape.width * out->pitch;
+
+        for (size_t ky = 0; ky < p->kernel[0]; ky++) {
+            size_t line = y * p->stride[0] + ky * p->dilation[0]; /* in the padded input */
+
+            lines[ky] = line >= p->pads[0] && line - p->pads[0] < in->shape.height
+                            ? input + (line - p->pads[0]) * in->shape.width * in->pitch
+                            : NULL;
+        }
+        row.out = csi_slot_data(run, step->output) + at;
+        run->plan->kernels->depthwise_row(&row);
+        csi_finish_pixels(step, run->plan->kernels, row.out,
+                          step->residual >= 0 ? csi_slot_data(run, step->residual) + at : NULL,
+                          out->shape.width, out);
+    }
+}
+
+static enum cs_status run_depthwise(const struct csi_step *step, const struct csi_run *run)
+{
+    struct depthwise_job job = {step, run, 0};
+
+    job.pieces = csi_piece_count(run, run->batch * run->plan->slots[step->output].shape.height, 2);
+    csi_pool_run(run->pool, job.pieces, depthwise_piece, &job);
+    return CS_OK;
+}
+
+enum cs_status csi_step_depthwise(struct csi_plan *plan, const struct csi_ir *ir,
+                                  const struct csi_ir_node *node, struct csi_step *step,
+                                  struct cs_error *error)
+{
+    struct csi_depthwise_step *p = &step->u.depthwise;
+    size_t channels = ir->values[node->output].shape.channels, pitch = csi_pitch(channels);
+    size_t taps = (size_t)node->kernel[0] * node->kernel[1];
+    float *weights = csi_plan_alloc(plan, taps * pitch * sizeof *weights);
+    float *bias = csi_plan_alloc(plan, pitch * sizeof *bias);
+
+    if (weights == NULL || bias == NULL)
+        return csi_fail_memory(error, "packed weights");
+    for (size_t c = 0; c < channels; c++) {
+        for (size_t t = 0; t < taps; t++)
+            weights[t * pitch + c] = node->weight[c * taps + t];
+        bias[c] = node->bias == NULL ? 0.0f : node->bias[c];
+    }
+    memcpy(p->kernel, node->kernel, sizeof p->kernel);
+    memcpy(p->stride, node->stride, sizeof p->stride);
+    memcpy(p->dilation, node->dilation, sizeof p->dilation);
+    memcpy(p->pads, node->pads, sizeof p->pads);
+    p->weights = weights;
+    p->bias = bias;
+    step->residual_pass = step->residual >= 0;
+    if (step->residual_pass && !step->residual_after && node->act.kind != CSI_FN_NONE) {
+        step->act_pass = true; /* act(x + residual): the clamp must wait for the residual */
+        step->low = -INFINITY;
+        step->high = INFINITY;
+    }
+    step->run = run_depthwise;
+    snprintf(step->algorithm, sizeof step->algorithm, "depthwise%ux%u_%s", node->kernel[0], node->kernel[1],
+             plan->kernels->name);
+    return CS_OK;
+}
+
+/* ---- choice ---- */
+
+/* Winograd saves multiplications but reads 4 (F(4,3)) or 7 (F(6,3)) times the weights: it needs enough pixels
+ * to share them, and enough channels to pay for the transforms. */
+static bool wino_pays(const struct csi_ir *ir, const struct csi_ir_node *node)
+{
+    const struct csi_shape *in = &ir->values[node->inputs[0]].shape;
+    size_t outputs = ir->values[node->output].shape.channels;
+
+    return in->channels >= 8 && outputs >= 8 && in->height * in->width >= 36;
+}
+
+enum cs_status csi_step_conv(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
+                             struct csi_step *step, struct cs_error *error)
+{
+    if (csi_ir_is_plain3x3(ir, node)) {
+        struct csi_wino_desc desc = describe(ir, node);
+
+        if (node->inputs[0] == ir->input && !node->pool && csi_conv_first_covers(&desc))
+            return make_first(plan, ir, node, step, error);
+        if (node->pool || wino_pays(ir, node))
+            return make_wino(plan, ir, node, step, error);
+    }
+    if (csi_ir_is_depthwise(ir, node) && node->kernel[0] <= 64)
+        return csi_step_depthwise(plan, ir, node, step, error);
+    return csi_step_tile_conv(plan, ir, node, step, error);
+}

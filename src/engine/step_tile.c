@@ -1,0 +1,383 @@
+/*
+ * Convolution as implicit matrix product: any kernel, stride, padding, dilation and groups, and linear
+ * layers.
+ *
+ * Outputs (pixels) are the rows, output channels the columns, kernel positions × input channels the depth.
+ * Nothing is gathered: for each tile a small table holds, for each kernel position, where each pixel's input
+ * begins; padding points at zeros. A photo with few channels ("compact") is copied to NHWC without padding
+ * channels and with its borders, so that a whole kernel row is one run of kernel_width·channels floats and
+ * counts as one position. A kernel that covers its whole input
+ * ("whole": linear layers) is one run over all of it, with zero weights where the padding channels are.
+ *
+ * Source of the pointer table: M. Dukhan, "The Indirect Convolution Algorithm" (2019).
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/internal.h"
+
+/* The pointer table of one task; fits in half an L1 cache. */
+#define TABLE_POINTERS 4096u
+/* Input floats that the tiles of one task may touch while they wait for the next weight panel: half an L2
+ * cache. */
+#define BLOCK_FLOATS (96u << 10)
+/* Below this many multiply-adds a second thread costs more than it brings. */
+#define SERIAL_MACS          60000u
+#define COMPACT_MAX_CHANNELS 4u
+
+struct tile_job {
+    const struct csi_step *step;
+    const struct csi_run *run;
+    const float *input; /* slot or compact copy */
+    size_t pixels;      /* of all photos */
+    size_t tile_rows, tiles;
+    size_t block_tiles, blocks;        /* tiles of a task */
+    size_t units, split_units, splits; /* panels of all groups; of a task */
+};
+
+/* Where the inputs of `count` outputs from pixel `first` on begin. */
+static void fill_table(const struct tile_job *job, size_t first, size_t count, size_t group,
+                       const float **table)
+{
+    const struct csi_conv_step *p = &job->step->u.conv;
+    const struct csi_slot *in = &job->run->plan->slots[job->step->inputs[0]];
+    const struct csi_slot *out = &job->run->plan->slots[job->step->output];
+    size_t out_width = out->shape.width, out_pixels = out->shape.height * out_width;
+
+    for (size_t r = 0; r < count; r++) {
+        size_t photo = (first + r) / out_pixels, pixel = (first + r) % out_pixels;
+        size_t y = pixel / out_width * p->stride[0], x = pixel % out_width * p->stride[1];
+
+        if (p->whole) {
+            table[r] = job->input + (first + r) * in->photo;
+            continue;
+        }
+        if (p->compact) {
+            const float *base =
+                job->input + photo * p->compact_height * p->compact_width * in->shape.channels;
+
+            for (size_t ky = 0; ky < p->kernel[0]; ky++)
+                table[ky * count + r] =
+                    base + ((y + ky * p->dilation[0]) * p->compact_width + x) * in->shape.channels;
+            continue;
+        }
+        for (size_t ky = 0; ky < p->kernel[0]; ky++) {
+            size_t iy = y + ky * p->dilation[0] - p->pads[0]; /* wraps around above the input: huge */
+            const float *line =
+                job->input + photo * in->photo + iy * in->shape.width * in->pitch + group * p->group_inputs;
+
+            for (size_t kx = 0; kx < p->kernel[1]; kx++) {
+                size_t ix = x + kx * p->dilation[1] - p->pads[1];
+
+                table[(ky * p->kernel[1] + kx) * count + r] =
+                    iy < in->shape.height && ix < in->shape.width ? line + ix * in->pitch : p->zeros;
+            }
+        }
+    }
+}
+
+/* A tile whose panel does not end on a multiple of 16 output channels inside a group: through a buffer. */
+static void narrow_tile(const struct tile_job *job, struct csi_tile *tile, size_t outputs)
+{
+    _Alignas(64) float buffer[CSI_MAX_TILE_ROWS * CSI_MAX_PANEL];
+    float *out = tile->out;
+    const float *residual = tile->residual;
+    size_t out_step = tile->out_step;
+
+    tile->out = buffer;
+    tile->out_step = tile->width;
+    tile->residual = NULL;
+    tile->low = -INFINITY;
+    tile->high = INFINITY;
+    job->run->plan->kernels->tile(tile);
+    for (size_t r = 0; r < tile->rows; r++) {
+        for (size_t o = 0; o < outputs; o++) {
+            float x = buffer[r * tile->width + o] + (residual == NULL ? 0.0f : residual[r * out_step + o]);
+
+            out[r * out_step + o] = x < job->step->low    ? job->step->low
+                                    : x > job->step->high ? job->step->high
+                                                          : x;
+        }
+    }
+}
+
+static void run_unit(const struct tile_job *job, size_t unit, size_t first_tile, size_t tiles,
+                     const float **table)
+{
+    const struct csi_step *step = job->step;
+    const struct csi_conv_step *p = &step->u.conv;
+    const struct csi_plan *plan = job->run->plan;
+    const struct csi_slot *out = &plan->slots[step->output];
+    size_t group = unit / p->panels, panel = unit % p->panels;
+    size_t column = group * p->group_outputs + panel * plan->kernels->panel_width;
+    size_t width = csi_panel_width(plan->kernels, p->group_outputs, panel);
+    bool narrow = p->groups > 1 && p->group_outputs % CSI_PITCH != 0;
+
+    for (size_t t = 0; t < tiles; t++) {
+        size_t pixel = (first_tile + t) * job->tile_rows;
+        size_t at = pixel * out->pitch + column;
+        struct csi_tile tile = {
+            .rows = csi_min_size(job->tile_rows, job->pixels - pixel),
+            .width = width,
+            .taps = p->taps,
+            .depth = p->depth,
+            .at = table + t * p->taps * job->tile_rows,
+            .weights = p->weights + unit * p->panel_floats,
+            .bias = p->bias + group * csi_pitch(p->group_outputs) + panel * plan->kernels->panel_width,
+            .out = csi_slot_data(job->run, step->output) + at,
+            .out_step = out->pitch,
+            .residual = step->residual >= 0 && !step->residual_pass
+                            ? csi_slot_data(job->run, step->residual) + at
+                            : NULL,
+            .low = step->low,
+            .high = step->high,
+        };
+
+        tile.row_step = tile.rows;
+        if (narrow)
+            narrow_tile(job, &tile,
+                        csi_min_size(width, p->group_outputs - panel * plan->kernels->panel_width));
+        else
+            plan->kernels->tile(&tile);
+    }
+}
+
+static void tile_task(void *context, size_t index, unsigned worker)
+{
+    const struct tile_job *job = context;
+    const struct csi_step *step = job->step;
+    const struct csi_conv_step *p = &step->u.conv;
+    const struct csi_slot *out = &job->run->plan->slots[step->output];
+    size_t first_tile = index / job->splits * job->block_tiles;
+    size_t tiles = csi_min_size(job->block_tiles, job->tiles - first_tile);
+    size_t first_unit = index % job->splits * job->split_units;
+    size_t last_unit = csi_min_size(first_unit + job->split_units, job->units);
+    size_t pixel = first_tile * job->tile_rows,
+           pixels = csi_min_size(tiles * job->tile_rows, job->pixels - pixel);
+    size_t group_of_table = (size_t)-1;
+    const float *table[TABLE_POINTERS];
+
+    (void)worker;
+    for (size_t unit = first_unit; unit < last_unit; unit++) {
+        if (unit / p->panels != group_of_table) {
+            group_of_table = unit / p->panels;
+            for (size_t t = 0; t < tiles; t++) {
+                size_t first = (first_tile + t) * job->tile_rows;
+
+                fill_table(job, first, csi_min_size(job->tile_rows, job->pixels - first), group_of_table,
+                           table + t * p->taps * job->tile_rows);
+            }
+        }
+        run_unit(job, unit, first_tile, tiles, table);
+    }
+    if (job->splits == 1) {
+        size_t at = pixel * out->pitch;
+
+        csi_finish_pixels(step, job->run->plan->kernels, csi_slot_data(job->run, step->output) + at,
+                          step->residual >= 0 ? csi_slot_data(job->run, step->residual) + at : NULL, pixels,
+                          out);
+    }
+}
+
+/* Cuts the work: as few tasks as keep every thread busy, because a task reads its weights and its inputs
+ * once. */
+static void cut(struct tile_job *job)
+{
+    const struct csi_conv_step *p = &job->step->u.conv;
+    const struct csi_slot *in = &job->run->plan->slots[job->step->inputs[0]];
+    size_t wanted = job->run->pool == NULL ? 1 : 4 * (size_t)csi_pool_threads(job->run->pool);
+    size_t tile_floats = job->tile_rows * p->stride[1] * (p->compact ? p->depth : in->pitch);
+    size_t table_tiles = TABLE_POINTERS / (job->tile_rows * p->taps);
+
+    if (csi_pool_threads(job->run->pool) == 1 || p->macs * job->run->batch < SERIAL_MACS)
+        wanted = 1;
+    job->units = p->groups * p->panels;
+    job->splits = 1;
+    job->block_tiles = csi_max_size(1, csi_min_size(BLOCK_FLOATS / tile_floats, table_tiles));
+    job->block_tiles = csi_min_size(job->block_tiles, job->tiles);
+    for (;;) {
+        size_t blocks = (job->tiles + job->block_tiles - 1) / job->block_tiles;
+        bool heavy_weights = p->depth * p->taps * p->group_outputs > job->tiles * tile_floats;
+
+        if (blocks * job->splits >= wanted)
+            break;
+        if (job->splits < job->units && (heavy_weights || job->block_tiles == 1))
+            job->splits = csi_min_size(job->splits * 2, job->units);
+        else if (job->block_tiles > 1)
+            job->block_tiles = (job->block_tiles + 1) / 2;
+        else
+            break;
+    }
+    job->split_units = (job->units + job->splits - 1) / job->splits;
+    job->splits = (job->units + job->split_units - 1) / job->split_units;
+    job->blocks = (job->tiles + job->block_tiles - 1) / job->block_tiles;
+}
+
+/* ---- the compact copy of a photo ---- */
+
+static void compact_row(void *context, size_t index, unsigned worker)
+{
+    const struct tile_job *job = context;
+    const struct csi_conv_step *p = &job->step->u.conv;
+    const struct csi_shape *in = &job->run->plan->slots[job->step->inputs[0]].shape;
+    size_t photo = index / p->compact_height, y = index % p->compact_height, plane = in->height * in->width;
+    float *out = job->run->scratch + index * p->compact_width * in->channels;
+    const float *line;
+
+    (void)worker;
+    memset(out, 0, p->compact_width * in->channels * sizeof *out);
+    if (y < p->pads[0] || y - p->pads[0] >= in->height)
+        return;
+    line = job->run->input + photo * in->channels * plane + (y - p->pads[0]) * in->width;
+    for (size_t c = 0; c < in->channels; c++) {
+        float *to = out + p->pads[1] * in->channels + c;
+
+        for (size_t x = 0; x < in->width; x++)
+            to[x * in->channels] = line[c * plane + x];
+    }
+}
+
+static enum cs_status run_tile_conv(const struct csi_step *step, const struct csi_run *run)
+{
+    const struct csi_conv_step *p = &step->u.conv;
+    const struct csi_plan *plan = run->plan;
+    const struct csi_slot *out = &plan->slots[step->output];
+    struct tile_job job = {.step = step, .run = run};
+
+    job.pixels = run->batch * out->shape.height * out->shape.width;
+    job.tiles = (job.pixels + plan->kernels->tile_rows - 1) / plan->kernels->tile_rows;
+    job.tile_rows = (job.pixels + job.tiles - 1) / job.tiles; /* even tiles instead of one small last one */
+    job.tiles = (job.pixels + job.tile_rows - 1) / job.tile_rows;
+    if (p->compact) {
+        job.input = run->scratch;
+        csi_pool_run(run->pool, run->batch * p->compact_height, compact_row, &job);
+    } else {
+        job.input = csi_slot_data(run, step->inputs[0]);
+    }
+    cut(&job);
+    csi_pool_run(run->pool, job.blocks * job.splits, tile_task, &job);
+    if (job.splits > 1)
+        csi_finish_output(step, run);
+    return CS_OK;
+}
+
+/* ---- compile ---- */
+
+struct packing {
+    const struct csi_plan *plan;
+    const struct csi_ir_node *node;
+    const struct csi_conv_step *conv;
+    float *weights;
+};
+
+/* One panel. Weights are [O][I/groups][KH][KW]; the depth runs over channels, or over (column, channel) when
+ * compact. */
+static void pack_unit(void *context, size_t unit, unsigned worker)
+{
+    const struct packing *packing = context;
+    const struct csi_conv_step *p = packing->conv;
+    size_t window = (size_t)p->kernel[0] * p->kernel[1], group = unit / p->panels;
+    float *to = packing->weights + unit * p->panel_floats;
+    struct csi_panel_source source = {
+        .weight = packing->node->weight + group * p->group_outputs * p->group_inputs * window,
+        .outputs = p->group_outputs,
+        .taps = window,
+        .depth = p->group_inputs,
+        .output_step = p->group_inputs * window,
+        .tap_step = 1,
+        .depth_step = window,
+    };
+
+    (void)worker;
+    if (!p->whole) {
+        csi_pack_panel(packing->plan->kernels, &source, unit % p->panels, to);
+        return;
+    }
+    source.taps = 1;
+    for (size_t position = 0; position < window; position++) {
+        csi_pack_panel(packing->plan->kernels, &source, unit % p->panels, to);
+        source.weight++;
+        to += p->depth / window * csi_panel_width(packing->plan->kernels, p->group_outputs, unit % p->panels);
+    }
+}
+
+static enum cs_status pack(struct csi_plan *plan, const struct csi_ir_node *node, struct csi_step *step,
+                           struct cs_error *error)
+{
+    struct csi_conv_step *p = &step->u.conv;
+    size_t units = p->groups * p->panels, group_pitch = csi_pitch(p->group_outputs), floats;
+    struct packing packing = {plan, node, p, NULL};
+    float *bias;
+
+    p->panel_floats = p->taps * p->depth * plan->kernels->panel_width;
+    if (csi_mul_overflows(units, p->panel_floats * sizeof(float), &floats))
+        return csi_fail_memory(error, "packed weights");
+    packing.weights = csi_plan_alloc(plan, floats);
+    bias = csi_plan_alloc(plan, p->groups * group_pitch * sizeof *bias);
+    if (packing.weights == NULL || bias == NULL)
+        return csi_fail_memory(error, "packed weights");
+    csi_pool_run(plan->pool, units, pack_unit, &packing);
+    for (size_t o = 0; node->bias != NULL && o < p->groups * p->group_outputs; o++)
+        bias[o / p->group_outputs * group_pitch + o % p->group_outputs] = node->bias[o];
+    p->weights = packing.weights;
+    p->bias = bias;
+    return CS_OK;
+}
+
+enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir,
+                                  const struct csi_ir_node *node, struct csi_step *step,
+                                  struct cs_error *error)
+{
+    struct csi_conv_step *p = &step->u.conv;
+    const struct csi_shape *in = &ir->values[node->inputs[0]].shape, *out = &ir->values[node->output].shape;
+    size_t window = (size_t)node->kernel[0] * node->kernel[1];
+
+    memcpy(p->kernel, node->kernel, sizeof p->kernel);
+    memcpy(p->stride, node->stride, sizeof p->stride);
+    memcpy(p->dilation, node->dilation, sizeof p->dilation);
+    memcpy(p->pads, node->pads, sizeof p->pads);
+    p->groups = node->groups;
+    p->group_inputs = in->channels / p->groups;
+    p->group_outputs = out->channels / p->groups;
+    p->compact = node->inputs[0] == ir->input && in->channels <= COMPACT_MAX_CHANNELS && p->groups == 1 &&
+                 p->dilation[1] == 1 && window > 1;
+    p->taps = p->compact ? p->kernel[0] : window;
+    p->depth = p->compact ? p->kernel[1] * in->channels : p->group_inputs;
+    p->whole = p->groups == 1 && !p->compact && p->kernel[0] == in->height && p->kernel[1] == in->width &&
+               p->pads[0] + p->pads[1] + p->pads[2] + p->pads[3] == 0 && p->dilation[0] == 1 &&
+               p->dilation[1] == 1;
+    if (p->whole) {
+        p->taps = 1;
+        p->depth = window * (window == 1 ? in->channels : csi_pitch(in->channels));
+    }
+    if (p->taps * CSI_MAX_TILE_ROWS > TABLE_POINTERS)
+        return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s': a kernel of %u x %u is too large", step->name,
+                        p->kernel[0], p->kernel[1]);
+    p->panels = csi_panel_count(plan->kernels, p->group_outputs);
+    p->macs = out->height * out->width * out->channels * p->group_inputs * window;
+    p->zeros = plan->zeros;
+    if (p->compact) {
+        p->compact_height = in->height + p->pads[0] + p->pads[2];
+        p->compact_width = in->width + p->pads[1] + p->pads[3];
+        if (csi_mul_overflows(p->compact_height * p->compact_width * in->channels, plan->max_batch,
+                              &step->scratch_floats))
+            return csi_fail_memory(error, "scratch memory");
+        step->reads_photo = true;
+    }
+    step->tail_pass = p->groups > 1 && out->channels % CSI_PITCH != 0;
+    /* What the tile cannot do in registers is a pass over what was just written. */
+    step->act_pass = !csi_act_as_clamp(&node->act, &step->low, &step->high);
+    step->residual_pass = step->residual >= 0 && step->residual_after;
+    step->run = run_tile_conv;
+    snprintf(step->algorithm, sizeof step->algorithm, "%s%ux%u%s_%s",
+             node->source->op == CSI_OP_LINEAR ? "linear"
+             : p->groups > 1                   ? "conv_grouped"
+                                               : "conv",
+             p->kernel[0], p->kernel[1],
+             p->compact   ? "_first"
+             : window > 1 ? "_direct"
+                          : "",
+             plan->kernels->name);
+    return pack(plan, node, step, error);
+}

@@ -1,0 +1,78 @@
+/*
+ * The layer whose activations explain a prediction: finding it by name and recognising the linear head behind
+ * it.
+ */
+#include <string.h>
+
+#include "engine/ir.h"
+
+bool csi_shape_of(const struct csi_value *value, struct csi_shape *shape)
+{
+    switch (value->rank) {
+    case 2: *shape = (struct csi_shape){value->dims[1], 1, 1}; return true;
+    case 3: *shape = (struct csi_shape){value->dims[1], 1, value->dims[2]}; return true;
+    case 4: *shape = (struct csi_shape){value->dims[1], value->dims[2], value->dims[3]}; return true;
+    default: return false;
+    }
+}
+
+/* Is `name` the scope itself or something inside it: "layer4", "layer4.1.conv2"? */
+static bool inside(const char *name, const char *scope)
+{
+    size_t length = strlen(scope);
+
+    return strncmp(name, scope, length) == 0 &&
+           (name[length] == '\0' || name[length] == '.' || name[length] == '/');
+}
+
+static int last_convolution(const struct csi_graph *graph)
+{
+    for (size_t i = graph->node_count; i-- > 0;) {
+        const struct csi_node *node = &graph->nodes[i];
+
+        if (node->op == CSI_OP_CONV && node->output >= 0) {
+            const struct csi_value *value = &graph->values[node->output];
+
+            if (value->rank == 4 && value->dims[2] * value->dims[3] > 1) /* SE blocks end in 1 × 1 maps */
+                return (int)i;
+        }
+    }
+    return -1;
+}
+
+enum cs_status csi_find_target(const struct csi_graph *graph, const char *target_layer, int *value,
+                               const char **name, struct cs_error *error)
+{
+    bool asked = target_layer != NULL && target_layer[0] != '\0';
+    int found = -1;
+
+    *value = -1;
+    *name = "";
+    if (!asked && graph->gradcam_layer != NULL && graph->gradcam_layer[0] != '\0')
+        target_layer = graph->gradcam_layer;
+    if (target_layer != NULL && target_layer[0] != '\0') {
+        for (size_t i = 0; i < graph->node_count; i++) {
+            if (strcmp(graph->nodes[i].name, target_layer) == 0)
+                found = (int)i;
+        }
+        for (size_t i = 0; found < 0 && i < graph->node_count; i++) {
+            size_t last = graph->node_count - 1 - i;
+            const struct csi_node *node = &graph->nodes[last];
+
+            if (inside(node->scope, target_layer) || inside(node->name, target_layer))
+                found = (int)last;
+        }
+        if (found < 0)
+            return csi_fail(error, CS_NOT_FOUND, "the network has no layer '%.100s'", target_layer);
+        if (graph->values[graph->nodes[found].output].rank != 4)
+            return csi_fail(error, CS_BAD_REQUEST, "the output of layer '%.100s' is no two-dimensional map",
+                            target_layer);
+    } else {
+        found = last_convolution(graph);
+    }
+    if (found >= 0) {
+        *value = graph->nodes[found].output;
+        *name = target_layer != NULL && target_layer[0] != '\0' ? target_layer : graph->nodes[found].name;
+    }
+    return CS_OK;
+}
