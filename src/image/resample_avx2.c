@@ -66,6 +66,7 @@ static inline __m128i pixel_of_four(const int16_t *weights, const uint8_t *const
     const __m256i spread = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
     __m256i high[4], low[4], rows01, rows23, packed;
 
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         high[i] = low[i] = _mm256_setzero_si256();
     for (uint32_t g = 0; g < groups; g++, weights += 2 * GROUP, offset += 3 * GROUP) {
@@ -73,6 +74,7 @@ static inline __m128i pixel_of_four(const int16_t *weights, const uint8_t *const
         __m256i wh = _mm256_permutevar8x32_epi32(both, spread);
         __m256i wl = _mm256_permutevar8x32_epi32(both, _mm256_add_epi32(spread, _mm256_set1_epi32(2)));
 
+#pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
             __m256i pixels = load_pixels(from[i] + offset);
 
@@ -98,10 +100,15 @@ static void horizontal(const struct csi_resample_axis *axis, const uint8_t *cons
         __m128i made = pixel_of_four((const void *)weights, from, (size_t)axis->start[i] * 3, groups);
 
         _mm_storeu_si128((void *)pixels, made);
-        /* Four bytes are stored for three; the next pixel covers the fourth, and the last one stores three.
-         */
-        for (int row = 0; row < 4; row++)
-            memcpy(to[row] + (size_t)i * 3, &pixels[row], i < last ? 4 : 3);
+        if (i == last) { /* exactly three bytes a row */
+#pragma GCC unroll 4
+            for (int row = 0; row < 4; row++)
+                memcpy(to[row] + (size_t)i * 3, &pixels[row], 3);
+            return;
+        }
+#pragma GCC unroll 4
+        for (int row = 0; row < 4; row++) /* the fourth byte is covered by the next pixel */
+            memcpy(to[row] + (size_t)i * 3, &pixels[row], 4);
     }
 }
 
@@ -112,6 +119,7 @@ static inline __m256i bytes_of_column(const int16_t *weights, const uint8_t *con
     const __m256i zero = _mm256_setzero_si256();
     __m256i high[4], low[4];
 
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         high[i] = low[i] = zero;
     for (uint32_t k = 0; k < taps; k += 2) {
@@ -130,11 +138,13 @@ static inline __m256i bytes_of_column(const int16_t *weights, const uint8_t *con
         q[1] = _mm256_unpackhi_epi8(bytes_low, zero);
         q[2] = _mm256_unpacklo_epi8(bytes_high, zero);
         q[3] = _mm256_unpackhi_epi8(bytes_high, zero);
+#pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
             high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(q[i], wh));
             low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(q[i], wl));
         }
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         high[i] = finish(high[i], low[i]);
     return _mm256_packus_epi16(_mm256_packs_epi32(high[0], high[1]), _mm256_packs_epi32(high[2], high[3]));

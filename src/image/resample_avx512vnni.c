@@ -81,12 +81,14 @@ static inline __m128i pixel_of_four(const int8_t *weights, const uint8_t *const 
 {
     __m512i a[4], b[4], c[4];
 
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         a[i] = b[i] = c[i] = _mm512_setzero_si512();
     for (uint32_t g = 0; g < groups; g++, weights += 3 * GROUP, offset += 3 * GROUP) {
         __m512i wa = load_weights(weights), wb = load_weights(weights + GROUP),
                 wc = load_weights(weights + 2 * GROUP);
 
+#pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
             __m512i pixels = load_pixels(from[i] + offset);
 
@@ -112,10 +114,15 @@ static void horizontal(const struct csi_resample_axis *axis, const uint8_t *cons
         __m128i made = pixel_of_four(weights, from, (size_t)axis->start[i] * 3, groups);
 
         _mm_storeu_si128((void *)pixels, made);
-        /* Four bytes are stored for three; the next pixel covers the fourth, and the last one stores three.
-         */
-        for (int row = 0; row < 4; row++)
-            memcpy(to[row] + (size_t)i * 3, &pixels[row], i < last ? 4 : 3);
+        if (i == last) { /* exactly three bytes a row */
+#pragma GCC unroll 4
+            for (int row = 0; row < 4; row++)
+                memcpy(to[row] + (size_t)i * 3, &pixels[row], 3);
+            return;
+        }
+#pragma GCC unroll 4
+        for (int row = 0; row < 4; row++) /* the fourth byte is covered by the next pixel */
+            memcpy(to[row] + (size_t)i * 3, &pixels[row], 4);
     }
 }
 
@@ -125,6 +132,7 @@ static inline __m512i bytes_of_column(const int8_t *weights, const uint8_t *cons
 {
     __m512i a[4], b[4], c[4];
 
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         a[i] = b[i] = c[i] = _mm512_setzero_si512();
     for (uint32_t k = 0; k < taps; k += 4) {
@@ -133,6 +141,7 @@ static inline __m512i bytes_of_column(const int8_t *weights, const uint8_t *cons
         __m512i row[4], low01, high01, low23, high23, q[4];
 
         /* Missing rows have zero weights; any row stands in for them. */
+#pragma GCC unroll 4
         for (uint32_t i = 0; i < 4; i++)
             row[i] = _mm512_maskz_loadu_epi8(mask, rows[k + i < taps ? k + i : k] + x);
         memcpy(&word[0], w, 4);
@@ -146,12 +155,14 @@ static inline __m512i bytes_of_column(const int8_t *weights, const uint8_t *cons
         q[1] = _mm512_unpackhi_epi16(low01, low23);
         q[2] = _mm512_unpacklo_epi16(high01, high23);
         q[3] = _mm512_unpackhi_epi16(high01, high23);
+#pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
             a[i] = _mm512_dpbusd_epi32(a[i], q[i], _mm512_set1_epi32(word[0]));
             b[i] = _mm512_dpbusd_epi32(b[i], q[i], _mm512_set1_epi32(word[1]));
             c[i] = _mm512_dpbusd_epi32(c[i], q[i], _mm512_set1_epi32(word[2]));
         }
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         a[i] = _mm512_srai_epi32(combine(a[i], b[i], c[i]), CSI_RESAMPLE_BITS);
     return _mm512_packus_epi16(_mm512_packs_epi32(a[0], a[1]), _mm512_packs_epi32(a[2], a[3]));

@@ -33,8 +33,10 @@ static void horizontal(const struct csi_resample_axis *axis, const uint8_t *cons
         int32x4_t sum[4] = {half, half, half, half};
 
         for (uint32_t k = 0; k < axis->taps[i]; k++, offset += 3)
+#pragma GCC unroll 4
             for (int row = 0; row < 4; row++)
                 sum[row] = vmlaq_n_s32(sum[row], load_pixel(from[row] + offset), weights[k]);
+#pragma GCC unroll 4
         for (int row = 0; row < 4; row++) {
             int16x4_t narrow = vqmovn_s32(vshrq_n_s32(sum[row], CSI_RESAMPLE_BITS));
             uint8_t bytes[8];
@@ -52,6 +54,7 @@ static inline uint8x16_t bytes_of_column(const int32_t *weights, const uint8_t *
     int32x4_t sum[4];
     int16x8_t low, high;
 
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         sum[i] = vdupq_n_s32(1 << (CSI_RESAMPLE_BITS - 1));
     for (uint32_t k = 0; k < taps; k++) {
@@ -63,6 +66,7 @@ static inline uint8x16_t bytes_of_column(const int32_t *weights, const uint8_t *
         sum[2] = vmlaq_n_s32(sum[2], vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(b))), weights[k]);
         sum[3] = vmlaq_n_s32(sum[3], vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(b))), weights[k]);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         sum[i] = vshrq_n_s32(sum[i], CSI_RESAMPLE_BITS);
     low = vcombine_s16(vqmovn_s32(sum[0]), vqmovn_s32(sum[1]));
