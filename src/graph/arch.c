@@ -9,9 +9,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/checked.h"
+
 static const struct csi_architecture *const architectures[] = {
-    &csi_arch_cropshield_cnn,
-    &csi_arch_cropshield_lite,
+    &csi_arch_cropshield_cnn, &csi_arch_cropshield_lite, &csi_arch_resnet,       &csi_arch_vgg,
+    &csi_arch_mobilenet_v2,   &csi_arch_mobilenet_v3,    &csi_arch_efficientnet,
 };
 
 struct csi_layer_name csi_layer_name(const char *format, ...)
@@ -208,6 +210,63 @@ int csi_add_linear(struct csi_builder *builder, const char *layer, int x)
     node.inputs[2] = constant(builder, layer, "bias", 1, false);
     node.input_count = node.inputs[2] == CSI_NO_VALUE ? 2 : 3;
     return add(builder, &node);
+}
+
+int csi_add_head(struct csi_builder *builder, const char *layer, int x)
+{
+    struct csi_layer_name found = csi_layer_name("%s", layer);
+    unsigned count = 0;
+
+    builder->scope = layer;
+    if (csi_weights_have(builder->weights, layer, "weight"))
+        return csi_add_linear(builder, layer, x);
+    for (unsigned i = 0; i < 16; i++) {
+        struct csi_layer_name part = csi_layer_name("%s.%u", layer, i);
+
+        if (csi_weights_have(builder->weights, part.text, "weight")) {
+            found = part;
+            count++;
+        }
+    }
+    if (count > 1)
+        csi_builder_fail(
+            builder, CS_MODEL_UNSUPPORTED,
+            "the classifier '%s' has %u layers, and what stands between them is not in the file: export ONNX",
+            layer, count);
+    return csi_add_linear(builder, found.text, x);
+}
+
+int csi_add_conv_norm(struct csi_builder *builder, const char *layer, int x, unsigned stride, float epsilon,
+                      enum csi_activation activation)
+{
+    struct csi_layer_name conv = csi_layer_name("%s.0", layer), norm = csi_layer_name("%s.1", layer);
+    const struct csi_tensor *weight = csi_builder_tensor(builder, conv.text, "weight");
+
+    x = csi_add_conv(
+        builder, conv.text, x, stride,
+        weight == NULL || weight->rank != 4 ? 0 : (unsigned)(csi_min_size(weight->dims[2], 255) / 2));
+    x = csi_add_batch_norm(builder, norm.text, x, epsilon);
+    if (activation == CSI_ACT_NONE)
+        return x;
+    return csi_add_activation(builder, csi_layer_name("%s.2", layer).text, x, activation);
+}
+
+int csi_add_squeeze_excitation(struct csi_builder *builder, const char *layer, int x,
+                               enum csi_activation inner, enum csi_activation gate)
+{
+    int scale = csi_add_global_pool(builder, csi_layer_name("%s.avgpool", layer).text, x);
+
+    scale = csi_add_conv(builder, csi_layer_name("%s.fc1", layer).text, scale, 1, 0);
+    scale = csi_add_activation(builder, csi_layer_name("%s.activation", layer).text, scale, inner);
+    scale = csi_add_conv(builder, csi_layer_name("%s.fc2", layer).text, scale, 1, 0);
+    scale = csi_add_activation(builder, csi_layer_name("%s.scale_activation", layer).text, scale, gate);
+    return csi_add_binary(builder, csi_layer_name("%s.mul", layer).text, CSI_OP_MUL, x, scale);
+}
+
+void csi_set_target(struct csi_builder *builder, const char *layer)
+{
+    if (builder->status == CS_OK)
+        builder->status = csi_graph_set_string(&builder->graph->gradcam_layer, layer, builder->error);
 }
 
 int csi_add_binary(struct csi_builder *builder, const char *layer, enum csi_op op, int a, int b)

@@ -40,9 +40,21 @@ int csi_add_max_pool(struct csi_builder *builder, const char *layer, int x, unsi
 int csi_add_global_pool(struct csi_builder *builder, const char *layer, int x);
 int csi_add_flatten(struct csi_builder *builder, const char *layer, int x);
 int csi_add_linear(struct csi_builder *builder, const char *layer, int x);
+/* The classifier that users replace: "<layer>" itself or the one linear layer "<layer>.<index>" of a
+ * Sequential with dropout. */
+int csi_add_head(struct csi_builder *builder, const char *layer, int x);
+/* Convolution "<layer>.0", padded to keep the size, and batch norm "<layer>.1", then an activation
+ * (CSI_ACT_NONE: none). */
+int csi_add_conv_norm(struct csi_builder *builder, const char *layer, int x, unsigned stride, float epsilon,
+                      enum csi_activation activation);
+/* Squeeze and excitation: x times gate(fc2(inner(fc1(mean(x))))). */
+int csi_add_squeeze_excitation(struct csi_builder *builder, const char *layer, int x,
+                               enum csi_activation inner, enum csi_activation gate);
 int csi_add_binary(struct csi_builder *builder, const char *layer, enum csi_op op, int a, int b);
 /* Average pooling to size×size as PyTorch's AdaptiveAvgPool2d does it, where it is a plain pooling. */
 int csi_add_adaptive_pool(struct csi_builder *builder, const char *layer, int x, size_t size);
+/* Copies `layer` to graph->gradcam_layer. */
+void csi_set_target(struct csi_builder *builder, const char *layer);
 /* Channels, height or width (axis 1, 2, 3) of a value; 0 after an error. */
 size_t csi_dimension(const struct csi_builder *builder, int x, unsigned axis);
 
@@ -55,6 +67,7 @@ struct csi_architecture {
     int (*build)(struct csi_builder *builder, int input);
 };
 
-extern const struct csi_architecture csi_arch_cropshield_cnn, csi_arch_cropshield_lite;
+extern const struct csi_architecture csi_arch_cropshield_cnn, csi_arch_cropshield_lite, csi_arch_resnet,
+    csi_arch_vgg, csi_arch_mobilenet_v2, csi_arch_mobilenet_v3, csi_arch_efficientnet;
 
 #endif

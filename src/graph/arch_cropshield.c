@@ -42,8 +42,7 @@ static int build_cnn(struct csi_builder *builder, int x)
     x = csi_add_flatten(builder, "flatten", x);
     builder->scope = "classifier";
     x = csi_add_linear(builder, "classifier.1", x);
-    if (builder->status == CS_OK)
-        builder->status = csi_graph_set_string(&builder->graph->gradcam_layer, last.text, builder->error);
+    csi_set_target(builder, last.text);
     return x;
 }
 
@@ -95,9 +94,7 @@ static int build_lite(struct csi_builder *builder, int x)
     builder->scope = "classifier";
     x = csi_add_linear(builder, "classifier.1", x);
     /* The map is the activation behind the last convolution, which carries the module's name. */
-    if (builder->status == CS_OK)
-        builder->status = csi_graph_set_string(&builder->graph->gradcam_layer,
-                                               csi_layer_name("%s.relu", last.text).text, builder->error);
+    csi_set_target(builder, csi_layer_name("%s.relu", last.text).text);
     return x;
 }
 
