@@ -31,8 +31,8 @@ struct csi_conn {
     socklen_t address_size;
 };
 
-struct csi_gate {
-    struct csi_gate_options options;
+struct csi_http_gate {
+    struct csi_http_gate_options options;
     int epoll, wake;
     bool accepting, stopping; /* under lock */
     pthread_t thread;
@@ -49,7 +49,7 @@ static uint64_t seconds_ns(double seconds)
     return seconds <= 0 ? 0 : (uint64_t)(seconds * 1e9);
 }
 
-static void wake_up(struct csi_gate *gate)
+static void wake_up(struct csi_http_gate *gate)
 {
     uint64_t one = 1;
 
@@ -58,7 +58,7 @@ static void wake_up(struct csi_gate *gate)
     }
 }
 
-static void unlink_conn(struct csi_gate *gate, struct csi_conn *conn)
+static void unlink_conn(struct csi_http_gate *gate, struct csi_conn *conn)
 {
     if (conn->previous != NULL)
         conn->previous->next = conn->next;
@@ -70,7 +70,7 @@ static void unlink_conn(struct csi_gate *gate, struct csi_conn *conn)
 }
 
 /* Locked. `conn` is not lent. */
-static void drop(struct csi_gate *gate, struct csi_conn *conn)
+static void drop(struct csi_http_gate *gate, struct csi_conn *conn)
 {
     unlink_conn(gate, conn);
     if (conn->watched)
@@ -82,7 +82,7 @@ static void drop(struct csi_gate *gate, struct csi_conn *conn)
     gate->dropped = conn;
 }
 
-static void bury(struct csi_gate *gate)
+static void bury(struct csi_http_gate *gate)
 {
     while (gate->dropped != NULL) {
         struct csi_conn *conn = gate->dropped;
@@ -92,7 +92,7 @@ static void bury(struct csi_gate *gate)
     }
 }
 
-static void watch(struct csi_gate *gate, struct csi_conn *conn, uint32_t events)
+static void watch(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t events)
 {
     struct epoll_event event = {.events = events | EPOLLET, .data = {.ptr = conn}};
 
@@ -101,7 +101,7 @@ static void watch(struct csi_gate *gate, struct csi_conn *conn, uint32_t events)
 }
 
 /* Writes the whole answer of a refusal. The send buffer is empty at this point, so that it fits. */
-static void send_refusal(struct csi_gate *gate, struct csi_conn *conn, unsigned status, const char *code,
+static void send_refusal(struct csi_http_gate *gate, struct csi_conn *conn, unsigned status, const char *code,
                          const char *message, bool v2, unsigned retry_after_s)
 {
     char text[CSI_REFUSAL_SIZE];
@@ -115,7 +115,7 @@ static void send_refusal(struct csi_gate *gate, struct csi_conn *conn, unsigned 
 }
 
 /* Locked; the gate's thread. Reads and forgets what the peer still sends. */
-static void drain(struct csi_gate *gate, struct csi_conn *conn)
+static void drain(struct csi_http_gate *gate, struct csi_conn *conn)
 {
     for (;;) {
         ssize_t got = recv(conn->fd, gate->scratch, sizeof gate->scratch, MSG_DONTWAIT);
@@ -130,7 +130,7 @@ static void drain(struct csi_gate *gate, struct csi_conn *conn)
 }
 
 /* Locked; the gate's thread. */
-static void begin_linger(struct csi_gate *gate, struct csi_conn *conn)
+static void begin_linger(struct csi_http_gate *gate, struct csi_conn *conn)
 {
     conn->phase = CSI_CONN_LINGER;
     conn->deadline_ns = csi_now_ns() + LINGER_NS;
@@ -140,7 +140,7 @@ static void begin_linger(struct csi_gate *gate, struct csi_conn *conn)
 }
 
 /* Locked; the gate's thread. The head is sound: libmicrohttpd takes over. */
-static void lend(struct csi_gate *gate, struct csi_conn *conn)
+static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
 {
     int duplicate = fcntl(conn->fd, F_DUPFD_CLOEXEC, 3), lent = conn->fd;
     struct sockaddr_storage address = conn->address;
@@ -157,7 +157,7 @@ static void lend(struct csi_gate *gate, struct csi_conn *conn)
     conn->fd = duplicate;
     conn->phase = CSI_CONN_BODY;
     conn->deadline_ns = csi_now_ns() + seconds_ns(gate->options.body_timeout_s);
-    /* libmicrohttpd may call back (csi_gate_claim), so the lock is open; only this thread frees connections.
+    /* libmicrohttpd may call back (csi_http_gate_claim), so the lock is open; only this thread frees connections.
      */
     pthread_mutex_unlock(&gate->lock);
     if (MHD_add_connection(gate->options.daemon, lent, (struct sockaddr *)&address, address_size) !=
@@ -172,7 +172,7 @@ static void lend(struct csi_gate *gate, struct csi_conn *conn)
 }
 
 /* Locked; the gate's thread. Bytes of a head have come. */
-static void look(struct csi_gate *gate, struct csi_conn *conn, uint32_t events)
+static void look(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t events)
 {
     struct csi_http_head head;
     ssize_t got = recv(conn->fd, gate->scratch, CSI_HTTP_HEAD_MAX, MSG_PEEK | MSG_DONTWAIT);
@@ -197,7 +197,7 @@ static void look(struct csi_gate *gate, struct csi_conn *conn, uint32_t events)
 }
 
 /* Locked. Makes room by ending the connection that lingers longest. */
-static bool make_room(struct csi_gate *gate)
+static bool make_room(struct csi_http_gate *gate)
 {
     struct csi_conn *oldest = NULL;
 
@@ -214,7 +214,7 @@ static bool make_room(struct csi_gate *gate)
 }
 
 /* Locked; the gate's thread. Returns whether there may be more. */
-static bool accept_one(struct csi_gate *gate)
+static bool accept_one(struct csi_http_gate *gate)
 {
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
@@ -251,7 +251,7 @@ static bool accept_one(struct csi_gate *gate)
 }
 
 /* Locked; the gate's thread. A deadline has passed. */
-static void expire(struct csi_gate *gate, struct csi_conn *conn)
+static void expire(struct csi_http_gate *gate, struct csi_conn *conn)
 {
     switch (conn->phase) {
     case CSI_CONN_HEAD:
@@ -282,7 +282,7 @@ static void expire(struct csi_gate *gate, struct csi_conn *conn)
 
 /* Locked; the gate's thread. Deadlines, connections that came back, streams that began. Returns the next
  * deadline. */
-static uint64_t sweep(struct csi_gate *gate)
+static uint64_t sweep(struct csi_http_gate *gate)
 {
     uint64_t now = csi_now_ns(), next = now + TICK_NS;
     struct csi_conn *conn, *following;
@@ -306,7 +306,7 @@ static uint64_t sweep(struct csi_gate *gate)
 }
 
 /* Locked; the gate's thread. */
-static void handle(struct csi_gate *gate, const struct epoll_event *event)
+static void handle(struct csi_http_gate *gate, const struct epoll_event *event)
 {
     struct csi_conn *conn = event->data.ptr;
 
@@ -335,7 +335,7 @@ static void handle(struct csi_gate *gate, const struct epoll_event *event)
 
 static void *run(void *argument)
 {
-    struct csi_gate *gate = argument;
+    struct csi_http_gate *gate = argument;
     struct epoll_event events[64];
     uint64_t next = 0;
 
@@ -363,10 +363,10 @@ static void *run(void *argument)
     return NULL;
 }
 
-enum cs_status csi_gate_start(const struct csi_gate_options *options, struct csi_gate **result,
+enum cs_status csi_http_gate_start(const struct csi_http_gate_options *options, struct csi_http_gate **result,
                               struct cs_error *error)
 {
-    struct csi_gate *gate = calloc(1, sizeof *gate);
+    struct csi_http_gate *gate = calloc(1, sizeof *gate);
     struct epoll_event event = {.events = EPOLLIN};
     enum cs_status status;
 
@@ -402,7 +402,7 @@ fail:
     return status;
 }
 
-void csi_gate_close(struct csi_gate *gate)
+void csi_http_gate_close(struct csi_http_gate *gate)
 {
     pthread_mutex_lock(&gate->lock);
     if (gate->accepting) {
@@ -418,7 +418,7 @@ void csi_gate_close(struct csi_gate *gate)
     wake_up(gate);
 }
 
-unsigned csi_gate_busy(struct csi_gate *gate)
+unsigned csi_http_gate_busy(struct csi_http_gate *gate)
 {
     unsigned busy = 0;
 
@@ -429,7 +429,7 @@ unsigned csi_gate_busy(struct csi_gate *gate)
     return busy;
 }
 
-unsigned csi_gate_connections(struct csi_gate *gate)
+unsigned csi_http_gate_connections(struct csi_http_gate *gate)
 {
     unsigned count;
 
@@ -439,11 +439,11 @@ unsigned csi_gate_connections(struct csi_gate *gate)
     return count;
 }
 
-void csi_gate_destroy(struct csi_gate *gate)
+void csi_http_gate_destroy(struct csi_http_gate *gate)
 {
     if (gate == NULL)
         return;
-    csi_gate_close(gate);
+    csi_http_gate_close(gate);
     pthread_mutex_lock(&gate->lock);
     gate->stopping = true;
     pthread_mutex_unlock(&gate->lock);
@@ -458,7 +458,7 @@ void csi_gate_destroy(struct csi_gate *gate)
     free(gate);
 }
 
-struct csi_conn *csi_gate_claim(struct csi_gate *gate, int fd)
+struct csi_conn *csi_http_gate_claim(struct csi_http_gate *gate, int fd)
 {
     struct csi_conn *conn;
 
@@ -469,7 +469,7 @@ struct csi_conn *csi_gate_claim(struct csi_gate *gate, int fd)
     return conn;
 }
 
-void csi_gate_release(struct csi_gate *gate, struct csi_conn *conn)
+void csi_http_gate_release(struct csi_http_gate *gate, struct csi_conn *conn)
 {
     pthread_mutex_lock(&gate->lock);
     if (conn->watched) {
@@ -483,7 +483,7 @@ void csi_gate_release(struct csi_gate *gate, struct csi_conn *conn)
     wake_up(gate);
 }
 
-bool csi_conn_enter(struct csi_gate *gate, struct csi_conn *conn, enum csi_conn_phase phase)
+bool csi_conn_enter(struct csi_http_gate *gate, struct csi_conn *conn, enum csi_conn_phase phase)
 {
     bool open;
 
@@ -500,7 +500,7 @@ bool csi_conn_enter(struct csi_gate *gate, struct csi_conn *conn, enum csi_conn_
     return open;
 }
 
-bool csi_conn_refuse(struct csi_gate *gate, struct csi_conn *conn, unsigned status, const char *code,
+bool csi_conn_refuse(struct csi_http_gate *gate, struct csi_conn *conn, unsigned status, const char *code,
                      const char *message, bool v2, unsigned retry_after_s)
 {
     bool open;

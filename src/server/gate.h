@@ -34,9 +34,9 @@ enum csi_conn_phase {
 };
 
 struct csi_conn;
-struct csi_gate;
+struct csi_http_gate;
 
-struct csi_gate_options {
+struct csi_http_gate_options {
     int listener;              /* bound, listening, non-blocking; the gate closes it */
     struct MHD_Daemon *daemon; /* borrowed */
     unsigned max_connections;  /* past it new ones get 503 */
@@ -49,26 +49,26 @@ struct csi_gate_options {
     void *context;
 };
 
-enum cs_status csi_gate_start(const struct csi_gate_options *options, struct csi_gate **gate,
+enum cs_status csi_http_gate_start(const struct csi_http_gate_options *options, struct csi_http_gate **gate,
                               struct cs_error *error);
 /* No new connections from now on; those still waiting for a head are closed. */
-void csi_gate_close(struct csi_gate *gate);
+void csi_http_gate_close(struct csi_http_gate *gate);
 /* Requests that are lent and not streams. */
-unsigned csi_gate_busy(struct csi_gate *gate);
-unsigned csi_gate_connections(struct csi_gate *gate);
+unsigned csi_http_gate_busy(struct csi_http_gate *gate);
+unsigned csi_http_gate_connections(struct csi_http_gate *gate);
 /* After libmicrohttpd was stopped: ends the thread and closes what is left. */
-void csi_gate_destroy(struct csi_gate *gate);
+void csi_http_gate_destroy(struct csi_http_gate *gate);
 
 /* libmicrohttpd began with the connection on descriptor `fd`. NULL: not one of ours. */
-struct csi_conn *csi_gate_claim(struct csi_gate *gate, int fd);
+struct csi_conn *csi_http_gate_claim(struct csi_http_gate *gate, int fd);
 /* libmicrohttpd is about to close it: it lingers from now on and `conn` must not be used any more. */
-void csi_gate_release(struct csi_gate *gate, struct csi_conn *conn);
+void csi_http_gate_release(struct csi_http_gate *gate, struct csi_conn *conn);
 
 /* Moves a lent connection on. False: the gate has cut it off in the meantime; do not answer. */
-bool csi_conn_enter(struct csi_gate *gate, struct csi_conn *conn, enum csi_conn_phase phase);
+bool csi_conn_enter(struct csi_http_gate *gate, struct csi_conn *conn, enum csi_conn_phase phase);
 /* Answers at once, whatever the peer is still sending; afterwards return MHD_NO to libmicrohttpd. `v2`
  * chooses the form of the error. `retry_after_s` 0: no such header. False: it was cut off before. */
-bool csi_conn_refuse(struct csi_gate *gate, struct csi_conn *conn, unsigned status, const char *code,
+bool csi_conn_refuse(struct csi_http_gate *gate, struct csi_conn *conn, unsigned status, const char *code,
                      const char *message, bool v2, unsigned retry_after_s);
 
 #endif

@@ -311,9 +311,9 @@ void csi_http_connection(void *context, struct MHD_Connection *connection, void 
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
-        *socket_context = info == NULL ? NULL : csi_gate_claim(server->gate, info->connect_fd);
+        *socket_context = info == NULL ? NULL : csi_http_gate_claim(server->gate, info->connect_fd);
     } else if (*socket_context != NULL) {
-        csi_gate_release(server->gate, *socket_context);
+        csi_http_gate_release(server->gate, *socket_context);
         *socket_context = NULL;
     }
 }

@@ -38,7 +38,7 @@ struct csi_server {
     uint16_t port;
     uint64_t started_ns;
     struct MHD_Daemon *daemon;
-    struct csi_gate *gate;
+    struct csi_http_gate *gate;
     struct csi_workers *workers;
     struct csi_sessions *sessions;
     struct csi_hub *hub;

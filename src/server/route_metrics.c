@@ -96,7 +96,7 @@ void csi_route_metrics(struct csi_request *request)
     csi_metrics_write_requests(&server->metrics, &out, csi_route_labels);
     csi_metrics_write_stages(&server->metrics, &out);
     gauge(&out, "cropshield_http_in_flight", "Requests that workers have.", atomic_load(&server->in_flight));
-    gauge(&out, "cropshield_http_connections", "Open connections.", csi_gate_connections(server->gate));
+    gauge(&out, "cropshield_http_connections", "Open connections.", csi_http_gate_connections(server->gate));
     gauge(&out, "cropshield_event_streams", "Open event streams.", (double)csi_hub_count(server->hub));
     gauge(&out, "cropshield_sessions", "Sessions in memory.", (double)csi_sessions_count(server->sessions));
     gauge(&out, "cropshield_uptime_seconds", "Since the server began.",

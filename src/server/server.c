@@ -250,7 +250,7 @@ enum cs_status csi_server_start(const struct csi_server_options *options, struct
 {
     struct csi_server *server = calloc(1, sizeof *server);
     struct cs_diagnoser_status model;
-    struct csi_gate_options gate = {.listener = -1};
+    struct csi_http_gate_options gate = {.listener = -1};
     enum cs_status status;
     unsigned threads;
 
@@ -288,7 +288,7 @@ enum cs_status csi_server_start(const struct csi_server_options *options, struct
     gate.tick = on_tick;
     gate.hangup = on_hangup;
     gate.context = server;
-    status = csi_gate_start(&gate, &server->gate, error);
+    status = csi_http_gate_start(&gate, &server->gate, error);
     if (status != CS_OK)
         goto fail;
     *result = server;
@@ -315,9 +315,9 @@ void csi_server_stop(struct csi_server *server, double grace_s)
 
     if (server == NULL)
         return;
-    csi_gate_close(server->gate);
+    csi_http_gate_close(server->gate);
     csi_hub_close(server->hub);
-    while (csi_gate_busy(server->gate) > 0 && csi_ms_since(start) < grace_s * 1000)
+    while (csi_http_gate_busy(server->gate) > 0 && csi_ms_since(start) < grace_s * 1000)
         nanosleep(&pause, NULL);
     /* From here on nothing new reaches a worker (a request counts itself in before it looks at `stopping`);
      * what they have ends, and every suspended connection is resumed. */
@@ -327,6 +327,6 @@ void csi_server_stop(struct csi_server *server, double grace_s)
     csi_workers_destroy(server->workers);
     csi_hub_close(server->hub);
     MHD_stop_daemon(server->daemon);
-    csi_gate_destroy(server->gate);
+    csi_http_gate_destroy(server->gate);
     destroy(server);
 }
