@@ -12,7 +12,7 @@ export const count = (value) => whole.format(value);
 
 export function ms(value) {
     if (!Number.isFinite(value)) return "–";
-    const text = value >= 100 ? whole.format(value) : value >= 10 ? tenth.format(value) : hundredth.format(value);
+    const text = value >= 1000 ? whole.format(value) : value >= 10 ? tenth.format(value) : hundredth.format(value);
     return t("unit.ms", { value: text });
 }
 

@@ -17,6 +17,9 @@ export function isTested(prediction) {
     return !entry || entry.tested !== false;
 }
 
+/* The traffic light of a whole answer: a high probability means nothing when the photo shows no supported leaf. */
+export const verdictLight = (verdict) => (verdict === "confident" ? "good" : verdict === "likely" ? "fair" : "poor");
+
 /* { title, advice, detail } of an ApiError, in words for people. */
 export function errorWords(error, item) {
     const limits = (get("status") && get("status").limits) || { max_bytes: 26214400, max_pixels: 50000000 };

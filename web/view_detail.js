@@ -41,7 +41,7 @@ function drawProgress(item) {
     return h(
         "div",
         { class: "card working" },
-        h("div", { class: "working-photo" }, h("img", { id: "working-image", alt: "" })),
+        h("div", { class: "working-photo" }, h("img", { id: "working-image", alt: "", on: { error: (event) => event.target.removeAttribute("src") } })),
         h(
             "div",
             { class: "working-words" },
@@ -70,7 +70,10 @@ function moveProgress(item) {
     if (!byId("working-phase")) return;
     byId("working-phase").textContent = t("phase." + item.phase, { share: percent(item.uploaded, 0) });
     const image = byId("working-image");
-    if (item.preview && image.getAttribute("src") !== item.preview) image.src = item.preview;
+    if (item.preview && image.dataset.shown !== item.preview) {
+        image.dataset.shown = item.preview;
+        image.src = item.preview;
+    }
     const finished = STAGES.filter((name) => name in item.stages).length;
     byId("working-bar").value = item.uploaded * 60 + (finished / STAGES.length) * 40;
     markStep("upload", item.uploaded >= 1, item.phase === "uploading", "");

@@ -3,11 +3,11 @@
  */
 import * as api from "./api.js";
 import { announce, byId, h, replace } from "./dom.js";
-import { clock, confidenceLight, percent } from "./format.js";
+import { clock, percent } from "./format.js";
 import { t } from "./i18n.js";
 import { light } from "./icons.js";
 import { addDiagnosis } from "./jobs.js";
-import { errorWords } from "./labels.js";
+import { errorWords, verdictLight } from "./labels.js";
 import { panel } from "./panel.js";
 import { get, on, set } from "./state.js";
 import { titleOf } from "./view_verdict.js";
@@ -22,9 +22,9 @@ function row(entry) {
         h(
             "button",
             { type: "button", class: "history-row", "aria-label": t("history.show", { name, label: titleOf(diagnosis) }), on: { click: () => addDiagnosis(diagnosis) } },
-            light(confidenceLight(top.probability)),
+            light(verdictLight(diagnosis.verdict)),
             h("span", { class: "history-words" }, h("span", { class: "history-title", text: titleOf(diagnosis) }), h("span", { class: "small muted", text: `${clock(entry.at)} · ${name}` })),
-            h("span", { class: "history-value", text: percent(top.probability, 0) }),
+            h("span", { class: "history-value", text: diagnosis.verdict === "not_a_leaf" ? "" : percent(top.probability, 0) }),
         ),
     );
 }

@@ -5,9 +5,8 @@ import { announce, byId, h, replace, reveal } from "./dom.js";
 import { percent } from "./format.js";
 import { plural, t } from "./i18n.js";
 import { light } from "./icons.js";
-import { confidenceLight } from "./format.js";
 import { clearAll } from "./jobs.js";
-import { errorWords } from "./labels.js";
+import { errorWords, verdictLight } from "./labels.js";
 import { classes, emit, get, itemOf, on, set } from "./state.js";
 import { drawDetail } from "./view_detail.js";
 import { sentenceOf, titleOf } from "./view_verdict.js";
@@ -16,7 +15,7 @@ const cards = new Map(); // item key -> { button, image, title, note }
 let revealed = null; // key of the item that the page has already scrolled to
 
 function card(item) {
-    const image = h("img", { alt: "", class: "thumb" });
+    const image = h("img", { alt: "", class: "thumb", on: { error: () => image.removeAttribute("src") } });
     const title = h("span", { class: "strip-title" });
     const note = h("span", { class: "strip-note" });
     const button = h(
@@ -30,8 +29,9 @@ function card(item) {
 
 function noteOf(item) {
     if (item.phase === "done") {
-        const top = item.diagnosis.predictions[0];
-        return [light(confidenceLight(top.probability)), `${percent(top.probability)} · ${t("verdict." + item.diagnosis.verdict)}`];
+        const { verdict, predictions } = item.diagnosis;
+        const share = verdict === "not_a_leaf" ? "" : percent(predictions[0].probability) + " · ";
+        return [light(verdictLight(verdict)), share + t("verdict." + verdict)];
     }
     if (item.phase === "failed") return [light("poor"), t("phase.failed")];
     return [t("phase." + item.phase, { share: percent(item.uploaded, 0) })];
@@ -40,7 +40,10 @@ function noteOf(item) {
 function updateCard(item) {
     const parts = cards.get(item.key);
     if (!parts) return;
-    if (item.preview && parts.image.getAttribute("src") !== item.preview) parts.image.src = item.preview;
+    if (item.preview && parts.shown !== item.preview) {
+        parts.shown = item.preview; // once: a picture that the browser cannot show stays an empty frame
+        parts.image.src = item.preview;
+    }
     const title = item.phase === "done" ? titleOf(item.diagnosis) : item.phase === "failed" ? errorWords(item.error, item).title : item.name;
     if (parts.title.textContent !== title) parts.title.textContent = title;
     replace(parts.note, noteOf(item));
@@ -75,11 +78,10 @@ function drawCase() {
     place.hidden = !joint;
     if (!joint) return replace(place);
     const top = joint.predictions[0];
-    const level = confidenceLight(top.probability);
     return replace(
         place,
         h("h3", { text: t("case.title", { count: joint.keys.length }) }),
-        h("p", { class: "case-verdict" }, h("span", { class: `badge badge-${joint.verdict}` }, light(level), t("verdict." + joint.verdict))),
+        h("p", { class: "case-verdict" }, h("span", { class: `badge badge-${joint.verdict}` }, light(verdictLight(joint.verdict)), t("verdict." + joint.verdict))),
         h("p", {
             text:
                 t("case.sentence", { label: top.label, probability: percent(top.probability), agreement: percent(joint.agreement, 0) }) +

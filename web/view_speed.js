@@ -4,7 +4,7 @@
  */
 import { byId, h, replace, s } from "./dom.js";
 import { clock, ms, speedLight } from "./format.js";
-import { t } from "./i18n.js";
+import { plural, t } from "./i18n.js";
 import { light } from "./icons.js";
 import { panel } from "./panel.js";
 import { get, on } from "./state.js";
@@ -30,13 +30,23 @@ function line(y, className, text) {
     ];
 }
 
-function chart(data) {
+/* Of the requests in the chart. */
+function summary(data) {
     const totals = data.requests.map((entry) => entry.timings_ms.total);
-    const showTarget = data.target_ms <= Math.max(...totals) * 2.5;
-    const top = roundUp(Math.max(...totals, showTarget ? data.target_ms : 0) * 1.05);
+    return {
+        count: totals.length,
+        mean: totals.reduce((sum, value) => sum + value, 0) / totals.length,
+        min: Math.min(...totals),
+        max: Math.max(...totals),
+    };
+}
+
+function chart(data) {
+    const { count, mean, min, max } = summary(data);
+    const showTarget = data.target_ms <= max * 2.5;
+    const top = roundUp(Math.max(max, showTarget ? data.target_ms : 0) * 1.05);
     const y = (value) => BOTTOM - (value / top) * (BOTTOM - TOP);
     const slot = (WIDTH - LEFT) / SLOTS;
-    const mean = totals.reduce((sum, value) => sum + value, 0) / totals.length;
     const bars = data.requests.map((entry, index) => {
         const total = entry.timings_ms.total;
         const height = Math.max(2, BOTTOM - y(total));
@@ -47,7 +57,7 @@ function chart(data) {
             s("title", {}, `${entry.name || ""} ${ms(total)} (${t(cached ? "speed.cached" : "speed.computed")})`),
         );
     });
-    const words = t("speed.chart", { count: totals.length, mean: ms(mean), min: ms(Math.min(...totals)), max: ms(Math.max(...totals)) });
+    const words = t("speed.chart", { count, mean: ms(mean), min: ms(min), max: ms(max) });
     return s(
         "svg",
         { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words },
@@ -103,15 +113,22 @@ function draw(body) {
     byId("panel-speed-short").textContent = ms(data.mean_last_10_ms);
     const wasOpen = body.querySelector(".chart-table") && body.querySelector(".chart-table").open;
     const rows = table(data);
+    const shown = summary(data);
     rows.open = wasOpen || false;
     return replace(
         body,
         h("p", { class: "small muted", text: t("speed.mean10") }),
         h("p", { class: "times-total text-" + level }, light(level), h("strong", { text: ms(data.mean_last_10_ms) }), h("span", { text: t("times.light." + level) })),
         h("p", { class: "small muted", text: difference(data.mean_last_10_ms) }),
+        h("h3", { class: "small chart-title", text: plural("speed.last", shown.count) }),
         chart(data),
-        h("div", { class: "figures" }, figure(t("speed.min"), ms(data.min_ms)), figure(t("speed.mean"), ms(data.mean_ms)), figure(t("speed.max"), ms(data.max_ms))),
-        h("p", { class: "small muted" }, h("span", { class: "swatch" }), t("speed.computed"), h("span", { class: "swatch cached" }), t("speed.cached"), " · ", t("speed.counts", { cold: data.cold, warm: data.warm })),
+        h("div", { class: "figures" }, figure(t("speed.min"), ms(shown.min)), figure(t("speed.mean"), ms(shown.mean)), figure(t("speed.max"), ms(shown.max))),
+        h(
+            "p",
+            { class: "small muted swatches" },
+            h("span", {}, h("span", { class: "swatch" }), t("speed.counts_cold", { count: data.cold })),
+            h("span", {}, h("span", { class: "swatch cached" }), t("speed.counts_warm", { count: data.warm })),
+        ),
         rows,
     );
 }

@@ -44,7 +44,9 @@ export function drawTimes(diagnosis) {
             h("span", { text: t("times.light." + level) }),
             h("span", { class: "muted", text: difference(times.total) }),
         ),
-        h("ul", { class: "time-list" }, STAGES.map((name) => row(name, times[name] || 0, longest))),
+        STAGES.some((name) => times[name] > 0)
+            ? h("ul", { class: "time-list" }, STAGES.map((name) => row(name, times[name] || 0, longest)))
+            : h("p", { class: "muted", text: t("times.cached") }),
         h("p", { class: "small muted", text: t("times.rule") }),
     );
 }

@@ -31,8 +31,8 @@ function hints(diagnosis) {
     );
 }
 
-function bar(prediction) {
-    const level = confidenceLight(prediction.probability);
+function bar(prediction, verdict) {
+    const level = verdict === "not_a_leaf" ? "poor" : confidenceLight(prediction.probability);
     const words = t("bars.row", { label: prediction.label, probability: percent(prediction.probability), level: t("light." + level) });
     return h(
         "li",
@@ -51,7 +51,7 @@ function bar(prediction) {
 function bars(diagnosis) {
     const limit = option("topK");
     const rows = limit > 0 ? diagnosis.predictions.slice(0, limit) : diagnosis.predictions;
-    return h("div", { class: "bars-block" }, h("h4", { text: t("bars.title") }), h("ol", { class: "bars" }, rows.map(bar)));
+    return h("div", { class: "bars-block" }, h("h4", { text: t("bars.title") }), h("ol", { class: "bars" }, rows.map((row) => bar(row, diagnosis.verdict))));
 }
 
 export function drawVerdict(item) {

@@ -1,0 +1,162 @@
+/* For everybody: small screens, dark colours, the keyboard alone, enough contrast; and every sentence exists. */
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { ask, canvasPage, heatShown, noSidewaysScroll, SIZES, upload, visit } from "./harness.mjs";
+import { leafPicture } from "./leaf.mjs";
+
+const web = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..", "web");
+
+/* Texts whose contrast to the colour behind them is below WCAG's 4.5 (3 for large ones). Gradients are skipped. */
+function weakTexts() {
+    const parse = (text) => (text.match(/[\d.]+/g) || []).map(Number);
+    const luminance = ([r, g, b]) => {
+        const [R, G, B] = [r, g, b].map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * R + 0.7152 * G + 0.0722 * B;
+    };
+    const behind = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = parse(getComputedStyle(at).backgroundColor);
+            if (colour.length === 3 || colour[3] > 0.99) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const weak = new Set();
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        if (!walker.currentNode.data.trim() || !element.getClientRects().length || element.closest(".visually-hidden, .skip, noscript, option, svg")) continue;
+        const style = getComputedStyle(element);
+        const [a, b] = [luminance(parse(style.color)), luminance(behind(element))].sort((x, y) => y - x);
+        const ratio = (a + 0.05) / (b + 0.05);
+        const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.6 && Number(style.fontWeight) >= 700);
+        if (ratio < (large ? 3 : 4.5)) weak.add(`${walker.currentNode.data.trim().slice(0, 40)} ${ratio.toFixed(2)}`);
+    }
+    return Array.from(weak);
+}
+
+for (const size of Object.keys(SIZES)) {
+    for (const scheme of ["light", "dark"]) {
+        test(`${size}, ${scheme}: fits, readable`, async () => {
+            const leaf = await leafPicture(await canvasPage(), { width: 900, height: 1200, seed: 41, name: "a_rather_long_file_name_without_any_space_in_it_20260131_120000.jpg" });
+            const { page, close } = await visit({ size, scheme });
+            assert.equal(await page.getAttribute("html", "data-theme"), scheme);
+            await noSidewaysScroll(page, "the empty page");
+            assert.deepEqual(await page.evaluate(weakTexts), []);
+            await upload(page, leaf);
+            await page.waitForSelector("#heat-layer:not([hidden])");
+            await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
+            await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
+            await noSidewaysScroll(page, "the result");
+            assert.deepEqual(await page.evaluate(weakTexts), []);
+            const small = await page.evaluate(() =>
+                Array.from(document.querySelectorAll(".picker-face, .button:not(.tiny), select, .icon-button, .strip-card"))
+                    .filter((element) => element.getClientRects().length && element.getBoundingClientRect().height < 43.5)
+                    .map((element) => element.textContent),
+            );
+            assert.deepEqual(small, [], "targets for fingers");
+            await close();
+        });
+    }
+}
+
+test("the theme can be switched and is remembered", async () => {
+    const { page, close } = await visit({ scheme: "light" });
+    await page.click("#theme");
+    assert.equal(await page.getAttribute("html", "data-theme"), "dark");
+    await page.reload();
+    assert.equal(await page.getAttribute("html", "data-theme"), "dark");
+    await page.click("#theme");
+    assert.equal(await page.getAttribute("html", "data-theme"), "light");
+    await close();
+});
+
+test("the keyboard alone is enough", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 800, height: 600, seed: 42 });
+    const { page, close } = await visit();
+    const focused = () =>
+        page.evaluate(() => {
+            const element = document.activeElement;
+            const face = element.matches("input[type=file], .switch input") ? element.nextElementSibling : element;
+            const style = getComputedStyle(face);
+            return { id: element.id, text: element.textContent.trim().slice(0, 30), outline: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 };
+        });
+    const tabTo = async (wanted, key = "Tab") => {
+        for (let i = 0; i < 80; i++) {
+            await page.keyboard.press(key);
+            const at = await focused();
+            if (at.id || at.text) assert.ok(at.outline, `no visible focus on ${JSON.stringify(at)}`);
+            if (wanted(at)) return;
+        }
+        assert.fail(`the keyboard does not reach ${wanted}`);
+    };
+    await page.keyboard.press("Tab");
+    assert.match((await focused()).text, /Skip to the photo/);
+    await page.keyboard.press("Enter");
+    await tabTo((at) => at.id === "camera-input");
+    await tabTo((at) => at.id === "file-input");
+    const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.keyboard.press("Enter")]);
+    await chooser.setFiles(leaf);
+    await page.waitForSelector("#heat-layer:not([hidden])");
+    assert.equal((await focused()).id, "results-title", "the focus moves to the results");
+
+    await tabTo((at) => at.id === "heat-opacity");
+    await page.keyboard.press("ArrowRight");
+    assert.equal(await page.evaluate(() => document.getElementById("heat-layer").style.opacity), "0.51");
+    await tabTo((at) => at.id === "heat-class");
+    const { diagnosis } = (await ask(page, "/api/v1/history")).history[0];
+    await page.keyboard.press("ArrowDown");
+    await heatShown(page, diagnosis.predictions[1].index);
+    await tabTo((at) => at.id === "clear-all");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.getElementById("caches-said").textContent !== "");
+    await close();
+});
+
+test("names, landmarks and labels", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 800, height: 600, seed: 43 });
+    const { page, close } = await visit();
+    await upload(page, leaf);
+    await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
+    const nameless = await page.evaluate(() =>
+        Array.from(document.querySelectorAll("button, a, input, select, img, svg[role=img]"))
+            .filter((element) => {
+                const label = element.id && document.querySelector(`label[for="${element.id}"]`);
+                const name = element.getAttribute("aria-label") || element.getAttribute("alt") || element.textContent.trim() || (label && label.textContent.trim());
+                return !name && !element.hasAttribute("alt");
+            })
+            .map((element) => element.outerHTML.slice(0, 90)),
+    );
+    assert.deepEqual(nameless, []);
+    const twice = await page.evaluate(() => {
+        const ids = Array.from(document.querySelectorAll("[id]"), (element) => element.id);
+        return ids.filter((id, at) => ids.indexOf(id) !== at);
+    });
+    assert.deepEqual(twice, []);
+    assert.equal(await page.locator("main").count(), 1);
+    assert.equal(await page.locator("h1").count(), 1);
+    await close();
+});
+
+test("no file of the page names another host, and every sentence exists", async () => {
+    const { strings } = await import(path.join(web, "strings_en.js"));
+    const files = fs.readdirSync(web);
+    const unknown = [];
+    const used = new Set();
+    for (const file of files) {
+        const text = fs.readFileSync(path.join(web, file), "utf8").replace(/\/\*[^]*?\*\//g, "");
+        const hosts = (text.match(/https?:\/\/[^"'\s)]+/g) || []).filter((url) => !url.startsWith("http://www.w3.org/"));
+        assert.deepEqual(hosts, [], file);
+        assert.doesNotMatch(text, /\sstyle="/, file);
+        for (const [, key] of text.matchAll(/(?:\bt|plural)\("([^"]+)"[,)]/g)) used.add(key);
+        for (const [, key] of text.matchAll(/data-t(?:-label)?="([^"]+)"/g)) used.add(key);
+    }
+    for (const key of used) if (!(key in strings)) unknown.push(key);
+    assert.deepEqual(unknown, []);
+    assert.ok(used.size > 80);
+    for (const code of ["unsupported_format", "corrupt_image", "image_too_large", "empty_input", "not_found", "bad_request", "model_invalid", "model_unsupported", "overloaded", "timeout", "unauthorized", "internal", "network", "aborted"]) {
+        assert.ok(strings[`error.${code}.title`] && strings[`error.${code}.advice`], code);
+    }
+});

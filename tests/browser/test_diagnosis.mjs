@@ -1,0 +1,168 @@
+/* A photo in, an answer out: verdict, bars, sizes, times, heat map, and photos of which the right answer is known. */
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { ask, canvasPage, heatPixels, heatShown, upload, visit } from "./harness.mjs";
+import { leafPicture } from "./leaf.mjs";
+
+test("an empty page says what to do", async () => {
+    const { page, close } = await visit();
+    assert.match(await page.textContent("h1"), /leaf/);
+    assert.equal(await page.getAttribute("#camera-input", "capture"), "environment");
+    assert.equal(await page.getAttribute("#file-input", "multiple"), "");
+    assert.equal(await page.locator("#tips li").count(), 4);
+    assert.match(await page.textContent("#crops"), /Potato, Sugarcane, Tomato, Wheat: 22 classes/);
+    assert.ok(await page.isHidden("#results"));
+    await close();
+});
+
+test("a drawn leaf gets verdict, bars, sizes and times", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 1600, height: 1200, seed: 3 });
+    const { page, close } = await visit();
+    await upload(page, leaf);
+    const status = await ask(page, "/api/v1/status");
+    const { history } = await ask(page, "/api/v1/history");
+    assert.equal(history.length, 1);
+    const { diagnosis } = history[0];
+    assert.equal(diagnosis.image.name, "leaf.jpg");
+
+    const title = await page.textContent("#verdict-title");
+    const badge = await page.textContent(".verdict-side .badge");
+    const words = { confident: "Confident", likely: "Likely", uncertain: "Uncertain", not_a_leaf: "No supported leaf" };
+    assert.equal(badge, words[diagnosis.verdict]);
+    assert.equal(title, diagnosis.verdict === "not_a_leaf" ? "Not a leaf that CropShield knows" : diagnosis.predictions[0].label);
+    assert.match(await page.textContent("#sizes"), /1,600 × 1,200 px, JPEG, .*800 × 600 px/);
+
+    assert.equal(await page.locator(".bars .bar").count(), 3);
+    const fill = await page.evaluate(() => document.querySelector(".bar-fill").getBoundingClientRect().width / document.querySelector(".bar-track").getBoundingClientRect().width);
+    assert.ok(Math.abs(fill - diagnosis.predictions[0].probability) < 0.02, `bar ${fill}`);
+
+    assert.equal(await page.locator(".time-list li").count(), 5);
+    const total = diagnosis.timings_ms.total;
+    const light = total < 200 ? "good" : total < 500 ? "fair" : "poor";
+    assert.ok(await page.isVisible(`.times .text-${light}`));
+    assert.match(await page.textContent(".times-total"), total <= status.target_ms ? /faster than the target/ : /slower than the target/);
+    await page.waitForSelector("#panel-speed .chart");
+    assert.match(await page.getAttribute("#panel-speed .chart", "aria-label"), /last 1 requests: mean/);
+    assert.match(await page.textContent("#announcer"), /leaf\.jpg/);
+    await close();
+});
+
+test("the heat map: opacity, classes, colours and methods, and it equals the server's", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 1200, height: 900, seed: 5 });
+    const { page, requests, close } = await visit();
+    await upload(page, leaf);
+    const { diagnosis } = (await ask(page, "/api/v1/history")).history[0];
+    const top = diagnosis.predictions[0].index;
+    await heatShown(page, top);
+    const first = await heatPixels(page);
+    assert.ok(new Set(first).size > 20, "the map is flat");
+
+    // the slider: at once, without a request
+    const asked = () => requests.filter((request) => request.url.includes("/images/")).length;
+    const before = asked();
+    for (const value of ["0", "35", "100"]) {
+        await page.fill("#heat-opacity", value);
+        assert.equal(await page.evaluate(() => document.getElementById("heat-layer").style.opacity), String(value / 100));
+    }
+    assert.equal(asked(), before);
+
+    // at full strength, the page's picture is the server's picture
+    const difference = await page.evaluate(
+        async ([id, index]) => {
+            const blob = await (await fetch(`/api/v1/images/${id}/gradcam?class=${index}&alpha=1&colormap=jet`)).blob();
+            const picture = await createImageBitmap(blob);
+            const canvas = document.createElement("canvas");
+            canvas.width = picture.width;
+            canvas.height = picture.height;
+            const context = canvas.getContext("2d");
+            context.drawImage(picture, 0, 0);
+            const ours = document.getElementById("heat-layer");
+            if (ours.width !== picture.width || ours.height !== picture.height) return 255;
+            const a = context.getImageData(0, 0, canvas.width, canvas.height).data;
+            const b = ours.getContext("2d").getImageData(0, 0, ours.width, ours.height).data;
+            let sum = 0;
+            for (let i = 0; i < a.length; i++) sum += Math.abs(a[i] - b[i]);
+            return sum / a.length;
+        },
+        [diagnosis.id, top],
+    );
+    assert.ok(difference < 3, `mean difference to the server's overlay: ${difference}`);
+
+    // every class can be chosen; the first choice is the most probable
+    assert.equal(await page.locator("#heat-class option").count(), 22);
+    assert.match(await page.textContent("#heat-class"), /red stripe.*\(untested\)/);
+    const other = diagnosis.predictions[1].index;
+    await page.selectOption("#heat-class", String(other));
+    await heatShown(page, other);
+    assert.notDeepEqual(await heatPixels(page), first);
+    await page.selectOption("#heat-class", String(top));
+    await heatShown(page, top);
+    assert.deepEqual(await heatPixels(page), first);
+
+    // colours: no request
+    const colours = asked();
+    await page.selectOption("#heat-colormap", "viridis");
+    assert.notDeepEqual(await heatPixels(page), first);
+    assert.equal(asked(), colours);
+
+    await page.selectOption("#heat-method", "hirescam");
+    await heatShown(page, top, "hirescam");
+    await page.click("label[for=heat-toggle]");
+    assert.ok(await page.isHidden("#heat-layer"));
+
+    await page.click("label[for=heat-toggle]");
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#heat-save")]);
+    assert.equal(download.suggestedFilename(), "leaf_heatmap.png");
+    await close();
+});
+
+test("several photos: a list, and one joint answer for one plant", async () => {
+    const drawing = await canvasPage();
+    const photos = [];
+    for (let seed = 1; seed <= 3; seed++) photos.push(await leafPicture(drawing, { width: 640, height: 480 + seed * 20, seed, name: `leaf${seed}.jpg` }));
+    const { page, close } = await visit();
+    await upload(page, photos);
+    assert.equal(await page.locator("#strip li").count(), 3);
+    await page.click("#strip li:nth-child(3) button");
+    assert.match(await page.textContent("#sizes"), /640 × 540/);
+    assert.equal(await page.getAttribute("#strip li:nth-child(3) button", "aria-pressed"), "true");
+    assert.ok(await page.isHidden("#case"));
+
+    await page.click("#start-over");
+    assert.ok(await page.isHidden("#results"));
+    await page.click("label[for=same-plant]");
+    await upload(page, photos);
+    await page.waitForSelector("#case:not([hidden])");
+    assert.match(await page.textContent("#case"), /3 photos of one plant/);
+    await close();
+});
+
+test("information for every class of the model", async () => {
+    const { page, close } = await visit();
+    const status = await ask(page, "/api/v1/status");
+    const missing = await page.evaluate(async (classes) => {
+        const { advice } = await import("/advice_en.js");
+        return classes.filter((entry) => !advice[entry.class] || !advice[entry.class].about || advice[entry.class].look.length === 0).map((entry) => entry.class);
+    }, status.model.classes);
+    assert.deepEqual(missing, []);
+    await close();
+});
+
+const data = process.env.CROPSHIELD_DATA;
+test("real photos get the right class", { skip: data && fs.existsSync(path.join(data, "test")) ? false : "CROPSHIELD_DATA is not set" }, async () => {
+    const wanted = ["Tomato__late_blight", "Potato__early_blight", "Wheat__yellow_rust", "Sugarcane__rust", "Tomato__yellow_leaf_curl_virus", "Potato__healthy"];
+    const files = wanted.map((name) => {
+        const folder = path.join(data, "test", name);
+        return path.join(folder, fs.readdirSync(folder).sort()[0]);
+    });
+    const { page, close } = await visit();
+    await upload(page, files);
+    const { history } = await ask(page, "/api/v1/history");
+    const right = wanted.filter((name, at) => history.some((entry) => entry.diagnosis.image.name === path.basename(files[at]) && entry.diagnosis.predictions[0].class === name));
+    assert.ok(right.length >= 5, `right: ${right.join(", ")}`);
+    await page.waitForSelector("#heat-layer:not([hidden])");
+    assert.ok(await page.evaluate(() => document.getElementById("photo").naturalWidth > 0));
+    await close();
+});
