@@ -1,7 +1,7 @@
 /*
  * The eight convolutions of the reference network with random weights, without the engine: for each layer
  * every variant's median time, then the chosen chain as a whole. Usage: bench_kernel_wino [--threads N]
- * [--batch N] [--iterations N] [--mask LIST] [--chain-only]
+ * [--batch N] [--iterations N] [--mask LIST] [--chain-only] [--no-pair]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +34,7 @@ struct bench {
     unsigned threads;
     size_t batch, iterations;
     uint32_t features;
+    bool pair; /* the first two layers as one */
     struct csi_pool *pool;
     float *input, *maps[2];
     void *scratch;
@@ -137,8 +138,14 @@ static void run_chain(struct bench *bench)
         uint64_t begin = csi_now_ns();
         for (size_t l = 0; l < LAYERS; l++) {
             uint64_t start = csi_now_ns();
-            run_layer(bench, bench->layers[l].kernel, &bench->layers[l], bench->layers[l].packed, in,
-                      bench->maps[l % 2]);
+            if (l == 1 && bench->pair)
+                csi_conv_pair_run(csi_conv_first_variant(bench->features, 0), &bench->layers[0].desc,
+                                  bench->layers[0].packed, bench->layers[1].kernel, &bench->layers[1].desc,
+                                  bench->layers[1].packed, bench->input, bench->maps[1], bench->batch,
+                                  bench->scratch, bench->pool);
+            else if (l > 0 || !bench->pair)
+                run_layer(bench, bench->layers[l].kernel, &bench->layers[l], bench->layers[l].packed, in,
+                          bench->maps[l % 2]);
             ms[l][slot] = csi_ms_since(start) / (double)bench->batch;
             in = bench->maps[l % 2];
         }
@@ -188,6 +195,9 @@ static void set_up(struct bench *bench)
         }
         scratch = needed > scratch ? needed : scratch;
     }
+    const size_t pair = csi_conv_pair_scratch_size(&bench->layers[0].desc, bench->layers[1].kernel,
+                                                   &bench->layers[1].desc, bench->threads);
+    scratch = pair > scratch ? pair : scratch;
     uint32_t state = 1;
     bench->input = need(csi_aligned_alloc(bench->batch * 3 * 224 * 224 * sizeof(float)));
     for (size_t i = 0; i < bench->batch * 3 * 224 * 224; i++)
@@ -202,13 +212,17 @@ static void set_up(struct bench *bench)
 
 int main(int argc, char **argv)
 {
-    struct bench bench = {.threads = csi_cpu()->physical_cores, .batch = 1, .iterations = 25};
+    struct bench bench = {.pair = true, .threads = csi_cpu()->physical_cores, .batch = 1, .iterations = 25};
     const char *mask = NULL;
     bool chain_only = false;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "0";
         if (strcmp(argv[i], "--chain-only") == 0) {
             chain_only = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--no-pair") == 0) {
+            bench.pair = false;
             continue;
         }
         if (strcmp(argv[i], "--threads") == 0)

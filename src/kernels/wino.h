@@ -101,4 +101,17 @@ void csi_conv_first_run(const struct csi_conv_first *kernel, const struct csi_wi
                         const void *packed, const float *input, float *output, size_t batch, void *scratch,
                         struct csi_pool *pool);
 
+/*
+ * The first layer and the 3×3 convolution behind it as one: the map between them is made strip by strip and
+ * never leaves the core's cache. Packed data are those of the two layers. Any variant of csi_wino will do.
+ */
+bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino_desc *second);
+size_t csi_conv_pair_scratch_size(const struct csi_wino_desc *first, const struct csi_wino *kernel,
+                                  const struct csi_wino_desc *second, unsigned threads);
+/* input: NCHW as for csi_conv_first_run; output as for csi_wino_run. */
+void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino_desc *first_desc,
+                       const void *first_packed, const struct csi_wino *kernel,
+                       const struct csi_wino_desc *desc, const void *packed, const float *input,
+                       float *output, size_t batch, void *scratch, struct csi_pool *pool);
+
 #endif

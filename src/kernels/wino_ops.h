@@ -51,9 +51,10 @@ typedef void csi_wino_input_fn(const struct csi_wino_plane *image, size_t y, siz
                                size_t block_stride, size_t position_stride);
 
 /* m[r][0…lanes) = Σ_k v[k / 16][r][k % 16] · w[k][0…lanes) for `rows` tiles and blocks × 16 input channels.
- * `ahead` walks `ahead_step` floats a channel and is prefetched: the weights that come next. */
+ * Meanwhile `ahead_lines` cache lines for every 4 channels are fetched from `ahead` on: a share of the
+ * weights that come next. */
 typedef void csi_wino_gemm_fn(size_t rows, size_t blocks, const float *v, const float *w, float *m,
-                              const float *ahead, size_t ahead_step);
+                              const float *ahead, size_t ahead_lines);
 
 /* Transforms one tile's products back and finishes `blocks` channel blocks from `channel` on. */
 typedef void csi_wino_output_fn(const float *m, size_t position_stride, const struct csi_wino_target *target,

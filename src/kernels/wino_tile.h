@@ -67,17 +67,25 @@ CSI_INLINE void output_line6(const vec *m, vec *o)
     o[5] = v_fma(v_set1(0.03125F), f, v_fma(v_set1(32.0F), d, v_add(b, m[7])));
 }
 
-/* Bᵀ·d·B of one vector of channels: `src` is the patch's corner, strides in floats. */
-CSI_INLINE void input_vector(size_t side, const float *src, size_t row, size_t pixel, float *v,
-                             size_t position_stride)
+/* Bᵀ·d·B of one vector of channels: `src` is the patch's corner, strides in floats. The tile to the right is
+ * fetched meanwhile: its rows are too far apart for hardware to foresee. Columns and rows are loops, not
+ * unrolled: the intermediate does not fit into registers, and 36 or 64 addresses at once fit even less. */
+CSI_INLINE void input_vector(size_t side, const float *src, size_t row, size_t pixel, const float *ahead,
+                             float *v, size_t position_stride)
 {
     const size_t n = side + 2;
-    vec t[8][8], line[8], o[8];
-    CSI_UNROLL
-    for (size_t j = 0; j < n; j++) {
+    vec t[8][8];
+    for (size_t j = 0; j < n; j++, src += pixel) {
+        vec line[8], o[8];
         CSI_UNROLL
         for (size_t i = 0; i < n; i++)
-            line[i] = v_load(src + i * row + j * pixel);
+            line[i] = v_load(src + i * row);
+        if (ahead && j < side) {
+            CSI_UNROLL
+            for (size_t i = 0; i < n; i++)
+                v_prefetch(ahead + i * row);
+            ahead += pixel;
+        }
         if (side == 4)
             input_line4(line, o);
         else
@@ -86,15 +94,15 @@ CSI_INLINE void input_vector(size_t side, const float *src, size_t row, size_t p
         for (size_t i = 0; i < n; i++)
             t[i][j] = o[i];
     }
-    CSI_UNROLL
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++, v += n * position_stride) {
+        vec o[8];
         if (side == 4)
             input_line4(t[i], o);
         else
             input_line6(t[i], o);
         CSI_UNROLL
         for (size_t j = 0; j < n; j++)
-            v_store(v + (i * n + j) * position_stride, o[j]);
+            v_store(v + j * position_stride, o[j]);
     }
 }
 
@@ -134,7 +142,8 @@ CSI_INLINE void input_tile(size_t side, const struct csi_wino_plane *image, size
         if (!inside)
             gather_patch(side, image, y, x, channel, patch);
         for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane += VEC_LANES)
-            input_vector(side, src + lane, row, pixel, v + lane, position_stride);
+            input_vector(side, src + lane, row, pixel, inside && lane == 0 ? src + n * pixel : NULL, v + lane,
+                         position_stride);
         if (inside)
             src += CSI_WINO_BLOCK;
     }
@@ -188,14 +197,16 @@ CSI_INLINE void output_vector(size_t side, const float *m, size_t position_strid
                               const struct csi_wino_target *target, size_t y, size_t x, size_t channel,
                               float *raw)
 {
-    const size_t n = side + 2;
-    vec t[8][8], line[8], rows[2][8];
-    CSI_UNROLL
-    for (size_t j = 0; j < n; j++) {
-        vec o[8];
+    const size_t n = side + 2, row_stride = n * position_stride;
+    vec t[8][8];
+    for (size_t j = 0; j < n; j++, m += position_stride) {
+        vec line[8], o[8];
         CSI_UNROLL
         for (size_t i = 0; i < n; i++)
-            line[i] = v_load(m + (i * n + j) * position_stride);
+            line[i] = v_load(m + i * row_stride);
+        CSI_UNROLL
+        for (size_t i = 0; i < n; i++)
+            v_prefetch(m + i * row_stride + AHEAD);
         if (side == 4)
             output_line4(line, o);
         else
@@ -205,8 +216,8 @@ CSI_INLINE void output_vector(size_t side, const float *m, size_t position_strid
             t[i][j] = o[i];
     }
     const vec bias = v_load(target->bias + channel);
-    CSI_UNROLL
     for (size_t i = 0; i < side; i += 2) {
+        vec rows[2][8];
         CSI_UNROLL
         for (size_t k = 0; k < 2; k++) {
             if (side == 4)

@@ -91,17 +91,15 @@ struct run {
     size_t rows; /* of the whole batch */
 };
 
-static void fill_lines(const struct run *run, size_t image, size_t y, float *lines)
+static void fill_lines(const struct csi_wino_desc *desc, const float *image, size_t y, float *lines)
 {
-    const struct csi_wino_desc *desc = run->desc;
     const size_t pitch = line_pitch(desc), plane = desc->height * desc->width;
     for (size_t c = 0; c < desc->cin; c++) {
         for (size_t dy = 0; dy < 3; dy++, lines += pitch) {
             const size_t row = y + dy; /* one more than the image's */
             memset(lines, 0, pitch * sizeof(float));
             if (row >= 1 && row <= desc->height)
-                memcpy(lines + 1, run->input + (image * desc->cin + c) * plane + (row - 1) * desc->width,
-                       desc->width * sizeof(float));
+                memcpy(lines + 1, image + c * plane + (row - 1) * desc->width, desc->width * sizeof(float));
         }
     }
 }
@@ -115,34 +113,41 @@ static void apply_function(const struct csi_wino_desc *desc, float *row, size_t 
     }
 }
 
+void csi_conv_first_row(const struct csi_conv_first *kernel, const struct csi_wino_desc *desc,
+                        const void *packed, const float *image, size_t y, float *out, float *lines)
+{
+    const size_t pitch = csi_wino_pitch(desc->cout), blocks = blocks_of(desc), taps = desc->cin * 9;
+    const float *bias = packed, *weights = bias + blocks * CSI_FIRST_LANES;
+    fill_lines(desc, image, y, lines);
+    for (size_t block = 0; block < blocks; block++) {
+        const struct csi_first_row row = {
+            .lines = lines,
+            .weights = weights + block * taps * CSI_FIRST_LANES,
+            .bias = bias + block * CSI_FIRST_LANES,
+            .out = out + block * CSI_FIRST_LANES,
+            .line_count = desc->cin * 3,
+            .line_pitch = line_pitch(desc),
+            .width = desc->width,
+            .pitch = pitch,
+            .lanes = csi_min_size(CSI_FIRST_LANES, pitch - block * CSI_FIRST_LANES),
+            .relu = desc->activation == CSI_WINO_RELU,
+        };
+        kernel->row(&row);
+    }
+    if (desc->activation == CSI_WINO_FUNCTION)
+        apply_function(desc, out, pitch);
+}
+
 static void rows_task(void *context, size_t index, unsigned worker)
 {
     const struct run *run = context;
     const struct csi_wino_desc *desc = run->desc;
-    const size_t pitch = csi_wino_pitch(desc->cout), blocks = blocks_of(desc), taps = desc->cin * 9;
-    float *lines = run->scratch + worker * line_pitch(desc) * desc->cin * 3;
+    const size_t plane = desc->height * desc->width, pitch = csi_wino_pitch(desc->cout);
     const size_t end = csi_min_size(run->rows, (index + 1) * ROWS_A_TASK);
-    for (size_t r = index * ROWS_A_TASK; r < end; r++) {
-        float *out = run->output + r * desc->width * pitch;
-        fill_lines(run, r / desc->height, r % desc->height, lines);
-        for (size_t block = 0; block < blocks; block++) {
-            const struct csi_first_row row = {
-                .lines = lines,
-                .weights = run->packed + blocks * CSI_FIRST_LANES + block * taps * CSI_FIRST_LANES,
-                .bias = run->packed + block * CSI_FIRST_LANES,
-                .out = out + block * CSI_FIRST_LANES,
-                .line_count = desc->cin * 3,
-                .line_pitch = line_pitch(desc),
-                .width = desc->width,
-                .pitch = pitch,
-                .lanes = csi_min_size(CSI_FIRST_LANES, pitch - block * CSI_FIRST_LANES),
-                .relu = desc->activation == CSI_WINO_RELU,
-            };
-            run->kernel->row(&row);
-        }
-        if (desc->activation == CSI_WINO_FUNCTION)
-            apply_function(desc, out, pitch);
-    }
+    for (size_t r = index * ROWS_A_TASK; r < end; r++)
+        csi_conv_first_row(run->kernel, desc, run->packed, run->input + r / desc->height * desc->cin * plane,
+                           r % desc->height, run->output + r * desc->width * pitch,
+                           run->scratch + worker * line_pitch(desc) * desc->cin * 3);
 }
 
 void csi_conv_first_run(const struct csi_conv_first *kernel, const struct csi_wino_desc *desc,

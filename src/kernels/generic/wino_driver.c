@@ -8,9 +8,11 @@
  *  - staged: all tiles are transformed, then every (position, output block) is one product whose weights are
  * read once, then all is transformed back. For few tiles and big weights, which stream from memory once.
  */
-#include "kernels/wino_plan.h"
+#include <string.h>
 
 #include "base/checked.h"
+#include "kernels/conv3x3_first_ops.h"
+#include "kernels/wino_plan.h"
 
 /* V and M of a band should take about this much of L2; the rest is for weights and pixels passing by. */
 #define BAND_BYTES (480u << 10)
@@ -86,27 +88,49 @@ size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_win
            sizeof(float);
 }
 
-/* Transforms tile `index` of the batch to place `place` of the `tiles` tiles that start at `v`. */
-static void transform_in(const struct run *run, float *v, size_t index, size_t place, size_t tiles)
+/* Where a tile stands; tiles are counted through the whole batch, row by row. */
+struct place {
+    size_t image, row, column;
+};
+
+static struct place place_of(const struct csi_wino_shape *shape, size_t tile)
+{
+    const size_t per_image = shape->tiles_y * shape->tiles_x, in_image = tile % per_image;
+    return (struct place){tile / per_image, in_image / shape->tiles_x, in_image % shape->tiles_x};
+}
+
+static void next_place(const struct csi_wino_shape *shape, struct place *place)
+{
+    if (++place->column < shape->tiles_x)
+        return;
+    place->column = 0;
+    if (++place->row < shape->tiles_y)
+        return;
+    place->row = 0;
+    place->image++;
+}
+
+/* Transforms tiles first … last - 1 of the `tiles` tiles whose V starts at `v`; the first of them stands at
+ * `place`. With a `strip`, the pixels come from there: the rows above, of and below one row of tiles. */
+static void transform_in(const struct run *run, float *v, size_t tiles, size_t first, size_t last,
+                         struct place place, const struct csi_wino_plane *strip)
 {
     const struct csi_wino_shape *shape = run->shape;
-    const size_t per_image = shape->tiles_y * shape->tiles_x;
-    const struct csi_wino_desc *desc = run->desc;
-    const struct csi_wino_plane image = {
-        run->input + index / per_image * desc->height * desc->width * shape->kpitch,
-        desc->height,
-        desc->width,
-        shape->kpitch,
-    };
-    const size_t in_image = index % per_image;
-    const size_t panels = panels_of(shape, tiles);
-    size_t panel = place * panels / tiles;
-    while (part(tiles, panels, panel + 1) <= place)
+    const size_t height = run->desc->height, width = run->desc->width, panels = panels_of(shape, tiles);
+    size_t panel = first * panels / tiles;
+    while (part(tiles, panels, panel + 1) <= first)
         panel++;
-    const size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
-    shape->ops->input[shape->size](
-        &image, in_image / shape->tiles_x * shape->side, in_image % shape->tiles_x * shape->side,
-        v + start * shape->kpitch + (place - start) * CSI_WINO_BLOCK, rows * CSI_WINO_BLOCK, run->v_position);
+    for (size_t t = first; t < last; panel++) {
+        const size_t start = part(tiles, panels, panel), end = part(tiles, panels, panel + 1);
+        const size_t block_stride = (end - start) * CSI_WINO_BLOCK;
+        for (; t < end && t < last; t++, next_place(shape, &place)) {
+            const struct csi_wino_plane image = {run->input + place.image * height * width * shape->kpitch,
+                                                 height, width, shape->kpitch};
+            shape->ops->input[shape->size](
+                strip ? strip : &image, strip ? 1 : place.row * shape->side, place.column * shape->side,
+                v + start * shape->kpitch + (t - start) * CSI_WINO_BLOCK, block_stride, run->v_position);
+        }
+    }
 }
 
 /* M of one position and output block for all `tiles` tiles; `next`: weights to fetch meanwhile. */
@@ -115,25 +139,24 @@ static void multiply(const struct run *run, const float *v, const float *w, cons
 {
     const struct csi_wino_shape *shape = run->shape;
     const struct csi_wino_ops *ops = shape->ops;
-    const size_t panels = panels_of(shape, tiles), ahead_step = ops->lanes / panels;
+    const size_t panels = panels_of(shape, tiles), lines = ops->lanes / 4,
+                 share = (lines + panels - 1) / panels;
     for (size_t panel = 0; panel < panels; panel++) {
         size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
         ops->gemm(rows, shape->kpitch / CSI_WINO_BLOCK, v + start * shape->kpitch, w, m + start * ops->lanes,
-                  next + panel * ahead_step * shape->kpitch, ahead_step);
+                  next + panel * share * (shape->kpitch / 4) * 16, panel * share < lines ? share : 0);
     }
 }
 
-static void transform_out(const struct run *run, const float *m, size_t index, size_t block)
+static void transform_out(const struct run *run, const float *m, struct place place, size_t block)
 {
     const struct csi_wino_shape *shape = run->shape;
     const struct csi_wino_desc *desc = run->desc;
-    const size_t per_image = shape->tiles_y * shape->tiles_x, image = index / per_image,
-                 in_image = index % per_image;
-    const size_t height = desc->pool ? desc->height / 2 : desc->height,
-                 width = desc->pool ? desc->width / 2 : desc->width;
+    const size_t halves = desc->pool ? 2 : 1, pixels = (desc->height / halves) * (desc->width / halves);
     const struct csi_wino_target target = {
-        .output = run->output + image * height * width * shape->npitch,
-        .residual = run->residual ? run->residual + image * desc->height * desc->width * shape->npitch : NULL,
+        .output = run->output + place.image * pixels * shape->npitch,
+        .residual =
+            run->residual ? run->residual + place.image * desc->height * desc->width * shape->npitch : NULL,
         .bias = run->bias,
         .height = desc->height,
         .width = desc->width,
@@ -144,10 +167,9 @@ static void transform_out(const struct run *run, const float *m, size_t index, s
         .function = desc->function,
     };
     const size_t channel = block * shape->ops->lanes;
-    shape->ops->output[shape->size](m, run->m_position, &target, in_image / shape->tiles_x * shape->side,
-                                    in_image % shape->tiles_x * shape->side, channel,
-                                    csi_min_size(shape->ops->lanes, shape->npitch - channel) /
-                                        CSI_WINO_BLOCK);
+    shape->ops->output[shape->size](
+        m, run->m_position, &target, place.row * shape->side, place.column * shape->side, channel,
+        csi_min_size(shape->ops->lanes, shape->npitch - channel) / CSI_WINO_BLOCK);
 }
 
 static const float *weights_of(const struct run *run, size_t block, size_t position)
@@ -156,15 +178,13 @@ static const float *weights_of(const struct run *run, size_t block, size_t posit
     return run->weights + (block * shape->positions + position) * shape->kpitch * shape->ops->lanes;
 }
 
-static void band_task(void *context, size_t index, unsigned worker)
+/* All three steps for `tiles` tiles from `first` on. */
+static void run_band(const struct run *run, float *v, float *m, size_t first, size_t tiles,
+                     const struct csi_wino_plane *strip)
 {
-    const struct run *run = context;
     const struct csi_wino_shape *shape = run->shape;
-    const size_t first = part(run->tiles, run->bands, index),
-                 tiles = part(run->tiles, run->bands, index + 1) - first;
-    float *v = run->v + worker * run->worker_floats, *m = run->m + worker * run->worker_floats;
-    for (size_t t = 0; t < tiles; t++)
-        transform_in(run, v, first + t, t, tiles);
+    const struct place start = place_of(shape, first);
+    transform_in(run, v, tiles, 0, tiles, start, strip);
     for (size_t block = 0; block < shape->outputs; block++) {
         for (size_t p = 0; p < shape->positions; p++) {
             const float *w = weights_of(run, block, p);
@@ -173,17 +193,28 @@ static void band_task(void *context, size_t index, unsigned worker)
                      last ? run->weights : w + shape->kpitch * shape->ops->lanes, m + p * run->m_position,
                      tiles);
         }
-        for (size_t t = 0; t < tiles; t++)
-            transform_out(run, m + t * shape->ops->lanes, first + t, block);
+        struct place place = start;
+        for (size_t t = 0; t < tiles; t++, next_place(shape, &place))
+            transform_out(run, m + t * shape->ops->lanes, place, block);
     }
+}
+
+static void band_task(void *context, size_t index, unsigned worker)
+{
+    const struct run *run = context;
+    const size_t first = part(run->tiles, run->bands, index),
+                 tiles = part(run->tiles, run->bands, index + 1) - first;
+    run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats, first, tiles,
+             NULL);
 }
 
 static void staged_in_task(void *context, size_t index, unsigned worker)
 {
     (void)worker;
     const struct run *run = context;
-    for (size_t t = part(run->count, run->chunks, index); t < part(run->count, run->chunks, index + 1); t++)
-        transform_in(run, run->v, run->first + t, t, run->count);
+    const size_t first = part(run->count, run->chunks, index),
+                 last = part(run->count, run->chunks, index + 1);
+    transform_in(run, run->v, run->count, first, last, place_of(run->shape, run->first + first), NULL);
 }
 
 static void staged_multiply_task(void *context, size_t index, unsigned worker)
@@ -210,7 +241,7 @@ static void staged_out_task(void *context, size_t index, unsigned worker)
     for (size_t unit = part(units, run->chunks, index); unit < part(units, run->chunks, index + 1); unit++) {
         const size_t block = unit % shape->outputs, t = unit / shape->outputs;
         transform_out(run, run->m + block * shape->positions * run->m_position + t * shape->ops->lanes,
-                      run->first + t, block);
+                      place_of(shape, run->first + t), block);
     }
 }
 
@@ -282,6 +313,130 @@ void csi_wino_run(const struct csi_wino *kernel, const struct csi_wino_desc *des
         run_staged(&run, batch, scratch, pool, threads);
     else
         run_banded(&run, scratch, pool, threads);
+}
+
+/* How a network's first two convolutions run as one: a task takes some rows of tiles. For each it has the
+ * first layer's rows made into a strip that stays in L2, instead of a map that would go out to memory and
+ * come back. */
+struct pair {
+    struct run run;
+    const struct csi_conv_first *first;
+    const struct csi_wino_desc *first_desc;
+    const void *first_packed;
+    const float *input; /* NCHW */
+    size_t chunks;      /* of an image */
+    float *strips, *lines;
+    size_t strip_floats, line_floats;
+};
+
+static size_t strip_floats(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc)
+{
+    return (shape->side + 2) * desc->width * shape->kpitch;
+}
+
+/* Rows y … y + count - 1 of the first layer's output (rows outside the image are zero); y counts from 1. */
+static void make_rows(const struct pair *pair, size_t image, size_t y, size_t count, float *out, float *lines)
+{
+    const struct csi_wino_desc *desc = pair->run.desc;
+    const size_t row = desc->width * pair->run.shape->kpitch;
+    for (; count > 0; count--, y++, out += row) {
+        if (y >= 1 && y <= desc->height)
+            csi_conv_first_row(pair->first, pair->first_desc, pair->first_packed,
+                               pair->input + image * pair->first_desc->cin * desc->height * desc->width,
+                               y - 1, out, lines);
+        else
+            memset(out, 0, row * sizeof(float));
+    }
+}
+
+static void pair_task(void *context, size_t index, unsigned worker)
+{
+    const struct pair *pair = context;
+    const struct run *run = &pair->run;
+    const struct csi_wino_shape *shape = run->shape;
+    const size_t image = index / pair->chunks, chunk = index % pair->chunks, side = shape->side;
+    const size_t row = run->desc->width * shape->kpitch,
+                 bands = (shape->tiles_x + run->bands - 1) / run->bands;
+    float *strip = pair->strips + worker * pair->strip_floats,
+          *lines = pair->lines + worker * pair->line_floats;
+    const struct csi_wino_plane plane = {strip, side + 2, run->desc->width, shape->kpitch};
+    const size_t first = part(shape->tiles_y, pair->chunks, chunk),
+                 last = part(shape->tiles_y, pair->chunks, chunk + 1);
+    for (size_t y = first; y < last; y++) {
+        if (y == first) {
+            make_rows(pair, image, y * side, side + 2, strip, lines);
+        } else {
+            memcpy(strip, strip + side * row, 2 * row * sizeof(float));
+            make_rows(pair, image, y * side + 2, side, strip + 2 * row, lines);
+        }
+        for (size_t b = 0; b < bands; b++) {
+            const size_t start = part(shape->tiles_x, bands, b);
+            run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats,
+                     (image * shape->tiles_y + y) * shape->tiles_x + start,
+                     part(shape->tiles_x, bands, b + 1) - start, &plane);
+        }
+    }
+}
+
+bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino_desc *second)
+{
+    return csi_conv_first_covers(first) && first->cout == second->cin && first->height == second->height &&
+           first->width == second->width && !second->residual;
+}
+
+size_t csi_conv_pair_scratch_size(const struct csi_wino_desc *first, const struct csi_wino *kernel,
+                                  const struct csi_wino_desc *second, unsigned threads)
+{
+    struct csi_wino_shape shape;
+    if (!csi_conv_pair_covers(first, second) || !csi_wino_shape_make(kernel, second, &shape))
+        return 0;
+    return (banded_floats(&shape) + strip_floats(&shape, second)) * threads * sizeof(float) +
+           csi_conv_first_scratch_size(first, threads);
+}
+
+void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino_desc *first_desc,
+                       const void *first_packed, const struct csi_wino *kernel,
+                       const struct csi_wino_desc *desc, const void *packed, const float *input,
+                       float *output, size_t batch, void *scratch, struct csi_pool *pool)
+{
+    struct csi_wino_shape shape;
+    if (batch == 0 || !csi_conv_pair_covers(first_desc, desc) || !csi_wino_shape_make(kernel, desc, &shape))
+        return;
+    const unsigned threads = pool ? csi_pool_threads(pool) : 1;
+    struct pair pair = {
+        .first = first,
+        .first_desc = first_desc,
+        .first_packed = first_packed,
+        .input = input,
+        .strip_floats = strip_floats(&shape, desc),
+        .line_floats = csi_conv_first_scratch_size(first_desc, 1) / sizeof(float),
+        .run = {.shape = &shape,
+                .desc = desc,
+                .bias = packed,
+                .weights = (const float *)packed + shape.outputs * shape.ops->lanes,
+                .output = output,
+                .tiles = batch * shape.tiles_y * shape.tiles_x,
+                .bands = band_tiles(&shape)},
+    };
+    struct run *run = &pair.run;
+    run->v_position = v_stride(&shape, run->bands);
+    run->m_position = m_stride(&shape, run->bands);
+    run->worker_floats = banded_floats(&shape);
+    run->v = scratch;
+    run->m = run->v + shape.positions * run->v_position;
+    pair.strips = run->v + run->worker_floats * threads;
+    pair.lines = pair.strips + pair.strip_floats * threads;
+    /* Each chunk makes two rows that its neighbour makes too: few, but enough for the threads to end
+     * together. */
+    pair.chunks =
+        csi_min_size(shape.tiles_y, threads == 1 ? 1 : (4u * threads + (unsigned)batch - 1) / batch);
+    const size_t tasks = batch * pair.chunks;
+    if (pool) {
+        csi_pool_run(pool, tasks, pair_task, &pair);
+        return;
+    }
+    for (size_t i = 0; i < tasks; i++)
+        pair_task(&pair, i, 0);
 }
 
 void csi_wino_finish_tile(float *tile, size_t side, const struct csi_wino_target *target, size_t y, size_t x,

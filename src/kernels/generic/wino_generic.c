@@ -91,10 +91,10 @@ static void input6(const struct csi_wino_plane *image, size_t y, size_t x, float
 }
 
 static void gemm(size_t rows, size_t blocks, const float *v, const float *w, float *m, const float *ahead,
-                 size_t ahead_step)
+                 size_t ahead_lines)
 {
     (void)ahead;
-    (void)ahead_step;
+    (void)ahead_lines;
     memset(m, 0, rows * LANES * sizeof(float));
     for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
         for (size_t c = 0; c < CSI_WINO_BLOCK; c++, w += LANES) {

@@ -20,7 +20,7 @@ CSI_INLINE void pixels(size_t count, const struct csi_first_row *row, size_t x)
         sum[p][1] = bias1;
     }
     for (size_t n = row->line_count; n > 0; n--, line += row->line_pitch) {
-        CSI_UNROLL
+        /* Not unrolled: three taps at once would keep each other's pixels in registers, and spill. */
         for (size_t dx = 0; dx < 3; dx++, w += CSI_FIRST_LANES) {
             const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16);
             CSI_UNROLL

@@ -49,14 +49,19 @@ CSI_INLINE vec v_fnma(vec a, vec b, vec c)
 {
     return _mm512_fnmadd_ps(a, b, c);
 }
+CSI_INLINE void v_prefetch(const float *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
 
+#define AHEAD 32
 #include "kernels/wino_tile.h"
 
 #define ROWS  14u
 #define LANES 32u
 
 CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, float *m,
-                          const float *ahead, size_t ahead_step)
+                          const float *ahead, size_t ahead_lines)
 {
     __m512 sum[ROWS][2];
     CSI_UNROLL
@@ -64,11 +69,11 @@ CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const floa
         sum[r][0] = sum[r][1] = _mm512_setzero_ps();
     for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
         for (size_t c = 0; c < CSI_WINO_BLOCK; c += 4) {
-            CSI_UNROLL
-            for (size_t k = 0; k < 4; k++, w += LANES, ahead += ahead_step) {
-                const __m512 w0 = _mm512_load_ps(w), w1 = _mm512_load_ps(w + 16);
+            for (size_t line = ahead_lines; line > 0; line--, ahead += 16)
                 _mm_prefetch((const char *)ahead, _MM_HINT_T1);
-                _mm_prefetch((const char *)(ahead + 16), _MM_HINT_T1);
+            CSI_UNROLL
+            for (size_t k = 0; k < 4; k++, w += LANES) {
+                const __m512 w0 = _mm512_load_ps(w), w1 = _mm512_load_ps(w + 16);
                 CSI_UNROLL
                 for (size_t r = 0; r < rows; r++) {
                     const __m512 b = _mm512_set1_ps(v[r * CSI_WINO_BLOCK + c + k]);
@@ -86,23 +91,23 @@ CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const floa
 }
 
 static void gemm(size_t rows, size_t blocks, const float *v, const float *w, float *m, const float *ahead,
-                 size_t ahead_step)
+                 size_t ahead_lines)
 {
     switch (rows) {
-    case 1: gemm_rows(1, blocks, v, w, m, ahead, ahead_step); break;
-    case 2: gemm_rows(2, blocks, v, w, m, ahead, ahead_step); break;
-    case 3: gemm_rows(3, blocks, v, w, m, ahead, ahead_step); break;
-    case 4: gemm_rows(4, blocks, v, w, m, ahead, ahead_step); break;
-    case 5: gemm_rows(5, blocks, v, w, m, ahead, ahead_step); break;
-    case 6: gemm_rows(6, blocks, v, w, m, ahead, ahead_step); break;
-    case 7: gemm_rows(7, blocks, v, w, m, ahead, ahead_step); break;
-    case 8: gemm_rows(8, blocks, v, w, m, ahead, ahead_step); break;
-    case 9: gemm_rows(9, blocks, v, w, m, ahead, ahead_step); break;
-    case 10: gemm_rows(10, blocks, v, w, m, ahead, ahead_step); break;
-    case 11: gemm_rows(11, blocks, v, w, m, ahead, ahead_step); break;
-    case 12: gemm_rows(12, blocks, v, w, m, ahead, ahead_step); break;
-    case 13: gemm_rows(13, blocks, v, w, m, ahead, ahead_step); break;
-    default: gemm_rows(14, blocks, v, w, m, ahead, ahead_step); break;
+    case 1: gemm_rows(1, blocks, v, w, m, ahead, ahead_lines); break;
+    case 2: gemm_rows(2, blocks, v, w, m, ahead, ahead_lines); break;
+    case 3: gemm_rows(3, blocks, v, w, m, ahead, ahead_lines); break;
+    case 4: gemm_rows(4, blocks, v, w, m, ahead, ahead_lines); break;
+    case 5: gemm_rows(5, blocks, v, w, m, ahead, ahead_lines); break;
+    case 6: gemm_rows(6, blocks, v, w, m, ahead, ahead_lines); break;
+    case 7: gemm_rows(7, blocks, v, w, m, ahead, ahead_lines); break;
+    case 8: gemm_rows(8, blocks, v, w, m, ahead, ahead_lines); break;
+    case 9: gemm_rows(9, blocks, v, w, m, ahead, ahead_lines); break;
+    case 10: gemm_rows(10, blocks, v, w, m, ahead, ahead_lines); break;
+    case 11: gemm_rows(11, blocks, v, w, m, ahead, ahead_lines); break;
+    case 12: gemm_rows(12, blocks, v, w, m, ahead, ahead_lines); break;
+    case 13: gemm_rows(13, blocks, v, w, m, ahead, ahead_lines); break;
+    default: gemm_rows(14, blocks, v, w, m, ahead, ahead_lines); break;
     }
 }
 
