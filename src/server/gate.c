@@ -157,7 +157,8 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
     conn->fd = duplicate;
     conn->phase = CSI_CONN_BODY;
     conn->deadline_ns = csi_now_ns() + seconds_ns(gate->options.body_timeout_s);
-    /* libmicrohttpd may call back (csi_http_gate_claim), so the lock is open; only this thread frees connections.
+    /* libmicrohttpd may call back (csi_http_gate_claim), so the lock is open; only this thread frees
+     * connections.
      */
     pthread_mutex_unlock(&gate->lock);
     if (MHD_add_connection(gate->options.daemon, lent, (struct sockaddr *)&address, address_size) !=
@@ -364,7 +365,7 @@ static void *run(void *argument)
 }
 
 enum cs_status csi_http_gate_start(const struct csi_http_gate_options *options, struct csi_http_gate **result,
-                              struct cs_error *error)
+                                   struct cs_error *error)
 {
     struct csi_http_gate *gate = calloc(1, sizeof *gate);
     struct epoll_event event = {.events = EPOLLIN};

@@ -50,7 +50,7 @@ struct csi_http_gate_options {
 };
 
 enum cs_status csi_http_gate_start(const struct csi_http_gate_options *options, struct csi_http_gate **gate,
-                              struct cs_error *error);
+                                   struct cs_error *error);
 /* No new connections from now on; those still waiting for a head are closed. */
 void csi_http_gate_close(struct csi_http_gate *gate);
 /* Requests that are lent and not streams. */

@@ -81,6 +81,18 @@ static bool authorized(struct csi_request *request)
            csi_session_authorized(server->sessions, request->session);
 }
 
+/* One photo sent as it is has the limit of a photo; forms and tensors that of a body. */
+static size_t body_limit(const struct csi_request *request)
+{
+    const struct csi_server_options *options = &request->server->options;
+    const char *type = csi_header(request, "Content-Type");
+
+    if ((request->route->flags & CSI_ROUTE_FORM) &&
+        (type == NULL || strncasecmp(type, "multipart/", 10) != 0))
+        return options->limits.max_bytes;
+    return options->max_body_bytes;
+}
+
 /* Checks that need the head alone. False: an error stands in the request. */
 static bool admit(struct csi_request *request)
 {
@@ -117,12 +129,12 @@ static bool admit(struct csi_request *request)
         csi_reply_header(request, "WWW-Authenticate", "Bearer");
         return false;
     }
-    if (announced > ((request->route->flags & CSI_ROUTE_BODY) ? options->max_body_bytes : 0)) {
-        if (request->route->flags & CSI_ROUTE_BODY)
-            csi_reply_fail(request, CS_IMAGE_TOO_LARGE, "the body is larger than %zu bytes",
-                           options->max_body_bytes);
-        else
-            csi_reply_fail(request, CS_BAD_REQUEST, "this route takes no body");
+    if (announced > 0 && !(request->route->flags & CSI_ROUTE_BODY)) {
+        csi_reply_fail(request, CS_BAD_REQUEST, "this route takes no body");
+        return false;
+    }
+    if (announced > body_limit(request)) {
+        csi_reply_fail(request, CS_IMAGE_TOO_LARGE, "the body is larger than %zu bytes", body_limit(request));
         return false;
     }
     if ((request->route->flags & CSI_ROUTE_WORK) &&
@@ -197,7 +209,7 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
         struct cs_error error = {CS_OK, ""};
 
         if (csi_body_begin(&request->body, connection, (request->route->flags & CSI_ROUTE_FORM) != 0,
-                           server->options.max_body_bytes, server->options.limits.max_bytes, &error) != CS_OK)
+                           body_limit(request), server->options.limits.max_bytes, &error) != CS_OK)
             csi_reply_error(request, &error);
     }
     if (request->response != NULL && has_body) {

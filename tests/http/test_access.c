@@ -1,0 +1,151 @@
+/* Who may ask: host names, origins, the access token. */
+#include "http/support.h"
+
+#include "server/origin.h"
+
+static void hosts(void **state)
+{
+    static const struct {
+        const char *host;
+        bool loopback;
+        const char *allowed;
+        bool expected;
+    } rows[] = {
+        {"127.0.0.1", true, NULL, true},
+        {"127.0.0.1:8501", true, NULL, true},
+        {"localhost:8501", true, NULL, true},
+        {"LOCALHOST", true, NULL, true},
+        {"localhost.", true, NULL, true},
+        {"app.localhost", true, NULL, true},
+        {"[::1]:8501", true, NULL, true},
+        {"192.168.1.7", true, NULL, true},
+        {"evil.example", true, NULL, false},
+        {"localhost.evil.example", true, NULL, false},
+        {"127.0.0.1.evil.example", true, NULL, false},
+        {"notlocalhost", true, NULL, false},
+        {".localhost", true, NULL, false},
+        {"localhost:80:80", true, NULL, false},
+        {"localhost:8x", true, NULL, false},
+        {"[::1", true, NULL, false},
+        {"", true, NULL, false},
+        {":80", true, NULL, false},
+        {"crop.example", true, "a.b, crop.example", true},
+        {"crop.example.org", true, "crop.example", false},
+        {"farm", true, NULL, true}, /* what it was bound to */
+        {"any.example", false, NULL, true},
+        {"any.example", false, "crop.example", false},
+        {"crop.example:443", false, "crop.example", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (csi_host_allowed(rows[i].host, "farm", rows[i].loopback, rows[i].allowed) != rows[i].expected)
+            fail_msg("row %zu: %s", i, rows[i].host);
+    assert_true(csi_host_allowed(NULL, "127.0.0.1", true, NULL));
+}
+
+static void origins(void **state)
+{
+    (void)state;
+    assert_true(csi_origin_allowed(NULL, "localhost:8501", NULL));
+    assert_true(csi_origin_allowed("http://localhost:8501", "localhost:8501", "same-origin"));
+    assert_true(csi_origin_allowed("https://crop.example", "crop.example", NULL));
+    assert_true(csi_origin_allowed(NULL, "localhost:8501", "none"));
+    assert_false(csi_origin_allowed("null", "localhost:8501", NULL));
+    assert_false(csi_origin_allowed("http://localhost:9000", "localhost:8501", NULL));
+    assert_false(csi_origin_allowed("http://evil.example", "localhost:8501", NULL));
+    assert_false(csi_origin_allowed("file://localhost:8501", "localhost:8501", NULL));
+    assert_false(csi_origin_allowed(NULL, "localhost:8501", "cross-site"));
+    assert_false(csi_origin_allowed(NULL, "localhost:8501", "same-site"));
+}
+
+static void foreign_pages_change_nothing(void **state)
+{
+    static const char *const foreign[] = {"Origin: http://evil.example\r\n", "Origin: null\r\n",
+                                          "Sec-Fetch-Site: cross-site\r\n"};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct answer answer = request("DELETE", "/api/v1/caches", foreign[i], NULL, 0);
+
+        assert_error(&answer, 400, "bad_request");
+        answer_free(&answer);
+        answer = request("POST", "/api/v1/predict", foreign[i], "abc", 3);
+        assert_error(&answer, 400, "bad_request");
+        answer_free(&answer);
+    }
+    {
+        struct answer answer = request("DELETE", "/api/v1/history", "Origin: http://127.0.0.1\r\n", NULL, 0);
+
+        assert_int_equal(answer.status, 200);
+        answer_free(&answer);
+    }
+}
+
+static void token(void **state)
+{
+    static const char *const guarded[] = {"/api/v1/status", "/api/v1/history", "/metrics", "/v2",
+                                          "/api/v1/events"};
+    static const char *const open[] = {"/", "/v2/health/live", "/v2/health/ready", "/openapi.json"};
+    struct csi_server_options options = test_options();
+    struct csi_buffer photo = draw_jpeg(1, 64, 64);
+    struct answer answer;
+    char cookie[256];
+
+    stop_server(state);
+    options.token = "secret-token";
+    start_with(&options);
+    for (size_t i = 0; i < 5; i++) {
+        answer = get(guarded[i]);
+        assert_int_equal(answer.status, 401);
+        assert_string_equal(answer_header(&answer, "WWW-Authenticate"), "Bearer");
+        answer_free(&answer);
+        answer = request("GET", guarded[i], "Authorization: Bearer secret-tokem\r\n", NULL, 0);
+        assert_int_equal(answer.status, 401);
+        answer_free(&answer);
+        answer = request("GET", guarded[i], "Authorization: Basic secret-token\r\n", NULL, 0);
+        assert_int_equal(answer.status, 401);
+        answer_free(&answer);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        answer = get(open[i]);
+        assert_int_equal(answer.status, 200);
+        answer_free(&answer);
+    }
+    answer = request("POST", "/api/v1/predict", "", photo.bytes, photo.size);
+    assert_error(&answer, 401, "unauthorized");
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/status", "Authorization: Bearer secret-token\r\n", NULL, 0);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    /* A session that has shown the token goes on by its cookie: pictures and event streams cannot send
+     * headers. */
+    answer =
+        request("POST", "/api/v1/predict", "Authorization: Bearer secret-token\r\n", photo.bytes, photo.size);
+    assert_int_equal(answer.status, 200);
+    snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/history", cookie, NULL, 0);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    /* A page's own session, which has shown nothing, does not. */
+    answer = get("/");
+    snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/history", cookie, NULL, 0);
+    assert_int_equal(answer.status, 401);
+    answer_free(&answer);
+    csi_buffer_free(&photo);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hosts),
+        cmocka_unit_test(origins),
+        cmocka_unit_test(foreign_pages_change_nothing),
+        cmocka_unit_test(token),
+    };
+
+    return cmocka_run_group_tests_name("access", tests, start_server, stop_all);
+}

@@ -1,0 +1,388 @@
+/* The routes that tell and clear: their JSON, methods, headers, sessions; and that docs, OpenAPI and router
+ * agree. */
+#include "http/support.h"
+
+#include "server/router.h"
+
+static struct answer predict(const char *headers, unsigned seed, const char *name)
+{
+    struct csi_buffer photo = draw_jpeg(seed, 160, 120);
+    char path[128];
+    struct answer answer;
+
+    snprintf(path, sizeof path, "/api/v1/predict?name=%s", name);
+    answer = request("POST", path, headers, photo.bytes, photo.size);
+    csi_buffer_free(&photo);
+    assert_int_equal(answer.status, 200);
+    return answer;
+}
+
+static void status_tells(void **state)
+{
+    static const char *const keys[] = {"version",  "git",         "uptime_s",  "target_ms", "model",
+                                       "device",   "device_name", "precision", "threads",   "kernels",
+                                       "features", "limits",      "formats"};
+    static const char *const model_keys[] = {
+        "name",  "path",          "architecture", "digest",        "format",        "parameters",
+        "gmac",  "classes",       "input_size",   "temperature",   "load_ms",       "loaded_at",
+        "loads", "load_failures", "last_error",   "has_leaf_gate", "gradcam_layer", "metadata"};
+    struct answer answer = get("/api/v1/status");
+    json_t *json = parse(&answer), *model = json_object_get(json, "model");
+
+    (void)state;
+    assert_int_equal(answer.status, 200);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (json_object_get(json, keys[i]) == NULL)
+            fail_msg("no %s", keys[i]);
+    for (size_t i = 0; i < sizeof model_keys / sizeof model_keys[0]; i++)
+        if (json_object_get(model, model_keys[i]) == NULL)
+            fail_msg("no model.%s", model_keys[i]);
+    assert_int_equal(json_array_size(json_object_get(model, "classes")), 22);
+    assert_int_equal(json_integer_value(json_object_get(model, "loads")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "limits"), "max_bytes")),
+                     26214400);
+    json_decref(json);
+    answer_free(&answer);
+}
+
+static void every_answer_has_its_headers(void **state)
+{
+    static const char *const paths[] = {"/", "/api/v1/status", "/nothing", "/metrics", "/openapi.json"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        struct answer answer = get(paths[i]);
+        char policy[512];
+
+        assert_string_equal(answer_header(&answer, "X-Content-Type-Options"), "nosniff");
+        assert_string_equal(answer_header(&answer, "Referrer-Policy"), "no-referrer");
+        assert_string_equal(answer_header(&answer, "Cross-Origin-Opener-Policy"), "same-origin");
+        assert_string_equal(answer_header(&answer, "Cross-Origin-Resource-Policy"), "same-origin");
+        assert_string_equal(answer_header(&answer, "Connection"), "close");
+        snprintf(policy, sizeof policy, "%s", answer_header(&answer, "Content-Security-Policy"));
+        assert_non_null(strstr(policy, "default-src 'none'"));
+        assert_null(strstr(policy, "unsafe"));
+        assert_string_equal(answer_header(&answer, "Access-Control-Allow-Origin"), "");
+        answer_free(&answer);
+    }
+}
+
+static void the_page(void **state)
+{
+    struct answer page = get("/"), again;
+    char headers[256], etag[64];
+
+    (void)state;
+    assert_int_equal(page.status, 200);
+    assert_string_equal(answer_header(&page, "Content-Type"), "text/html; charset=utf-8");
+    assert_string_equal(answer_header(&page, "Cache-Control"), "no-cache");
+    assert_non_null(strstr(page.body, "<html"));
+    assert_null(strstr(page.body, "<script>")); /* the policy forbids inline code */
+    snprintf(etag, sizeof etag, "%s", answer_header(&page, "ETag"));
+    assert_true(etag[0] == '"');
+    snprintf(headers, sizeof headers, "If-None-Match: %s\r\n", etag);
+    again = request("GET", "/", headers, NULL, 0);
+    assert_int_equal(again.status, 304);
+    assert_int_equal(again.body_size, 0);
+    assert_string_equal(answer_header(&again, "ETag"), etag);
+    answer_free(&again);
+    again = request("HEAD", "/", "", NULL, 0);
+    assert_int_equal(again.status, 200);
+    assert_int_equal(again.body_size, 0);
+    assert_int_equal(atoi(answer_header(&again, "Content-Length")), page.body_size);
+    answer_free(&again);
+    /* Every file that the page names is there and has a type. */
+    for (const char *at = page.body; (at = strstr(at, "=\"/")) != NULL; at += 3) {
+        char path[128];
+
+        snprintf(path, sizeof path, "%.*s", (int)strcspn(at + 2, "\""), at + 2);
+        if (strchr(path + 1, '/') != NULL || path[1] == '\0')
+            continue;
+        again = get(path);
+        if (again.status != 200)
+            fail_msg("%s: %d", path, again.status);
+        assert_string_not_equal(answer_header(&again, "Content-Type"), "application/octet-stream");
+        answer_free(&again);
+    }
+    answer_free(&page);
+}
+
+static void wrong_methods(void **state)
+{
+    static const struct {
+        const char *method, *path, *allow;
+    } rows[] = {
+        {"GET", "/api/v1/predict", "POST"},
+        {"POST", "/api/v1/status", "GET, HEAD"},
+        {"PUT", "/api/v1/caches", "GET, HEAD, DELETE"},
+        {"POST", "/api/v1/history", "GET, HEAD, DELETE"},
+        {"POST", "/", "GET, HEAD"},
+        {"GET", "/v2/models/x/infer", "POST"},
+        {"DELETE", "/metrics", "GET, HEAD"},
+        {"TRACE", "/api/v1/status", "GET, HEAD"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct answer answer = request(rows[i].method, rows[i].path, "", NULL, 0);
+
+        assert_int_equal(answer.status, 405);
+        assert_string_equal(answer_header(&answer, "Allow"), rows[i].allow);
+        answer_free(&answer);
+    }
+}
+
+static void sessions_are_apart(void **state)
+{
+    struct answer first = predict("", 31, "mine.jpg"), answer, second;
+    char mine[256], theirs[256];
+    json_t *json, *history;
+
+    (void)state;
+    snprintf(mine, sizeof mine, "%s", cookie_line(&first));
+    assert_int_equal(strlen(mine), strlen("Cookie: cs_session=\r\n") + 32);
+    assert_non_null(strstr(answer_header(&first, "Set-Cookie"), "HttpOnly"));
+    assert_non_null(strstr(answer_header(&first, "Set-Cookie"), "SameSite=Strict"));
+    answer_free(&first);
+    first = predict(mine, 31, "mine2.jpg");
+    assert_string_equal(answer_header(&first, "Set-Cookie"), ""); /* known already */
+    answer_free(&first);
+    second = predict("", 32, "theirs.jpg");
+    snprintf(theirs, sizeof theirs, "%s", cookie_line(&second));
+    assert_string_not_equal(mine, theirs);
+    answer_free(&second);
+
+    answer = request("GET", "/api/v1/history", mine, NULL, 0);
+    json = parse(&answer);
+    history = json_object_get(json, "history");
+    assert_int_equal(json_array_size(history), 2); /* newest first */
+    assert_string_equal(
+        json_string_value(json_object_get(
+            json_object_get(json_object_get(json_array_get(history, 0), "diagnosis"), "image"), "name")),
+        "mine2.jpg");
+    json_decref(json);
+    answer_free(&answer);
+
+    answer = request("GET", "/api/v1/performance", mine, NULL, 0);
+    json = parse(&answer);
+    assert_int_equal(json_integer_value(json_object_get(json, "count")), 2);
+    assert_int_equal(json_integer_value(json_object_get(json, "cold")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json, "warm")), 1);
+    assert_int_equal(json_array_size(json_object_get(json, "requests")), 2);
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(json_object_get(json, "requests"), 0), "name")),
+        "mine.jpg"); /* oldest first */
+    assert_true(json_number_value(json_object_get(json, "min_ms")) <=
+                json_number_value(json_object_get(json, "max_ms")));
+    json_decref(json);
+    answer_free(&answer);
+
+    answer = request("DELETE", "/api/v1/history", mine, NULL, 0);
+    assert_string_equal(answer.body, "{\"history\":[]}");
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/history", theirs, NULL, 0);
+    json = parse(&answer);
+    assert_int_equal(json_array_size(json_object_get(json, "history")), 1);
+    json_decref(json);
+    answer_free(&answer);
+    /* An invented cookie opens nothing. */
+    answer =
+        request("GET", "/api/v1/history", "Cookie: cs_session=00112233445566778899aabbccddeeff\r\n", NULL, 0);
+    assert_string_equal(answer.body, "{\"history\":[]}");
+    answer_free(&answer);
+}
+
+static void rings_are_bounded(void **state)
+{
+    struct answer answer = predict("", 40, "x.jpg");
+    char cookie[256];
+    json_t *json;
+    double sum = 0;
+
+    (void)state;
+    snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
+    answer_free(&answer);
+    for (int i = 0; i < 104; i++) {
+        answer = predict(cookie, 40, "x.jpg");
+        answer_free(&answer);
+    }
+    answer = request("GET", "/api/v1/history", cookie, NULL, 0);
+    json = parse(&answer);
+    assert_int_equal(json_array_size(json_object_get(json, "history")), 100);
+    json_decref(json);
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/performance", cookie, NULL, 0);
+    json = parse(&answer);
+    assert_int_equal(json_integer_value(json_object_get(json, "count")), 105);
+    assert_int_equal(json_array_size(json_object_get(json, "requests")), 20);
+    for (size_t i = 10; i < 20; i++)
+        sum += json_number_value(json_object_get(
+            json_object_get(json_array_get(json_object_get(json, "requests"), i), "timings_ms"), "total"));
+    assert_float_equal(json_number_value(json_object_get(json, "mean_last_10_ms")), sum / 10, 0.002);
+    json_decref(json);
+    answer_free(&answer);
+}
+
+static json_int_t figure(const json_t *caches, const char *cache, const char *key)
+{
+    return json_integer_value(json_object_get(json_object_get(caches, cache), key));
+}
+
+static void caches_are_told_and_cleared(void **state)
+{
+    struct answer answer;
+    json_t *before, *after;
+
+    (void)state;
+    answer = predict("", 50, "c.jpg");
+    answer_free(&answer);
+    answer = get("/api/v1/caches");
+    before = parse(&answer);
+    assert_true(figure(before, "prediction", "entries") > 0);
+    assert_true(figure(before, "prediction", "bytes") > 0);
+    assert_int_equal(figure(before, "model", "entries"), 1);
+    assert_non_null(json_object_get(json_object_get(before, "gradcam"), "disk"));
+    answer_free(&answer);
+    answer = predict("", 50, "c.jpg");
+    answer_free(&answer);
+    answer = get("/api/v1/caches");
+    after = parse(&answer);
+    assert_int_equal(figure(after, "prediction", "hits"), figure(before, "prediction", "hits") + 1);
+    json_decref(before);
+    json_decref(after);
+    answer_free(&answer);
+    answer = request("DELETE", "/api/v1/caches/prediction", "", NULL, 0);
+    assert_int_equal(answer.status, 200);
+    after = parse(&answer);
+    assert_int_equal(figure(after, "prediction", "entries"), 0);
+    json_decref(after);
+    answer_free(&answer);
+    answer = request("DELETE", "/api/v1/caches/biscuit", "", NULL, 0);
+    assert_error(&answer, 404, "not_found");
+    answer_free(&answer);
+    answer = request("DELETE", "/api/v1/caches", "", NULL, 0);
+    assert_int_equal(answer.status, 200);
+    after = parse(&answer);
+    assert_int_equal(figure(after, "gradcam", "entries"), 0);
+    json_decref(after);
+    answer_free(&answer);
+    answer = get("/api/v1/status"); /* clearing the model cache has loaded it again */
+    after = parse(&answer);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(after, "model"), "loads")), 2);
+    json_decref(after);
+    answer_free(&answer);
+    answer = predict("", 50, "c.jpg");
+    assert_non_null(strstr(answer.body, "\"prediction\":\"miss\""));
+    answer_free(&answer);
+}
+
+static void metrics_count(void **state)
+{
+    static const char *const names[] = {
+        "cropshield_http_requests_total{method=\"POST\",route=\"/api/v1/predict\",code=\"200\"}",
+        "cropshield_http_request_duration_seconds_bucket{le=\"+Inf\"}",
+        "cropshield_stage_duration_seconds_bucket{stage=\"inference\",le=\"0.1\"}",
+        "cropshield_photos_total{result=\"ok\"}",
+        "cropshield_cache_hits_total{cache=\"prediction\"}",
+        "cropshield_http_in_flight 0",
+        "cropshield_sessions ",
+        "cropshield_model_loads_total ",
+        "cropshield_build_info{version=\"1.0.0\"",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+    };
+    struct answer answer = predict("", 60, "m.jpg");
+
+    (void)state;
+    answer_free(&answer);
+    answer = get("/metrics");
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(answer_header(&answer, "Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strstr(answer.body, names[i]) == NULL)
+            fail_msg("no %s in\n%s", names[i], answer.body);
+    /* Every line is a comment or "name{labels} number". */
+    for (char *line = strtok((char *)(uintptr_t)answer.body, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        char *end, *last = strrchr(line, ' ');
+
+        if (line[0] == '#')
+            continue;
+        assert_non_null(last);
+        strtod(last + 1, &end);
+        if (*end != '\0' || end == last + 1)
+            fail_msg("no sample: %s", line);
+    }
+    answer_free(&answer);
+}
+
+/* OpenAPI lists exactly the router's routes, and every $ref in it leads somewhere. */
+static void check_references(const json_t *root, const json_t *node)
+{
+    const char *key;
+    const json_t *value;
+    size_t index;
+
+    if (json_is_array(node))
+        json_array_foreach(node, index, value) check_references(root, value);
+    if (!json_is_object(node))
+        return;
+    json_object_foreach((json_t *)(uintptr_t)node, key, value)
+    {
+        if (strcmp(key, "$ref") == 0) {
+            char path[128];
+            const json_t *target = root;
+
+            snprintf(path, sizeof path, "%s", json_string_value(value) + 2);
+            for (char *part = strtok(path, "/"); part != NULL; part = strtok(NULL, "/"))
+                target = json_object_get(target, part);
+            if (target == NULL)
+                fail_msg("%s leads nowhere", json_string_value(value));
+        } else {
+            check_references(root, value);
+        }
+    }
+}
+
+static void openapi_is_the_router(void **state)
+{
+    struct answer answer = get("/openapi.json");
+    json_t *json = parse(&answer), *paths = json_object_get(json, "paths"), *methods;
+    const struct csi_route *route;
+    size_t count = 0;
+    const char *path;
+
+    (void)state;
+    assert_string_equal(json_string_value(json_object_get(json, "openapi")), "3.1.0");
+    for (size_t i = 0; (route = csi_route_at(i)) != NULL; i++) {
+        char method[16];
+
+        snprintf(method, sizeof method, "%s", route->method);
+        for (char *c = method; *c != '\0'; c++)
+            *c = (char)(*c | 0x20);
+        if (json_object_get(json_object_get(paths, route->pattern), method) == NULL)
+            fail_msg("%s %s is not described", route->method, route->pattern);
+        count++;
+    }
+    json_object_foreach(paths, path, methods) count -= json_object_size(methods);
+    assert_int_equal(count, 0);
+    check_references(json, json);
+    json_decref(json);
+    answer_free(&answer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(status_tells),
+        cmocka_unit_test(every_answer_has_its_headers),
+        cmocka_unit_test(the_page),
+        cmocka_unit_test(wrong_methods),
+        cmocka_unit_test(sessions_are_apart),
+        cmocka_unit_test(rings_are_bounded),
+        cmocka_unit_test(caches_are_told_and_cleared),
+        cmocka_unit_test(metrics_count),
+        cmocka_unit_test(openapi_is_the_router),
+    };
+
+    return cmocka_run_group_tests_name("routes", tests, start_server, stop_all);
+}

@@ -1,0 +1,132 @@
+/* Slow clients: absolute deadlines for head and body, which trickling does not extend; the others are served
+ * meanwhile. */
+#include "http/support.h"
+
+#define HEAD_S 0.8
+#define BODY_S 1.2
+
+static int start(void **state)
+{
+    struct csi_server_options options;
+
+    if (start_diagnoser(state) != 0)
+        return -1;
+    options = test_options();
+    options.header_timeout_s = HEAD_S;
+    options.body_timeout_s = BODY_S;
+    start_with(&options);
+    return 0;
+}
+
+/* Sends a byte every 100 ms until the server answers or closes; returns the answer and the seconds it took.
+ */
+static struct answer trickle(int fd, const char *bytes, double *seconds)
+{
+    uint64_t start_ns = csi_now_ns();
+    struct answer answer;
+
+    for (;;) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+
+        if (poll(&wait, 1, 100) > 0 || !put(fd, bytes, 1) || csi_ms_since(start_ns) > 10000)
+            break;
+        if (bytes[1] != '\0')
+            bytes++;
+    }
+    *seconds = csi_ms_since(start_ns) / 1000;
+    answer = take(fd, 5);
+    return answer;
+}
+
+static void head_that_trickles(void **state)
+{
+    int fd = dial();
+    double seconds;
+    struct answer answer =
+        trickle(fd, "GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX: aaaaaaaaaaaaa", &seconds);
+
+    (void)state;
+    close(fd);
+    assert_error(&answer, 408, "timeout");
+    assert_true(seconds > HEAD_S - 0.2 && seconds < HEAD_S + 1.5);
+    answer_free(&answer);
+}
+
+static void body_that_trickles(void **state)
+{
+    int fd = dial();
+    double seconds;
+    struct answer answer;
+
+    (void)state;
+    put_text(fd, "POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n");
+    answer = trickle(fd, "x", &seconds);
+    close(fd);
+    assert_error(&answer, 408, "timeout");
+    assert_true(seconds > BODY_S - 0.2 && seconds < BODY_S + 1.5);
+    answer_free(&answer);
+    /* In chunks there is no announced end to wait for either. */
+    fd = dial();
+    put_text(
+        fd, "POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n");
+    answer = trickle(fd, "x", &seconds);
+    close(fd);
+    assert_error(&answer, 408, "timeout");
+    answer_free(&answer);
+}
+
+static void silent_connection_is_closed(void **state)
+{
+    int fd = dial();
+    uint64_t start_ns = csi_now_ns();
+    struct answer answer = take(fd, 10);
+
+    (void)state;
+    close(fd);
+    assert_true(answer.closed);
+    assert_int_equal(answer.all.size, 0); /* browsers open connections ahead: nothing to complain about */
+    assert_true(csi_ms_since(start_ns) < (HEAD_S + 1.5) * 1000);
+    answer_free(&answer);
+}
+
+/* 200 clients that never finish their heads and 50 that never finish their bodies hold nobody up. */
+static void crowd_of_slow_clients(void **state)
+{
+    int slow[250];
+    uint64_t start_ns;
+    struct csi_buffer photo = draw_jpeg(1, 320, 240);
+    struct answer answer;
+
+    (void)state;
+    for (int i = 0; i < 250; i++) {
+        slow[i] = dial();
+        put_text(slow[i],
+                 i < 200
+                     ? "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-"
+                     : "POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\nx");
+    }
+    start_ns = csi_now_ns();
+    answer = get("/v2/health/live");
+    assert_int_equal(answer.status, 200);
+    assert_true(csi_ms_since(start_ns) < 500);
+    answer_free(&answer);
+    answer = request("POST", "/api/v1/predict", "", photo.bytes, photo.size);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    for (int i = 0; i < 250; i++)
+        close(slow[i]);
+    csi_buffer_free(&photo);
+    assert_alive();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(head_that_trickles),
+        cmocka_unit_test(body_that_trickles),
+        cmocka_unit_test(silent_connection_is_closed),
+        cmocka_unit_test(crowd_of_slow_clients),
+    };
+
+    return cmocka_run_group_tests_name("slow clients", tests, start, stop_all);
+}
