@@ -6,7 +6,7 @@ run 0 predict leaf.jpg; has out "leaf.jpg"; has out "%"; empty err
 run 0 predict --json leaf.jpg; empty err
 json "sorted(o) == sorted(['id','image','verdict','predictions','model','cache','timings_ms'] + [k for k in ('hints','leaf_score') if k in o])"
 json "len(o['id']) == 64 and o['image']['format'] == 'jpeg' and o['image']['name'] == 'leaf.jpg'"
-json "(o['image']['width'], o['image']['height']) == (3000, 4000)  # EXIF orientation 6 applied"
+json "(o['image']['width'], o['image']['height']) == (3000, 4000)"
 json "(o['image']['display_width'], o['image']['display_height']) == (600, 800)"
 json "o['image']['bytes'] == __import__('os').path.getsize('leaf.jpg')"
 json "o['id'] == __import__('hashlib').blake2b(open('leaf.jpg','rb').read(), digest_size=32).hexdigest()"
