@@ -84,7 +84,11 @@ export const gradcamMap = (id, index, method, signal) =>
 
 /* The overlay as a picture to keep. */
 export const gradcamImage = async (id, index, method, colormap, alpha) =>
-    (await request(`/api/v1/images/${id}/gradcam?class=${index}&alpha=${alpha}&colormap=${colormap}&method=${encodeURIComponent(method)}`)).blob();
+    (
+        await request(
+            `/api/v1/images/${id}/gradcam?class=${index}&alpha=${alpha}&colormap=${colormap}&method=${encodeURIComponent(method)}`,
+        )
+    ).blob();
 
 /*
  * Uploads photos. XMLHttpRequest rather than fetch, because only it tells how much of the body has left.

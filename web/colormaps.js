@@ -24,7 +24,8 @@ function between(points, value) {
 /* Uint8ClampedArray of 256 × 3. */
 export function table(name) {
     if (!tables.has(name)) {
-        const points = POINTS[name] && POINTS[name].split(" ").map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+        const points =
+            POINTS[name] && POINTS[name].split(" ").map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)));
         const colours = new Uint8ClampedArray(256 * 3);
         for (let i = 0; i < 256; i++) colours.set(points ? between(points, i / 255) : jet(i / 255), i * 3);
         tables.set(name, colours);

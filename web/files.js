@@ -13,7 +13,12 @@ export function sniff(bytes) {
     if (bytes[0] === 0xff && bytes[1] === 0xd8) return "jpeg";
     if (bytes[0] === 0x89 && ascii(bytes, 1, 4) === "PNG") return "png";
     if (ascii(bytes, 0, 4) === "RIFF" && ascii(bytes, 8, 12) === "WEBP") return "webp";
-    if (ascii(bytes, 4, 8) === "ftyp") return /^avi[fs]/.test(ascii(bytes, 8, 12)) ? "avif" : /^(hei|hev|mif|msf)/.test(ascii(bytes, 8, 12)) ? "heic" : "unknown";
+    if (ascii(bytes, 4, 8) === "ftyp")
+        return /^avi[fs]/.test(ascii(bytes, 8, 12))
+            ? "avif"
+            : /^(hei|hev|mif|msf)/.test(ascii(bytes, 8, 12))
+              ? "heic"
+              : "unknown";
     if (ascii(bytes, 0, 4) === "GIF8") return "gif";
     if (ascii(bytes, 0, 2) === "BM") return "bmp";
     if (ascii(bytes, 0, 4) === "II*\0" || ascii(bytes, 0, 4) === "MM\0*") return "tiff";

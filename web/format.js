@@ -12,15 +12,16 @@ export const count = (value) => whole.format(value);
 
 export function ms(value) {
     if (!Number.isFinite(value)) return "–";
-    const text = value >= 1000 ? whole.format(value) : value >= 10 ? tenth.format(value) : hundredth.format(value);
+    const text = value >= 100 ? whole.format(value) : value >= 10 ? tenth.format(value) : hundredth.format(value);
     return t("unit.ms", { value: text });
 }
 
 export function percent(fraction, digits = 1) {
     const share = Math.max(0, Math.min(1, fraction)) * 100;
     if (share > 0 && share < 0.1) return t("unit.percent_less", { value: tenth.format(0.1) });
-    if (share > 99.9 && share < 100) return t("unit.percent", { value: tenth.format(99.9) });
-    return t("unit.percent", { value: number(digits).format(share) });
+    const step = 10 ** digits;
+    const shown = share > 99 ? Math.floor(share * step) / step : share; // 100 % is said of nothing but certainty
+    return t("unit.percent", { value: number(digits).format(shown) });
 }
 
 export function bytes(size) {
@@ -44,7 +45,9 @@ export const decimal = (value) => hundredth.format(value);
 
 export function clock(iso) {
     const date = new Date(iso);
-    return Number.isNaN(date.getTime()) ? "" : date.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    return Number.isNaN(date.getTime())
+        ? ""
+        : date.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
 export function duration(seconds) {

@@ -30,8 +30,22 @@ const PATHS = {
 export function icon(name, className) {
     return s(
         "svg",
-        { class: "icon" + (className ? " " + className : ""), viewBox: "0 0 24 24", width: 24, height: 24, "aria-hidden": "true", focusable: "false" },
-        s("path", { d: PATHS[name] || PATHS.question, fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round", "stroke-linejoin": "round" }),
+        {
+            class: "icon" + (className ? " " + className : ""),
+            viewBox: "0 0 24 24",
+            width: 24,
+            height: 24,
+            "aria-hidden": "true",
+            focusable: "false",
+        },
+        s("path", {
+            d: PATHS[name] || PATHS.question,
+            fill: "none",
+            stroke: "currentColor",
+            "stroke-width": 1.8,
+            "stroke-linecap": "round",
+            "stroke-linejoin": "round",
+        }),
     );
 }
 

@@ -50,7 +50,12 @@ export function addFiles(files) {
 export function addDiagnosis(diagnosis) {
     const known = get("items").find((item) => item.diagnosis && item.diagnosis.id === diagnosis.id);
     if (known) return set("selected", known.key);
-    const item = { ...newItem({ name: diagnosis.image.name, size: diagnosis.image.bytes }), file: null, phase: "done", diagnosis };
+    const item = {
+        ...newItem({ name: diagnosis.image.name, size: diagnosis.image.bytes }),
+        file: null,
+        phase: "done",
+        diagnosis,
+    };
     set("items", get("items").concat(item));
     return set("selected", item.key);
 }
@@ -133,7 +138,8 @@ async function upload(ready) {
                     requestId,
                     signal: items[0].abort.signal,
                     onUpload: (fraction) => {
-                        for (const item of items) updateItem(item, { phase: fraction < 1 ? "uploading" : "working", uploaded: fraction });
+                        for (const item of items)
+                            updateItem(item, { phase: fraction < 1 ? "uploading" : "working", uploaded: fraction });
                     },
                 },
             );
@@ -173,6 +179,9 @@ function fail(item, error) {
 export function stageDone(event) {
     const items = byRequest.get(event.request);
     if (!items) return;
-    const item = items.length === 1 ? items[0] : items.find((candidate) => candidate.name === event.name && !candidate.stages[event.stage]);
+    const item =
+        items.length === 1
+            ? items[0]
+            : items.find((candidate) => candidate.name === event.name && !candidate.stages[event.stage]);
     if (item && itemOf(item.key)) updateItem(item, { phase: "working", stages: { ...item.stages, [event.stage]: event.ms } });
 }

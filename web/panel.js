@@ -14,7 +14,13 @@ export function panel(id, iconName, openByDefault = true) {
     const root = h(
         "details",
         { class: "card panel", open: stored === undefined ? wide && openByDefault : stored },
-        h("summary", {}, icon(iconName), h("h2", { text: t(id + ".title") }), h("span", { class: "panel-short", id: `panel-${id}-short` })),
+        h(
+            "summary",
+            {},
+            icon(iconName),
+            h("h2", { text: t(id + ".title") }),
+            h("span", { class: "panel-short", id: `panel-${id}-short` }),
+        ),
         body,
     );
     root.querySelector("summary").addEventListener("click", () => {
@@ -28,6 +34,8 @@ export function facts(pairs) {
     return h(
         "dl",
         { class: "facts" },
-        pairs.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([term, value]) => h("div", {}, h("dt", { text: term }), h("dd", {}, value))),
+        pairs
+            .filter(([, value]) => value !== null && value !== undefined && value !== "")
+            .map(([term, value]) => h("div", {}, h("dt", { text: term }), h("dd", {}, value))),
     );
 }

@@ -32,7 +32,12 @@ export function shareButton(item) {
             click: async () => {
                 const diagnosis = item.diagnosis;
                 const top = diagnosis.predictions[0];
-                const text = t("copy.text", { label: top.label, probability: percent(top.probability), verdict: t("verdict." + diagnosis.verdict), name: item.name });
+                const text = t("copy.text", {
+                    label: top.label,
+                    probability: percent(top.probability),
+                    verdict: t("verdict." + diagnosis.verdict),
+                    name: item.name,
+                });
                 try {
                     said.textContent = await copy(text);
                 } catch (error) {

@@ -6,7 +6,8 @@ export const strings = {
     "brand.home": "CropShield, start page",
     "panels.label": "Speed, history, caches, model and options",
     "foot.privacy": "Photos are worked on by this CropShield server and are sent nowhere else.",
-    "foot.general": "A diagnosis from a photo is a hint, not a laboratory result. For decisions about your crop, ask your extension service.",
+    "foot.general":
+        "A diagnosis from a photo is a hint, not a laboratory result. For decisions about your crop, ask your extension service.",
     "foot.version": "CropShield {version}",
 
     "intake.title": "What is wrong with this leaf?",
@@ -22,6 +23,15 @@ export const strings = {
     "intake.same_plant": "My photos show the same plant",
     "intake.same_plant_hint": "Several photos then give one joint answer.",
     "intake.no_image": "There was no picture in what you pasted or dropped.",
+
+    "camera.title": "Take a photo",
+    "camera.picture": "What the camera sees",
+    "camera.shoot": "Take it",
+    "camera.next": "Other camera",
+    "camera.close": "Close",
+    "camera.denied": "The browser may not use the camera. Allow it beside the address, or choose a photo instead.",
+    "camera.none": "This computer has no camera. Choose a photo instead.",
+    "camera.failed": "The camera does not start; another program may be using it. Choose a photo instead.",
 
     "tips.title": "Four tips for a photo that helps",
     "tips.single": "One leaf",
@@ -46,7 +56,8 @@ export const strings = {
     "banner.locked": "This server asks for an access token. Whoever runs it can tell you.",
     "banner.token": "Access token",
     "banner.unlock": "Unlock",
-    "banner.no_model": "No model is loaded, so nothing can be diagnosed yet. Whoever runs this server can start it with the built-in model or with --model FILE.",
+    "banner.no_model":
+        "No model is loaded, so nothing can be diagnosed yet. Whoever runs this server can start it with the built-in model or with --model FILE.",
     "banner.model_error": "A new model file could not be loaded; the one before stays in use. The reason: {reason}",
 
     "phase.queued": "Waiting",
@@ -84,10 +95,12 @@ export const strings = {
     "sentence.confident": "The photo fits this well: {probability}.",
     "sentence.likely": "This is the best fit with {probability}, but look at the next ones too.",
     "sentence.uncertain": "Not clear. The best fit reaches only {probability}; a better photo may help.",
-    "sentence.not_a_leaf": "This does not look like a leaf of a supported crop ({crops}). What follows is only the nearest match.",
+    "sentence.not_a_leaf":
+        "This does not look like a leaf of a supported crop ({crops}). What follows is only the nearest match.",
     "title.not_a_leaf": "Not a leaf that CropShield knows",
     "untested.short": "untested",
-    "untested.long": "CropShield never met a test photo of this class, so nobody knows how often it is right here. Treat it as a guess.",
+    "untested.long":
+        "CropShield never met a test photo of this class, so nobody knows how often it is right here. Treat it as a guess.",
     "cache.hit": "From the cache: this photo was diagnosed before.",
     "cache.coalesced": "Shared with an equal request that was under way.",
     converted: "Your browser turned this {format} file into a JPEG before sending.",
@@ -237,21 +250,27 @@ export const strings = {
     "failed.retry": "Try again",
     "failed.detail": "What the server said",
     "error.unsupported_format.title": "This is not a photo CropShield can read",
-    "error.unsupported_format.advice": "Use a JPEG, PNG or WebP file. If the file came from a message or website, save the picture itself, or take a screenshot of it.",
+    "error.unsupported_format.advice":
+        "Use a JPEG, PNG or WebP file. If the file came from a message or website, save the picture itself, or take a screenshot of it.",
     "error.heic.title": "HEIC photos cannot be opened by this browser",
-    "error.heic.advice": "Two ways out: send the photo to yourself as JPEG, or on an iPhone choose Settings, Camera, Formats, Most Compatible and take it again.",
+    "error.heic.advice":
+        "Two ways out: send the photo to yourself as JPEG, or on an iPhone choose Settings, Camera, Formats, Most Compatible and take it again.",
     "error.corrupt_image.title": "The photo is damaged",
     "error.corrupt_image.advice": "The file ends too early or is broken inside. Copy or download it again, or take a new photo.",
     "error.image_too_large.title": "The photo is too large",
-    "error.image_too_large.advice": "At most {bytes} and {pixels} megapixels are allowed. Choose a smaller size when you export or share it.",
+    "error.image_too_large.advice":
+        "At most {bytes} and {pixels} megapixels are allowed. Choose a smaller size when you export or share it.",
     "error.too_many_bytes.title": "The file is too large",
-    "error.too_many_bytes.advice": "It has {size}; at most {bytes} are allowed. Choose a smaller size when you export or share it.",
+    "error.too_many_bytes.advice":
+        "It has {size}; at most {bytes} are allowed. Choose a smaller size when you export or share it.",
     "error.empty_input.title": "The file is empty",
-    "error.empty_input.advice": "It has no content. If it lies in a cloud folder, wait until it is downloaded and choose it again.",
+    "error.empty_input.advice":
+        "It has no content. If it lies in a cloud folder, wait until it is downloaded and choose it again.",
     "error.not_found.title": "Not there any more",
     "error.not_found.advice": "The server no longer keeps this. Send the photo again.",
     "error.bad_request.title": "The server did not understand this",
-    "error.bad_request.advice": "Reload the page and try again. If it stays, the page and the server may be of different versions.",
+    "error.bad_request.advice":
+        "Reload the page and try again. If it stays, the page and the server may be of different versions.",
     "error.model_invalid.title": "The model file is damaged",
     "error.model_invalid.advice": "Whoever runs this server can start it with another model.",
     "error.model_unsupported.title": "The server cannot run its model",

@@ -43,15 +43,34 @@ export function start(place) {
                 "div",
                 { class: "cache-head" },
                 h("strong", { text: t("caches." + name) }),
-                h("button", { type: "button", class: "button quiet tiny", id: "clear-" + name, text: t("caches.clear_one"), "aria-label": t("caches.clear_label", { name: t("caches." + name) }), on: { click: () => clear(name) } }),
+                h("button", {
+                    type: "button",
+                    class: "button quiet tiny",
+                    id: "clear-" + name,
+                    text: t("caches.clear_one"),
+                    "aria-label": t("caches.clear_label", { name: t("caches." + name) }),
+                    on: { click: () => clear(name) },
+                }),
             ),
             cache.enabled === false
                 ? h("p", { class: "small muted", text: t("caches.off") })
                 : [
-                      h("div", { class: "cache-track", "aria-hidden": "true" }, h("span", { class: "cache-fill", style: { width: ((cache.hit_rate || 0) * 100).toFixed(1) + "%" } })),
+                      h(
+                          "div",
+                          { class: "cache-track", "aria-hidden": "true" },
+                          h("span", { class: "cache-fill", style: { width: ((cache.hit_rate || 0) * 100).toFixed(1) + "%" } }),
+                      ),
                       h("p", { class: "small muted", text: rate(cache) }),
-                      h("p", { class: "small muted", text: plural("caches.entries", cache.entries, { bytes: bytes(cache.bytes) }) }),
-                      cache.disk && cache.disk.entries > 0 && h("p", { class: "small muted", text: t("caches.disk", { count: cache.disk.entries, bytes: bytes(cache.disk.bytes) }) }),
+                      h("p", {
+                          class: "small muted",
+                          text: plural("caches.entries", cache.entries, { bytes: bytes(cache.bytes) }),
+                      }),
+                      cache.disk &&
+                          cache.disk.entries > 0 &&
+                          h("p", {
+                              class: "small muted",
+                              text: t("caches.disk", { count: cache.disk.entries, bytes: bytes(cache.disk.bytes) }),
+                          }),
                   ],
         );
 
@@ -62,8 +81,18 @@ export function start(place) {
         byId("panel-caches-short").textContent = prediction.hits ? percent(prediction.hit_rate, 0) : "";
         return replace(
             body,
-            h("ul", { class: "caches" }, NAMES.filter((name) => caches[name]).map((name) => row(name, caches[name]))),
-            h("button", { type: "button", class: "button", id: "clear-all", text: t("caches.clear_all"), on: { click: () => clear("") } }),
+            h(
+                "ul",
+                { class: "caches" },
+                NAMES.filter((name) => caches[name]).map((name) => row(name, caches[name])),
+            ),
+            h("button", {
+                type: "button",
+                class: "button",
+                id: "clear-all",
+                text: t("caches.clear_all"),
+                on: { click: () => clear("") },
+            }),
             said,
             h("p", { class: "small muted", text: t("caches.note") }),
         );

@@ -30,7 +30,13 @@ function drawError(item) {
             h("h3", { text: words.title }),
             h("p", { text: words.advice }),
             h("p", { class: "muted", text: `${item.name} · ${bytes(item.size)}` }),
-            words.detail && h("details", { class: "small" }, h("summary", { text: t("failed.detail") }), h("p", { text: `${item.error.code}: ${words.detail}` })),
+            words.detail &&
+                h(
+                    "details",
+                    { class: "small" },
+                    h("summary", { text: t("failed.detail") }),
+                    h("p", { text: `${item.error.code}: ${words.detail}` }),
+                ),
             tried && h("button", { type: "button", class: "button", text: t("failed.retry"), on: { click: () => retry(item) } }),
         ),
     );
@@ -41,7 +47,11 @@ function drawProgress(item) {
     return h(
         "div",
         { class: "card working" },
-        h("div", { class: "working-photo" }, h("img", { id: "working-image", alt: "", on: { error: (event) => event.target.removeAttribute("src") } })),
+        h(
+            "div",
+            { class: "working-photo" },
+            h("img", { id: "working-image", alt: "", on: { error: (event) => event.target.removeAttribute("src") } }),
+        ),
         h(
             "div",
             { class: "working-words" },
@@ -51,7 +61,15 @@ function drawProgress(item) {
             h(
                 "ol",
                 { class: "steps" },
-                names.map((name) => h("li", { id: "step-" + name }, h("span", { class: "step-dot" }), h("span", { text: t("stage." + name) }), h("span", { class: "step-ms" }))),
+                names.map((name) =>
+                    h(
+                        "li",
+                        { id: "step-" + name },
+                        h("span", { class: "step-dot" }),
+                        h("span", { text: t("stage." + name) }),
+                        h("span", { class: "step-ms" }),
+                    ),
+                ),
             ),
             h("button", { type: "button", class: "button quiet", text: t("progress.cancel"), on: { click: () => cancel(item) } }),
         ),
@@ -78,7 +96,13 @@ function moveProgress(item) {
     byId("working-bar").value = item.uploaded * 60 + (finished / STAGES.length) * 40;
     markStep("upload", item.uploaded >= 1, item.phase === "uploading", "");
     const next = STAGES.find((name) => !(name in item.stages));
-    for (const name of STAGES) markStep(name, name in item.stages, item.uploaded >= 1 && name === next, name in item.stages ? ms(item.stages[name]) : "");
+    for (const name of STAGES)
+        markStep(
+            name,
+            name in item.stages,
+            item.uploaded >= 1 && name === next,
+            name in item.stages ? ms(item.stages[name]) : "",
+        );
 }
 
 function drawResult(item) {

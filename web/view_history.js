@@ -21,9 +21,19 @@ function row(entry) {
         {},
         h(
             "button",
-            { type: "button", class: "history-row", "aria-label": t("history.show", { name, label: titleOf(diagnosis) }), on: { click: () => addDiagnosis(diagnosis) } },
+            {
+                type: "button",
+                class: "history-row",
+                "aria-label": t("history.show", { name, label: titleOf(diagnosis) }),
+                on: { click: () => addDiagnosis(diagnosis) },
+            },
             light(verdictLight(diagnosis.verdict)),
-            h("span", { class: "history-words" }, h("span", { class: "history-title", text: titleOf(diagnosis) }), h("span", { class: "small muted", text: `${clock(entry.at)} · ${name}` })),
+            h(
+                "span",
+                { class: "history-words" },
+                h("span", { class: "history-title", text: titleOf(diagnosis) }),
+                h("span", { class: "small muted", text: `${clock(entry.at)} · ${name}` }),
+            ),
             h("span", { class: "history-value", text: diagnosis.verdict === "not_a_leaf" ? "" : percent(top.probability, 0) }),
         ),
     );

@@ -8,17 +8,24 @@ import { addFiles } from "./jobs.js";
 import { crops } from "./labels.js";
 import { option, setOption } from "./settings.js";
 import { classes, get, on } from "./state.js";
+import * as camera from "./view_camera.js";
 
 /* Formats the server reads, and what a browser may be able to turn into one of them. */
 const ACCEPT = "image/jpeg,image/png,image/webp,image/heic,image/heif,image/avif,image/gif,image/bmp,.jpg,.jpeg,.png,.webp,.heic";
 
-function picker(id, iconName, title, hint, attributes) {
+/* `instead`: a module that takes the photo itself where it can; else the browser's own dialog opens. */
+function picker(id, iconName, title, hint, attributes, instead) {
     const input = h("input", {
         type: "file",
         id,
         class: "visually-hidden",
         ...attributes,
         on: {
+            click: (event) => {
+                if (!instead || !instead.usable()) return;
+                event.preventDefault();
+                instead.open();
+            },
             change: () => {
                 addFiles(input.files);
                 input.value = ""; // the same file may be chosen again
@@ -31,7 +38,13 @@ function picker(id, iconName, title, hint, attributes) {
         "div",
         { class: "picker" },
         input,
-        h("label", { for: id, class: "picker-face" }, icon(iconName), h("span", { class: "picker-title", text: title }), h("span", { class: "picker-hint", id: hintId, text: hint })),
+        h(
+            "label",
+            { for: id, class: "picker-face" },
+            icon(iconName),
+            h("span", { class: "picker-title", text: title }),
+            h("span", { class: "picker-hint", id: hintId, text: hint }),
+        ),
     );
 }
 
@@ -50,14 +63,27 @@ function draw() {
         h(
             "div",
             { class: "pickers" },
-            picker("camera-input", "camera", t("intake.camera"), t("intake.camera_hint"), { accept: "image/*", capture: "environment" }),
+            picker(
+                "camera-input",
+                "camera",
+                t("intake.camera"),
+                t("intake.camera_hint"),
+                { accept: "image/*", capture: "environment" },
+                camera,
+            ),
             picker("file-input", "folder", t("intake.files"), t("intake.files_hint"), { accept: ACCEPT, multiple: true }),
         ),
         h("p", { class: "drop-hint", text: t("intake.drop") }),
         h(
             "div",
             { class: "intake-foot" },
-            h("label", { class: "switch", for: "same-plant" }, same, h("span", { class: "switch-face" }), h("span", { text: t("intake.same_plant") })),
+            h(
+                "label",
+                { class: "switch", for: "same-plant" },
+                same,
+                h("span", { class: "switch-face" }),
+                h("span", { text: t("intake.same_plant") }),
+            ),
             h("span", { class: "muted", id: "same-plant-hint", text: t("intake.same_plant_hint") }),
         ),
         h("p", { class: "muted crops", id: "crops" }),

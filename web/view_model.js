@@ -12,10 +12,23 @@ function modelFacts(status) {
     const untested = model.classes.filter((entry) => entry.tested === false).length;
     return facts([
         [t("model.name"), model.name],
-        [t("model.architecture"), [model.architecture, h("br"), h("span", { class: "muted", text: t("model.parameters", { count: compact(model.parameters), gmac: decimal(model.gmac) }) })]],
+        [
+            t("model.architecture"),
+            [
+                model.architecture,
+                h("br"),
+                h("span", {
+                    class: "muted",
+                    text: t("model.parameters", { count: compact(model.parameters), gmac: decimal(model.gmac) }),
+                }),
+            ],
+        ],
         [t("model.loaded"), t("model.loaded_value", { ms: ms(model.load_ms), at: clock(model.loaded_at) })],
         [t("model.file"), model.path === "embedded" ? t("model.embedded") : model.path],
-        [t("model.classes"), untested ? t("model.classes_value", { count: model.classes.length, untested }) : count(model.classes.length)],
+        [
+            t("model.classes"),
+            untested ? t("model.classes_value", { count: model.classes.length, untested }) : count(model.classes.length),
+        ],
         [t("model.gate"), t(model.has_leaf_gate ? "model.gate_yes" : "model.gate_no")],
         [t("model.digest"), h("code", { title: model.digest, text: model.digest.slice(0, 12) })],
     ]);
@@ -26,13 +39,19 @@ export function start(place) {
     place.append(root);
     const draw = () => {
         const status = get("status");
-        byId("panel-model-short").textContent = status && status.model ? status.model.name : "";
+        byId("panel-model-short").textContent = status ? `${String(status.device).toUpperCase()} ${status.precision}` : "";
         if (!status) return replace(body, h("p", { class: "muted", text: t("model.unknown") }));
         return replace(
             body,
             status.model ? modelFacts(status) : h("p", { text: t("model.none") }),
             facts([
-                [t("model.device"), [String(status.device).toUpperCase(), status.device_name && [h("br"), h("span", { class: "muted", text: status.device_name })]]],
+                [
+                    t("model.device"),
+                    [
+                        String(status.device).toUpperCase(),
+                        status.device_name && [h("br"), h("span", { class: "muted", text: status.device_name })],
+                    ],
+                ],
                 [t("model.precision"), status.precision],
                 [t("model.threads"), count(status.threads)],
                 [t("model.kernels"), status.kernels],

@@ -15,9 +15,22 @@ export function start(place) {
     place.append(root);
     const boxes = new Map();
     for (const name of SWITCHES) {
-        const box = h("input", { type: "checkbox", id: "option-" + name, checked: option(name), on: { change: () => setOption(name, box.checked) } });
+        const box = h("input", {
+            type: "checkbox",
+            id: "option-" + name,
+            checked: option(name),
+            on: { change: () => setOption(name, box.checked) },
+        });
         boxes.set(name, box);
-        body.append(h("label", { class: "switch", for: "option-" + name }, box, h("span", { class: "switch-face" }), h("span", { text: t("options." + name) })));
+        body.append(
+            h(
+                "label",
+                { class: "switch", for: "option-" + name },
+                box,
+                h("span", { class: "switch-face" }),
+                h("span", { text: t("options." + name) }),
+            ),
+        );
     }
     const top = h(
         "select",
@@ -25,7 +38,10 @@ export function start(place) {
         TOP_K.map((value) => h("option", { value: String(value), text: value ? String(value) : t("options.all") })),
     );
     top.value = String(option("topK"));
-    body.append(h("label", { class: "field", for: "option-top-k" }, h("span", { text: t("options.top_k") }), top), h("p", { class: "small muted", text: t("options.note") }));
+    body.append(
+        h("label", { class: "field", for: "option-top-k" }, h("span", { text: t("options.top_k") }), top),
+        h("p", { class: "small muted", text: t("options.note") }),
+    );
     on("option", (_, name) => {
         if (boxes.has(name)) boxes.get(name).checked = option(name);
     });

@@ -31,7 +31,11 @@ function choices(diagnosis) {
 }
 
 function select(id, label, entries, value, onChange) {
-    const field = h("select", { id, on: { change: () => onChange(field.value) } }, entries.map(([key, text]) => h("option", { value: key, text })));
+    const field = h(
+        "select",
+        { id, on: { change: () => onChange(field.value) } },
+        entries.map(([key, text]) => h("option", { value: key, text })),
+    );
     field.value = value;
     return h("label", { class: "field", for: id }, h("span", { text: label }), field);
 }
@@ -46,7 +50,8 @@ async function loadPhoto(view, item) {
         else updateItem(item, { preview: url }); // a photo of the history: the strip shows it too
         view.image.src = url;
     } catch (error) {
-        if (open === view && !item.preview) view.message.textContent = error.code === "not_found" ? t("photo.gone") : errorWords(error).title;
+        if (open === view && !item.preview)
+            view.message.textContent = error.code === "not_found" ? t("photo.gone") : errorWords(error).title;
     }
 }
 
@@ -97,7 +102,13 @@ function setOpacity(view, value) {
 
 async function save(view) {
     try {
-        const picture = await api.gradcamImage(view.item.diagnosis.id, view.classIndex, option("method"), option("colormap"), option("opacity") / 100);
+        const picture = await api.gradcamImage(
+            view.item.diagnosis.id,
+            view.classIndex,
+            option("method"),
+            option("colormap"),
+            option("opacity") / 100,
+        );
         const url = URL.createObjectURL(picture);
         const base = view.item.name.replace(/\.\w+$/, "");
         h("a", { href: url, download: `${base}_heatmap.png` }).click();
@@ -109,7 +120,12 @@ async function save(view) {
 
 function controls(view) {
     const { diagnosis } = view.item;
-    const toggle = h("input", { type: "checkbox", id: "heat-toggle", checked: option("heatmap"), on: { change: () => setOption("heatmap", toggle.checked) } });
+    const toggle = h("input", {
+        type: "checkbox",
+        id: "heat-toggle",
+        checked: option("heatmap"),
+        on: { change: () => setOption("heatmap", toggle.checked) },
+    });
     const slider = h("input", {
         type: "range",
         id: "heat-opacity",
@@ -120,14 +136,22 @@ function controls(view) {
         on: { input: () => setOpacity(view, Number(slider.value)), change: () => setOption("opacity", Number(slider.value)) },
     });
     const classEntries = view.entries.map((entry) => {
-        const label = "probability" in entry ? t("heat.option", { label: entry.label, probability: percent(entry.probability) }) : entry.label;
+        const label =
+            "probability" in entry
+                ? t("heat.option", { label: entry.label, probability: percent(entry.probability) })
+                : entry.label;
         return [String(entry.index), isTested(entry) ? label : `${label} (${t("untested.short")})`];
     });
     view.toggle = toggle;
     view.body = h(
         "div",
         { class: "heat-controls", hidden: !option("heatmap") },
-        h("label", { class: "field field-slider", for: "heat-opacity" }, h("span", {}, t("heat.opacity"), " ", view.strength), slider),
+        h(
+            "label",
+            { class: "field field-slider", for: "heat-opacity" },
+            h("span", {}, t("heat.opacity"), " ", view.strength),
+            slider,
+        ),
         select("heat-class", t("heat.class"), classEntries, String(view.classIndex), (value) => {
             view.classIndex = Number(value);
             announce(t("heat.shown", { label: labelOf(view) }));
@@ -136,16 +160,39 @@ function controls(view) {
         h(
             "div",
             { class: "field-pair" },
-            select("heat-colormap", t("heat.colormap"), COLORMAPS.map((name) => [name, t("colormap." + name)]), option("colormap"), (value) => {
-                setOption("colormap", value);
-                drawMap(view);
-            }),
-            select("heat-method", t("heat.method"), METHODS.map((name) => [name, t("method." + name)]), option("method"), (value) => {
-                setOption("method", value);
-                loadMap(view);
-            }),
+            select(
+                "heat-colormap",
+                t("heat.colormap"),
+                COLORMAPS.map((name) => [name, t("colormap." + name)]),
+                option("colormap"),
+                (value) => {
+                    setOption("colormap", value);
+                    drawMap(view);
+                },
+            ),
+            select(
+                "heat-method",
+                t("heat.method"),
+                METHODS.map((name) => [name, t("method." + name)]),
+                option("method"),
+                (value) => {
+                    setOption("method", value);
+                    loadMap(view);
+                },
+            ),
         ),
-        h("div", { class: "legend" }, h("span", { class: "small muted", text: t("heat.legend") }), h("div", { class: "legend-row" }, h("span", { text: t("heat.low") }), view.legend, h("span", { text: t("heat.high") }))),
+        h(
+            "div",
+            { class: "legend" },
+            h("span", { class: "small muted", text: t("heat.legend") }),
+            h(
+                "div",
+                { class: "legend-row" },
+                h("span", { text: t("heat.low") }),
+                view.legend,
+                h("span", { text: t("heat.high") }),
+            ),
+        ),
     );
     const keep = h("button", { type: "button", class: "button quiet", id: "heat-save", on: { click: () => save(view) } });
     keep.append(icon("download"), t("heat.save"));
@@ -155,7 +202,13 @@ function controls(view) {
         "fieldset",
         { class: "heat", id: "heat", "data-id": diagnosis.id },
         h("legend", { text: t("heat.title") }),
-        h("label", { class: "switch", for: "heat-toggle" }, toggle, h("span", { class: "switch-face" }), h("span", { text: t("heat.show") })),
+        h(
+            "label",
+            { class: "switch", for: "heat-toggle" },
+            toggle,
+            h("span", { class: "switch-face" }),
+            h("span", { text: t("heat.show") }),
+        ),
         view.body,
     );
 }
@@ -170,7 +223,13 @@ export function drawPhoto(item) {
         maps: item.maps || (item.maps = new Map()),
         entries: choices(diagnosis),
         classIndex: diagnosis.predictions[0].index,
-        image: h("img", { class: "photo", id: "photo", width: image.display_width, height: image.display_height, alt: t("photo.alt", { name: item.name }) }),
+        image: h("img", {
+            class: "photo",
+            id: "photo",
+            width: image.display_width,
+            height: image.display_height,
+            alt: t("photo.alt", { name: item.name }),
+        }),
         canvas: h("canvas", { class: "heat-layer", id: "heat-layer", "aria-hidden": "true", hidden: true }),
         legend: h("canvas", { class: "legend-scale", "aria-hidden": "true" }),
         strength: h("output", { class: "muted", for: "heat-opacity" }),

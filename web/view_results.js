@@ -44,7 +44,12 @@ function updateCard(item) {
         parts.shown = item.preview; // once: a picture that the browser cannot show stays an empty frame
         parts.image.src = item.preview;
     }
-    const title = item.phase === "done" ? titleOf(item.diagnosis) : item.phase === "failed" ? errorWords(item.error, item).title : item.name;
+    const title =
+        item.phase === "done"
+            ? titleOf(item.diagnosis)
+            : item.phase === "failed"
+              ? errorWords(item.error, item).title
+              : item.name;
     if (parts.title.textContent !== title) parts.title.textContent = title;
     replace(parts.note, noteOf(item));
     parts.button.title = item.name;
@@ -81,18 +86,32 @@ function drawCase() {
     return replace(
         place,
         h("h3", { text: t("case.title", { count: joint.keys.length }) }),
-        h("p", { class: "case-verdict" }, h("span", { class: `badge badge-${joint.verdict}` }, light(verdictLight(joint.verdict)), t("verdict." + joint.verdict))),
+        h(
+            "p",
+            { class: "case-verdict" },
+            h(
+                "span",
+                { class: `badge badge-${joint.verdict}` },
+                light(verdictLight(joint.verdict)),
+                t("verdict." + joint.verdict),
+            ),
+        ),
         h("p", {
             text:
-                t("case.sentence", { label: top.label, probability: percent(top.probability), agreement: percent(joint.agreement, 0) }) +
-                (joint.agreement < 0.5 ? " " + t("case.few") : ""),
+                t("case.sentence", {
+                    label: top.label,
+                    probability: percent(top.probability),
+                    agreement: percent(joint.agreement, 0),
+                }) + (joint.agreement < 0.5 ? " " + t("case.few") : ""),
         }),
     );
 }
 
 function say(item) {
     if (item.phase === "done") {
-        announce(t("results.announce", { name: item.name, label: titleOf(item.diagnosis), sentence: sentenceOf(item.diagnosis) }));
+        announce(
+            t("results.announce", { name: item.name, label: titleOf(item.diagnosis), sentence: sentenceOf(item.diagnosis) }),
+        );
     } else if (item.phase === "failed") {
         const words = errorWords(item.error, item);
         announce(t("results.announce_error", { name: item.name, title: words.title, advice: words.advice }));

@@ -23,10 +23,20 @@ function roundUp(value) {
     return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value);
 }
 
-function line(y, className, text) {
+function line(y, className, text, atStart) {
     return [
         s("line", { x1: LEFT, x2: WIDTH, y1: y, y2: y, class: className }),
-        text && s("text", { x: WIDTH, y: y - 3, class: "chart-note " + className, "text-anchor": "end" }, text),
+        text &&
+            s(
+                "text",
+                {
+                    x: atStart ? LEFT + 4 : WIDTH,
+                    y: y - 3,
+                    class: "chart-note " + className,
+                    "text-anchor": atStart ? "start" : "end",
+                },
+                text,
+            ),
     ];
 }
 
@@ -53,7 +63,14 @@ function chart(data) {
         const cached = entry.cache === "hit" || entry.cache === "coalesced";
         return s(
             "rect",
-            { x: LEFT + index * slot + 1.5, y: BOTTOM - height, width: slot - 3, height, rx: 2, class: `chart-bar fill-${speedLight(total)}${cached ? " cached" : ""}` },
+            {
+                x: LEFT + index * slot + 1.5,
+                y: BOTTOM - height,
+                width: slot - 3,
+                height,
+                rx: 2,
+                class: `chart-bar fill-${speedLight(total)}${cached ? " cached" : ""}`,
+            },
             s("title", {}, `${entry.name || ""} ${ms(total)} (${t(cached ? "speed.cached" : "speed.computed")})`),
         );
     });
@@ -63,13 +80,21 @@ function chart(data) {
         { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words },
         [0, 0.5, 1].map((share) => [
             s("line", { x1: LEFT, x2: WIDTH, y1: y(top * share), y2: y(top * share), class: "chart-grid" }),
-            s("text", { x: LEFT - 5, y: y(top * share) + 3.5, class: "chart-scale", "text-anchor": "end" }, ms(top * share).replace(/\s*ms$/, "")),
+            s(
+                "text",
+                { x: LEFT - 5, y: y(top * share) + 3.5, class: "chart-scale", "text-anchor": "end" },
+                ms(top * share).replace(/\s*ms$/, ""),
+            ),
         ]),
         bars,
         line(y(mean), "chart-mean", t("speed.mean_line", { mean: ms(mean) })),
-        showTarget && line(y(data.target_ms), "chart-target", t("speed.target", { target: ms(data.target_ms) })),
+        showTarget && line(y(data.target_ms), "chart-target", t("speed.target", { target: ms(data.target_ms) }), true),
         s("text", { x: LEFT, y: HEIGHT - 4, class: "chart-scale" }, clock(data.requests[0].at)),
-        s("text", { x: WIDTH, y: HEIGHT - 4, class: "chart-scale", "text-anchor": "end" }, clock(data.requests[data.requests.length - 1].at)),
+        s(
+            "text",
+            { x: WIDTH, y: HEIGHT - 4, class: "chart-scale", "text-anchor": "end" },
+            clock(data.requests[data.requests.length - 1].at),
+        ),
     );
 }
 
@@ -85,7 +110,21 @@ function table(data) {
             h(
                 "table",
                 {},
-                h("thead", {}, h("tr", {}, [t("speed.when"), t("speed.photo"), t("stage.total"), ...STAGES.map((name) => t("stage." + name)), t("speed.cache")].map((text) => h("th", { scope: "col", text })))),
+                h(
+                    "thead",
+                    {},
+                    h(
+                        "tr",
+                        {},
+                        [
+                            t("speed.when"),
+                            t("speed.photo"),
+                            t("stage.total"),
+                            ...STAGES.map((name) => t("stage." + name)),
+                            t("speed.cache"),
+                        ].map((text) => h("th", { scope: "col", text })),
+                    ),
+                ),
                 h(
                     "tbody",
                     {},
@@ -93,7 +132,17 @@ function table(data) {
                         .slice()
                         .reverse()
                         .map((entry) =>
-                            h("tr", {}, h("td", { text: clock(entry.at) }), h("td", { text: entry.name }), cell(entry, "total"), STAGES.map((name) => cell(entry, name)), h("td", { text: t(entry.cache === "miss" || entry.cache === "off" ? "speed.computed" : "speed.cached") })),
+                            h(
+                                "tr",
+                                {},
+                                h("td", { text: clock(entry.at) }),
+                                h("td", { text: entry.name }),
+                                cell(entry, "total"),
+                                STAGES.map((name) => cell(entry, name)),
+                                h("td", {
+                                    text: t(entry.cache === "miss" || entry.cache === "off" ? "speed.computed" : "speed.cached"),
+                                }),
+                            ),
                         ),
                 ),
             ),
@@ -101,7 +150,8 @@ function table(data) {
     );
 }
 
-const figure = (label, value) => h("div", { class: "figure" }, h("span", { class: "small muted", text: label }), h("strong", { text: value }));
+const figure = (label, value) =>
+    h("div", { class: "figure" }, h("span", { class: "small muted", text: label }), h("strong", { text: value }));
 
 function draw(body) {
     const data = get("performance");
@@ -118,11 +168,23 @@ function draw(body) {
     return replace(
         body,
         h("p", { class: "small muted", text: t("speed.mean10") }),
-        h("p", { class: "times-total text-" + level }, light(level), h("strong", { text: ms(data.mean_last_10_ms) }), h("span", { text: t("times.light." + level) })),
+        h(
+            "p",
+            { class: "times-total text-" + level },
+            light(level),
+            h("strong", { text: ms(data.mean_last_10_ms) }),
+            h("span", { text: t("times.light." + level) }),
+        ),
         h("p", { class: "small muted", text: difference(data.mean_last_10_ms) }),
         h("h3", { class: "small chart-title", text: plural("speed.last", shown.count) }),
         chart(data),
-        h("div", { class: "figures" }, figure(t("speed.min"), ms(shown.min)), figure(t("speed.mean"), ms(shown.mean)), figure(t("speed.max"), ms(shown.max))),
+        h(
+            "div",
+            { class: "figures" },
+            figure(t("speed.min"), ms(shown.min)),
+            figure(t("speed.mean"), ms(shown.mean)),
+            figure(t("speed.max"), ms(shown.max)),
+        ),
         h(
             "p",
             { class: "small muted swatches" },

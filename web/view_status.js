@@ -54,13 +54,20 @@ function drawBanner(refresh) {
     shown = what;
     const banner = byId("banner");
     if (now === "offline") {
-        replace(banner, h("p", { text: t("banner.offline") }), h("button", { class: "button", type: "button", text: t("banner.try_now"), on: { click: refresh } }));
+        replace(
+            banner,
+            h("p", { text: t("banner.offline") }),
+            h("button", { class: "button", type: "button", text: t("banner.try_now"), on: { click: refresh } }),
+        );
     } else if (now === "locked") {
         replace(banner, h("p", { text: t("banner.locked") }), unlockForm(refresh));
     } else if (now === "no_model") {
         replace(banner, h("p", { text: t("banner.no_model") }));
     } else if (reason) {
-        replace(banner, h("p", { text: t("banner.model_error", { reason: typeof reason === "string" ? reason : reason.message }) }));
+        replace(
+            banner,
+            h("p", { text: t("banner.model_error", { reason: typeof reason === "string" ? reason : reason.message }) }),
+        );
     } else {
         replace(banner);
     }

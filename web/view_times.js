@@ -16,9 +16,21 @@ function row(name, value, longest) {
         "li",
         { class: "time" },
         h("span", { text: t("stage." + name) }),
-        h("span", { class: "time-track", "aria-hidden": "true" }, ran && h("span", { class: "time-fill fill-" + level, style: { width: Math.min(100, (value / longest) * 100).toFixed(1) + "%" } })),
+        h(
+            "span",
+            { class: "time-track", "aria-hidden": "true" },
+            ran &&
+                h("span", {
+                    class: "time-fill fill-" + level,
+                    style: { width: Math.min(100, (value / longest) * 100).toFixed(1) + "%" },
+                }),
+        ),
         h("span", { class: "time-value" }, ran ? ms(value) : h("span", { class: "muted", text: t("times.skipped") })),
-        h("span", { class: "time-light" }, ran && [light(level), h("span", { class: "visually-hidden", text: t("times.light." + level) })]),
+        h(
+            "span",
+            { class: "time-light" },
+            ran && [light(level), h("span", { class: "visually-hidden", text: t("times.light." + level) })],
+        ),
     );
 }
 
@@ -45,7 +57,11 @@ export function drawTimes(diagnosis) {
             h("span", { class: "muted", text: difference(times.total) }),
         ),
         STAGES.some((name) => times[name] > 0)
-            ? h("ul", { class: "time-list" }, STAGES.map((name) => row(name, times[name] || 0, longest)))
+            ? h(
+                  "ul",
+                  { class: "time-list" },
+                  STAGES.map((name) => row(name, times[name] || 0, longest)),
+              )
             : h("p", { class: "muted", text: t("times.cached") }),
         h("p", { class: "small muted", text: t("times.rule") }),
     );

@@ -16,7 +16,14 @@ export function start() {
         h(
             "ul",
             { class: "tips" },
-            TIPS.map((name) => h("li", {}, icon(name), h("div", {}, h("h3", { text: t("tips." + name) }), h("p", { text: t(`tips.${name}_text`) })))),
+            TIPS.map((name) =>
+                h(
+                    "li",
+                    {},
+                    icon(name),
+                    h("div", {}, h("h3", { text: t("tips." + name) }), h("p", { text: t(`tips.${name}_text`) })),
+                ),
+            ),
         ),
     );
     const toggle = () => {

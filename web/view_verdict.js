@@ -27,13 +27,22 @@ function hints(diagnosis) {
         "div",
         { class: "note note-fair" },
         icon("focus"),
-        h("div", {}, h("h4", { text: t("hint.title") }), known.map((name) => h("p", { text: t("hint." + name) }))),
+        h(
+            "div",
+            {},
+            h("h4", { text: t("hint.title") }),
+            known.map((name) => h("p", { text: t("hint." + name) })),
+        ),
     );
 }
 
 function bar(prediction, verdict) {
     const level = verdict === "not_a_leaf" ? "poor" : confidenceLight(prediction.probability);
-    const words = t("bars.row", { label: prediction.label, probability: percent(prediction.probability), level: t("light." + level) });
+    const words = t("bars.row", {
+        label: prediction.label,
+        probability: percent(prediction.probability),
+        level: t("light." + level),
+    });
     return h(
         "li",
         { class: "bar bar-" + level },
@@ -41,17 +50,41 @@ function bar(prediction, verdict) {
         h(
             "span",
             { class: "bar-head", "aria-hidden": "true" },
-            h("span", { class: "bar-label" }, prediction.label, !isTested(prediction) && h("span", { class: "tag", title: t("untested.long"), text: t("untested.short") })),
-            h("span", { class: "bar-value" }, percent(prediction.probability), light(level), h("span", { class: "bar-level", text: t("light." + level) })),
+            h(
+                "span",
+                { class: "bar-label" },
+                prediction.label,
+                !isTested(prediction) && h("span", { class: "tag", title: t("untested.long"), text: t("untested.short") }),
+            ),
+            h(
+                "span",
+                { class: "bar-value" },
+                percent(prediction.probability),
+                light(level),
+                h("span", { class: "bar-level", text: t("light." + level) }),
+            ),
         ),
-        h("span", { class: "bar-track", "aria-hidden": "true" }, h("span", { class: "bar-fill", style: { width: (prediction.probability * 100).toFixed(2) + "%" } })),
+        h(
+            "span",
+            { class: "bar-track", "aria-hidden": "true" },
+            h("span", { class: "bar-fill", style: { width: (prediction.probability * 100).toFixed(2) + "%" } }),
+        ),
     );
 }
 
 function bars(diagnosis) {
     const limit = option("topK");
     const rows = limit > 0 ? diagnosis.predictions.slice(0, limit) : diagnosis.predictions;
-    return h("div", { class: "bars-block" }, h("h4", { text: t("bars.title") }), h("ol", { class: "bars" }, rows.map((row) => bar(row, diagnosis.verdict))));
+    return h(
+        "div",
+        { class: "bars-block" },
+        h("h4", { text: t("bars.title") }),
+        h(
+            "ol",
+            { class: "bars" },
+            rows.map((row) => bar(row, diagnosis.verdict)),
+        ),
+    );
 }
 
 export function drawVerdict(item) {
@@ -59,7 +92,16 @@ export function drawVerdict(item) {
     const top = diagnosis.predictions[0];
     const cache = diagnosis.cache && diagnosis.cache.prediction;
     return [
-        h("p", { class: "verdict-line" }, h("span", { class: "badge badge-" + diagnosis.verdict }, icon(SIGN[diagnosis.verdict] || "question"), t("verdict." + diagnosis.verdict))),
+        h(
+            "p",
+            { class: "verdict-line" },
+            h(
+                "span",
+                { class: "badge badge-" + diagnosis.verdict },
+                icon(SIGN[diagnosis.verdict] || "question"),
+                t("verdict." + diagnosis.verdict),
+            ),
+        ),
         h("h3", { class: "verdict-title", id: "verdict-title", text: titleOf(diagnosis) }),
         h("p", { class: "verdict-sentence", text: sentenceOf(diagnosis) }),
         !isTested(top) && h("p", { class: "note note-fair" }, icon("fair"), t("untested.long")),
@@ -78,15 +120,34 @@ export function drawAdvice(diagnosis) {
     return h(
         "section",
         { class: "card advice", "aria-labelledby": "advice-title" },
-        h("div", { class: "advice-head" }, h("h3", { id: "advice-title", text: t("advice.title", { label: top.label }) }), h("span", { class: "tag", text: t("advice.general") })),
+        h(
+            "div",
+            { class: "advice-head" },
+            h("h3", { id: "advice-title", text: t("advice.title", { label: top.label }) }),
+            h("span", { class: "tag", text: t("advice.general") }),
+        ),
         h("p", { text: text.about }),
         text.urgent && h("p", { class: "note note-fair" }, icon("clock"), t("advice.urgent")),
         h(
             "div",
             { class: "advice-columns" },
-            h("div", {}, h("h4", { text: t("advice.look") }), h("ul", {}, text.look.map((line) => h("li", { text: line })))),
-            h("div", {}, h("h4", { text: t("advice.care") }), h("p", { text: text.care }), h("p", { class: "muted", text: t("advice.ask") })),
+            h(
+                "div",
+                {},
+                h("h4", { text: t("advice.look") }),
+                h(
+                    "ul",
+                    {},
+                    text.look.map((line) => h("li", { text: line })),
+                ),
+            ),
+            h(
+                "div",
+                {},
+                h("h4", { text: t("advice.care") }),
+                h("p", { text: text.care }),
+                h("p", { class: "muted", text: t("advice.ask") }),
+            ),
         ),
     );
 }
-

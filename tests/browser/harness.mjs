@@ -10,7 +10,18 @@ import { after, before } from "node:test";
 const { chromium } = createRequire(path.join(process.env.CS_MODULES, "package.json"))("playwright-core");
 export const base = process.env.CS_URL;
 
-const ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"];
+const ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+];
 export const SIZES = { phone: [360, 740], tablet: [768, 1024], laptop: [1280, 800] };
 
 let browser = null;
@@ -33,7 +44,15 @@ export async function canvasPage() {
 export async function visit({ size = "laptop", scheme = "light", allow = [], prepare, context: shared } = {}) {
     const [width, height] = SIZES[size];
     const touch = size === "phone" ? { hasTouch: true, isMobile: true } : {};
-    const context = shared || (await browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: "reduce", permissions: [], ...touch }));
+    const context =
+        shared ||
+        (await browser.newContext({
+            viewport: { width, height },
+            colorScheme: scheme,
+            reducedMotion: "reduce",
+            permissions: [],
+            ...touch,
+        }));
     const page = await context.newPage();
     const bad = [];
     const requests = [];
@@ -44,11 +63,14 @@ export async function visit({ size = "laptop", scheme = "light", allow = [], pre
     page.on("pageerror", (error) => bad.push(`exception: ${error.stack}`));
     page.on("request", (request) => {
         requests.push({ method: request.method(), url: request.url() });
-        if (!/^(blob|data):/.test(request.url()) && new URL(request.url()).origin !== new URL(base).origin) bad.push(`external: ${request.url()}`);
+        if (!/^(blob|data):/.test(request.url()) && new URL(request.url()).origin !== new URL(base).origin)
+            bad.push(`external: ${request.url()}`);
     });
     await page.addInitScript(() => {
         window.violations = [];
-        document.addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+        document.addEventListener("securitypolicyviolation", (event) =>
+            window.violations.push(`${event.violatedDirective} ${event.blockedURI}`),
+        );
     });
     if (prepare) await prepare(page);
     await page.goto(base);
@@ -81,7 +103,8 @@ export async function settled(page, count) {
 }
 
 /* The heat map is painted for class `index` and method. */
-export const heatShown = (page, index, method = "gradcam") => page.waitForSelector(`#heat-layer:not([hidden])[data-shown="${index} ${method}"]`);
+export const heatShown = (page, index, method = "gradcam") =>
+    page.waitForSelector(`#heat-layer:not([hidden])[data-shown="${index} ${method}"]`);
 
 /* The heat layer's pixels, thinned out. */
 export const heatPixels = (page) =>
@@ -95,8 +118,12 @@ export async function noSidewaysScroll(page, where) {
     const wide = await page.evaluate(() => {
         const limit = document.documentElement.clientWidth;
         const extra = document.documentElement.scrollWidth - limit;
-        const who = Array.from(document.querySelectorAll("body *")).filter((element) => element.getBoundingClientRect().right > limit + 1);
-        return extra > 0 ? { extra, who: who.slice(0, 5).map((element) => element.className || element.id || element.tagName) } : null;
+        const who = Array.from(document.querySelectorAll("body *")).filter(
+            (element) => element.getBoundingClientRect().right > limit + 1,
+        );
+        return extra > 0
+            ? { extra, who: who.slice(0, 5).map((element) => element.className || element.id || element.tagName) }
+            : null;
     });
     assert.equal(wide, null, `${where} scrolls sideways: ${JSON.stringify(wide)}`);
 }

@@ -44,7 +44,7 @@ done
 
 export CS_URL=$url CS_CHROMIUM=$chromium CS_MODULES=$modules CS_SHOTS=${CS_SHOTS:-}
 status=0
-node --test --test-concurrency=1 ${CS_TEST_ARGS:-} "$here"/test_*.mjs || status=$?
+node --test --test-concurrency=1 ${CS_TEST_ARGS:-} "$here"/${CS_TEST_FILES:-test_*.mjs} || status=$?
 if ! kill -0 "$server" 2>/dev/null; then
     echo "the server went down:"
     tail -20 "$work/log"

@@ -13,7 +13,9 @@ const web = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..", 
 function weakTexts() {
     const parse = (text) => (text.match(/[\d.]+/g) || []).map(Number);
     const luminance = ([r, g, b]) => {
-        const [R, G, B] = [r, g, b].map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+        const [R, G, B] = [r, g, b].map((value) =>
+            value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4,
+        );
         return 0.2126 * R + 0.7152 * G + 0.0722 * B;
     };
     const behind = (element) => {
@@ -27,7 +29,12 @@ function weakTexts() {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
         const element = walker.currentNode.parentElement;
-        if (!walker.currentNode.data.trim() || !element.getClientRects().length || element.closest(".visually-hidden, .skip, noscript, option, svg")) continue;
+        if (
+            !walker.currentNode.data.trim() ||
+            !element.getClientRects().length ||
+            element.closest(".visually-hidden, .skip, noscript, option, svg")
+        )
+            continue;
         const style = getComputedStyle(element);
         const [a, b] = [luminance(parse(style.color)), luminance(behind(element))].sort((x, y) => y - x);
         const ratio = (a + 0.05) / (b + 0.05);
@@ -40,7 +47,12 @@ function weakTexts() {
 for (const size of Object.keys(SIZES)) {
     for (const scheme of ["light", "dark"]) {
         test(`${size}, ${scheme}: fits, readable`, async () => {
-            const leaf = await leafPicture(await canvasPage(), { width: 900, height: 1200, seed: 41, name: "a_rather_long_file_name_without_any_space_in_it_20260131_120000.jpg" });
+            const leaf = await leafPicture(await canvasPage(), {
+                width: 900,
+                height: 1200,
+                seed: 41,
+                name: "a_rather_long_file_name_without_any_space_in_it_20260131_120000.jpg",
+            });
             const { page, close } = await visit({ size, scheme });
             assert.equal(await page.getAttribute("html", "data-theme"), scheme);
             await noSidewaysScroll(page, "the empty page");
@@ -76,12 +88,17 @@ test("the theme can be switched and is remembered", async () => {
 test("the keyboard alone is enough", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 800, height: 600, seed: 42 });
     const { page, close } = await visit();
+    page.on("filechooser", () => {}); // from now on the dialog is intercepted: switching that on takes a moment
     const focused = () =>
         page.evaluate(() => {
             const element = document.activeElement;
             const face = element.matches("input[type=file], .switch input") ? element.nextElementSibling : element;
             const style = getComputedStyle(face);
-            return { id: element.id, text: element.textContent.trim().slice(0, 30), outline: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 };
+            return {
+                id: element.id,
+                text: element.textContent.trim().slice(0, 30),
+                outline: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+            };
         });
     const tabTo = async (wanted, key = "Tab") => {
         for (let i = 0; i < 80; i++) {
@@ -124,7 +141,11 @@ test("names, landmarks and labels", async () => {
         Array.from(document.querySelectorAll("button, a, input, select, img, svg[role=img]"))
             .filter((element) => {
                 const label = element.id && document.querySelector(`label[for="${element.id}"]`);
-                const name = element.getAttribute("aria-label") || element.getAttribute("alt") || element.textContent.trim() || (label && label.textContent.trim());
+                const name =
+                    element.getAttribute("aria-label") ||
+                    element.getAttribute("alt") ||
+                    element.textContent.trim() ||
+                    (label && label.textContent.trim());
                 return !name && !element.hasAttribute("alt");
             })
             .map((element) => element.outerHTML.slice(0, 90)),
@@ -156,7 +177,22 @@ test("no file of the page names another host, and every sentence exists", async 
     for (const key of used) if (!(key in strings)) unknown.push(key);
     assert.deepEqual(unknown, []);
     assert.ok(used.size > 80);
-    for (const code of ["unsupported_format", "corrupt_image", "image_too_large", "empty_input", "not_found", "bad_request", "model_invalid", "model_unsupported", "overloaded", "timeout", "unauthorized", "internal", "network", "aborted"]) {
+    for (const code of [
+        "unsupported_format",
+        "corrupt_image",
+        "image_too_large",
+        "empty_input",
+        "not_found",
+        "bad_request",
+        "model_invalid",
+        "model_unsupported",
+        "overloaded",
+        "timeout",
+        "unauthorized",
+        "internal",
+        "network",
+        "aborted",
+    ]) {
         assert.ok(strings[`error.${code}.title`] && strings[`error.${code}.advice`], code);
     }
 });

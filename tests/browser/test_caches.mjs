@@ -71,13 +71,19 @@ test("options take effect at once and are remembered", async () => {
     const { page, close } = await visit();
     await upload(page, leaf);
     await page.click("summary:has-text('Options')");
-    for (const [name, place] of [["bars", ".bars"], ["timings", "#times"], ["advice", ".advice"], ["heatmap", "#heat-layer"]]) {
+    for (const [name, place] of [
+        ["bars", ".bars"],
+        ["timings", "#times"],
+        ["advice", ".advice"],
+        ["heatmap", "#heat-layer"],
+    ]) {
         await page.click(`label[for=option-${name}]`);
         await page.waitForSelector(place, { state: "hidden" });
     }
     await page.reload();
     await page.waitForSelector(".pill-online");
-    for (const name of ["bars", "timings", "advice", "heatmap"]) assert.equal(await page.isChecked(`#option-${name}`), false, name);
+    for (const name of ["bars", "timings", "advice", "heatmap"])
+        assert.equal(await page.isChecked(`#option-${name}`), false, name);
     for (const name of ["bars", "timings", "advice", "heatmap"]) await page.click(`label[for=option-${name}]`);
     await page.selectOption("#option-top-k", "5");
     await upload(page, leaf);
@@ -93,6 +99,7 @@ test("model and device are told", async () => {
     const status = await ask(page, "/api/v1/status");
     await page.click("summary:has-text('Model and device')");
     const text = await page.textContent("#panel-model");
-    for (const word of [status.model.name, status.model.architecture, status.kernels, "4.7 million", "built in"]) assert.ok(text.includes(word), word);
+    for (const word of [status.model.name, status.model.architecture, status.kernels, "4.7 million", "built in"])
+        assert.ok(text.includes(word), word);
     await close();
 });

@@ -35,14 +35,21 @@ test("a drawn leaf gets verdict, bars, sizes and times", async () => {
     assert.match(await page.textContent("#sizes"), /1,600 × 1,200 px, JPEG, .*800 × 600 px/);
 
     assert.equal(await page.locator(".bars .bar").count(), 3);
-    const fill = await page.evaluate(() => document.querySelector(".bar-fill").getBoundingClientRect().width / document.querySelector(".bar-track").getBoundingClientRect().width);
+    const fill = await page.evaluate(
+        () =>
+            document.querySelector(".bar-fill").getBoundingClientRect().width /
+            document.querySelector(".bar-track").getBoundingClientRect().width,
+    );
     assert.ok(Math.abs(fill - diagnosis.predictions[0].probability) < 0.02, `bar ${fill}`);
 
     assert.equal(await page.locator(".time-list li").count(), 5);
     const total = diagnosis.timings_ms.total;
     const light = total < 200 ? "good" : total < 500 ? "fair" : "poor";
     assert.ok(await page.isVisible(`.times .text-${light}`));
-    assert.match(await page.textContent(".times-total"), total <= status.target_ms ? /faster than the target/ : /slower than the target/);
+    assert.match(
+        await page.textContent(".times-total"),
+        total <= status.target_ms ? /faster than the target/ : /slower than the target/,
+    );
     await page.waitForSelector("#panel-speed .chart");
     assert.match(await page.getAttribute("#panel-speed .chart", "aria-label"), /last 1 requests: mean/);
     assert.match(await page.textContent("#announcer"), /leaf\.jpg/);
@@ -121,7 +128,8 @@ test("the heat map: opacity, classes, colours and methods, and it equals the ser
 test("several photos: a list, and one joint answer for one plant", async () => {
     const drawing = await canvasPage();
     const photos = [];
-    for (let seed = 1; seed <= 3; seed++) photos.push(await leafPicture(drawing, { width: 640, height: 480 + seed * 20, seed, name: `leaf${seed}.jpg` }));
+    for (let seed = 1; seed <= 3; seed++)
+        photos.push(await leafPicture(drawing, { width: 640, height: 480 + seed * 20, seed, name: `leaf${seed}.jpg` }));
     const { page, close } = await visit();
     await upload(page, photos);
     assert.equal(await page.locator("#strip li").count(), 3);
@@ -144,25 +152,43 @@ test("information for every class of the model", async () => {
     const status = await ask(page, "/api/v1/status");
     const missing = await page.evaluate(async (classes) => {
         const { advice } = await import("/advice_en.js");
-        return classes.filter((entry) => !advice[entry.class] || !advice[entry.class].about || advice[entry.class].look.length === 0).map((entry) => entry.class);
+        return classes
+            .filter((entry) => !advice[entry.class] || !advice[entry.class].about || advice[entry.class].look.length === 0)
+            .map((entry) => entry.class);
     }, status.model.classes);
     assert.deepEqual(missing, []);
     await close();
 });
 
 const data = process.env.CROPSHIELD_DATA;
-test("real photos get the right class", { skip: data && fs.existsSync(path.join(data, "test")) ? false : "CROPSHIELD_DATA is not set" }, async () => {
-    const wanted = ["Tomato__late_blight", "Potato__early_blight", "Wheat__yellow_rust", "Sugarcane__rust", "Tomato__yellow_leaf_curl_virus", "Potato__healthy"];
-    const files = wanted.map((name) => {
-        const folder = path.join(data, "test", name);
-        return path.join(folder, fs.readdirSync(folder).sort()[0]);
-    });
-    const { page, close } = await visit();
-    await upload(page, files);
-    const { history } = await ask(page, "/api/v1/history");
-    const right = wanted.filter((name, at) => history.some((entry) => entry.diagnosis.image.name === path.basename(files[at]) && entry.diagnosis.predictions[0].class === name));
-    assert.ok(right.length >= 5, `right: ${right.join(", ")}`);
-    await page.waitForSelector("#heat-layer:not([hidden])");
-    assert.ok(await page.evaluate(() => document.getElementById("photo").naturalWidth > 0));
-    await close();
-});
+test(
+    "real photos get the right class",
+    { skip: data && fs.existsSync(path.join(data, "test")) ? false : "CROPSHIELD_DATA is not set" },
+    async () => {
+        const wanted = [
+            "Tomato__late_blight",
+            "Potato__early_blight",
+            "Wheat__yellow_rust",
+            "Sugarcane__rust",
+            "Tomato__yellow_leaf_curl_virus",
+            "Potato__healthy",
+        ];
+        const files = wanted.map((name) => {
+            const folder = path.join(data, "test", name);
+            return path.join(folder, fs.readdirSync(folder).sort()[0]);
+        });
+        const { page, close } = await visit();
+        await upload(page, files);
+        const { history } = await ask(page, "/api/v1/history");
+        const right = wanted.filter((name, at) =>
+            history.some(
+                (entry) =>
+                    entry.diagnosis.image.name === path.basename(files[at]) && entry.diagnosis.predictions[0].class === name,
+            ),
+        );
+        assert.ok(right.length >= 5, `right: ${right.join(", ")}`);
+        await page.waitForSelector("#heat-layer:not([hidden])");
+        assert.ok(await page.evaluate(() => document.getElementById("photo").naturalWidth > 0));
+        await close();
+    },
+);

@@ -66,7 +66,10 @@ test("without a connection the page says so, and recovers", async () => {
 
 test("without the event stream everything still works", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 640, height: 480, seed: 33 });
-    const { page, close } = await visit({ allow: [/ERR_FAILED/], prepare: (page) => page.route("**/api/v1/events", (route) => route.abort()) });
+    const { page, close } = await visit({
+        allow: [/ERR_FAILED/],
+        prepare: (page) => page.route("**/api/v1/events", (route) => route.abort()),
+    });
     await upload(page, leaf);
     await page.waitForSelector("#panel-speed .chart");
     await page.waitForSelector("#heat-layer:not([hidden])");
@@ -80,17 +83,26 @@ test("a busy server is asked again; a token is asked for; a missing model is tol
     await page.route("**/api/v1/predict*", (route) => {
         refusals += 1;
         if (refusals > 2) return route.continue();
-        return route.fulfill({ status: 503, headers: { "Retry-After": "1" }, json: { error: { code: "overloaded", message: "64 requests in flight" } } });
+        return route.fulfill({
+            status: 503,
+            headers: { "Retry-After": "1" },
+            json: { error: { code: "overloaded", message: "64 requests in flight" } },
+        });
     });
     await upload(page, leaf);
     assert.equal(refusals, 3);
     assert.ok(await page.isVisible("#verdict-title"));
 
-    await page.route("**/api/v1/status", (route) => route.fulfill({ status: 401, json: { error: { code: "unauthorized", message: "a token is needed" } } }));
+    await page.route("**/api/v1/status", (route) =>
+        route.fulfill({ status: 401, json: { error: { code: "unauthorized", message: "a token is needed" } } }),
+    );
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await page.waitForSelector("#token");
     await page.unroute("**/api/v1/status");
-    const [request] = await Promise.all([page.waitForRequest("**/api/v1/status"), page.fill("#token", "sesame").then(() => page.click(".banner-form button"))]);
+    const [request] = await Promise.all([
+        page.waitForRequest("**/api/v1/status"),
+        page.fill("#token", "sesame").then(() => page.click(".banner-form button")),
+    ]);
     assert.equal(request.headers().authorization, "Bearer sesame");
     await page.waitForSelector(".pill-online");
 
@@ -137,7 +149,8 @@ test("dropped and pasted photos are taken", async () => {
     await page.evaluate((content) => {
         const transfer = new DataTransfer();
         transfer.items.add(new File([new Uint8Array(content)], "dropped.jpg", { type: "image/jpeg" }));
-        for (const type of ["dragenter", "dragover", "drop"]) document.body.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        for (const type of ["dragenter", "dragover", "drop"])
+            document.body.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
     }, bytes);
     await settled(page, 1);
     assert.ok(await page.isHidden("#drop-cover"));
@@ -150,5 +163,24 @@ test("dropped and pasted photos are taken", async () => {
     await page.waitForFunction(() => document.querySelectorAll(".history-row").length === 2);
     const names = await page.locator("#strip button").evaluateAll((buttons) => buttons.map((button) => button.title));
     assert.deepEqual(names, ["dropped.jpg", "pasted.jpg"]);
+    await close();
+});
+
+test("a computer's camera takes a photo; without permission the page says so", async () => {
+    const { page, context, close } = await visit();
+    await context.grantPermissions(["camera"]);
+    await page.click("label[for=camera-input]");
+    await page.waitForFunction(() => document.querySelector(".camera-picture").videoWidth > 0);
+    await page.click("#camera-shoot");
+    await settled(page, 1);
+    assert.ok(await page.isVisible("#verdict-title"));
+    assert.equal(await page.evaluate(() => document.querySelector(".camera").open), false);
+    await context.clearPermissions();
+    await page.evaluate(() => {
+        navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("no", "NotAllowedError"));
+    });
+    await page.click("label[for=camera-input]");
+    await page.waitForFunction(() => document.getElementById("camera-said").textContent.includes("Allow it"));
+    await page.keyboard.press("Escape");
     await close();
 });

@@ -1,0 +1,101 @@
+/*
+ * Taking a photo with a computer's camera or a microscope on USB. Phones need none of this: there the button opens the camera itself.
+ * Owns the dialog and the camera's stream; hands a JPEG file on.
+ */
+import { h, replace } from "./dom.js";
+import { t } from "./i18n.js";
+import { icon } from "./icons.js";
+import { addFiles } from "./jobs.js";
+
+const QUALITY = 0.95;
+let dialog = null;
+let video = null;
+let stream = null;
+let cameras = [];
+let chosen = 0;
+
+/* Worth a dialog: a mouse-driven device whose browser lets pages use the camera (HTTPS or this very machine). */
+export function usable() {
+    const devices = navigator.mediaDevices;
+    return (
+        Boolean(devices && devices.getUserMedia) &&
+        window.matchMedia("(pointer: fine)").matches &&
+        "showModal" in HTMLDialogElement.prototype
+    );
+}
+
+function stop() {
+    if (stream) for (const track of stream.getTracks()) track.stop();
+    stream = null;
+}
+
+async function start() {
+    stop();
+    const wanted = { width: { ideal: 4096 }, height: { ideal: 2160 } };
+    const camera = cameras[chosen];
+    stream = await navigator.mediaDevices.getUserMedia({
+        video: camera ? { ...wanted, deviceId: { exact: camera.deviceId } } : wanted,
+    });
+    video.srcObject = stream;
+    await video.play();
+    const all = await navigator.mediaDevices.enumerateDevices(); // names come only after the permission
+    cameras = all.filter((device) => device.kind === "videoinput" && device.deviceId);
+    dialog.querySelector("#camera-next").hidden = cameras.length < 2;
+}
+
+function fail(error) {
+    const reason =
+        error.name === "NotAllowedError" ? "camera.denied" : error.name === "NotFoundError" ? "camera.none" : "camera.failed";
+    dialog.querySelector("#camera-said").textContent = t(reason);
+    dialog.querySelector("#camera-shoot").disabled = true;
+}
+
+async function shoot() {
+    const canvas = document.createElement("canvas");
+    canvas.width = video.videoWidth;
+    canvas.height = video.videoHeight;
+    if (canvas.width === 0) return;
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+    const stamp = new Date().toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "_");
+    dialog.close();
+    addFiles([new File([blob], `photo_${stamp}.jpg`, { type: "image/jpeg" })]);
+}
+
+function build() {
+    video = h("video", { class: "camera-picture", playsinline: true, "aria-label": t("camera.picture") });
+    video.muted = true;
+    const button = (id, className, iconName, text, click) => {
+        const made = h("button", { type: "button", id, class: className, on: { click } });
+        made.append(icon(iconName), text);
+        return made;
+    };
+    dialog = h("dialog", { class: "camera", "aria-labelledby": "camera-title", on: { close: stop } });
+    replace(
+        dialog,
+        h("h2", { id: "camera-title", text: t("camera.title") }),
+        video,
+        h("p", { id: "camera-said", role: "status" }),
+        h(
+            "div",
+            { class: "camera-buttons" },
+            button("camera-shoot", "button", "camera", t("camera.shoot"), shoot),
+            button("camera-next", "button quiet", "again", t("camera.next"), () => {
+                chosen = (chosen + 1) % cameras.length;
+                start().catch(fail);
+            }),
+            button("camera-close", "button quiet", "close", t("camera.close"), () => dialog.close()),
+        ),
+    );
+    document.body.append(dialog);
+}
+
+export function open() {
+    if (!dialog) build();
+    dialog.querySelector("#camera-said").textContent = "";
+    dialog.querySelector("#camera-shoot").disabled = false;
+    dialog.querySelector("#camera-next").hidden = true;
+    dialog.showModal();
+    dialog.querySelector("#camera-shoot").focus();
+    start().catch(fail);
+}
