@@ -1,0 +1,163 @@
+/* CPU detection: masks, names, quotas, SMT topology from recorded trees. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cpu.h"
+
+static void test_quota(void **state)
+{
+    (void)state;
+    assert_int_equal(csi_cpu_parse_quota("max 100000"), 0);
+    assert_int_equal(csi_cpu_parse_quota("max"), 0);
+    assert_int_equal(csi_cpu_parse_quota("-1 100000"), 0);
+    assert_int_equal(csi_cpu_parse_quota("200000 100000"), 2);
+    assert_int_equal(csi_cpu_parse_quota("150000 100000\n"), 2); /* rounded up */
+    assert_int_equal(csi_cpu_parse_quota("50000 100000"), 1);
+    assert_int_equal(csi_cpu_parse_quota("1000 100000"), 1);
+    assert_int_equal(csi_cpu_parse_quota("300000"), 3); /* the kernel's default period */
+    assert_int_equal(csi_cpu_parse_quota("400000 50000"), 8);
+    assert_int_equal(csi_cpu_parse_quota(""), 0);
+    assert_int_equal(csi_cpu_parse_quota("nonsense"), 0);
+    assert_int_equal(csi_cpu_parse_quota("1e300 1"), 0);
+    assert_int_equal(csi_cpu_parse_quota("200000 0"), 2);
+    assert_int_equal(csi_cpu_parse_quota(NULL), 0);
+}
+
+static void test_masks(void **state)
+{
+    uint32_t all, allowed;
+    struct cs_error error;
+
+    (void)state;
+    assert_int_equal(csi_cpu_allowed(NULL, &all, NULL), CS_OK);
+    assert_int_equal(all, csi_cpu()->features);
+    assert_int_equal(csi_cpu_allowed("", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed, all);
+    assert_int_equal(csi_cpu_allowed("all", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed, all);
+    assert_int_equal(csi_cpu_allowed("generic", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed, 0);
+    assert_int_equal(csi_cpu_allowed("avx2", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed, all & (CSI_CPU_SSE41 | CSI_CPU_AVX2));
+    assert_int_equal(csi_cpu_allowed("avx512", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed, all & (CSI_CPU_SSE41 | CSI_CPU_AVX2 | CSI_CPU_AVX512));
+    assert_int_equal(csi_cpu_allowed("generic,sse41", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed, all & CSI_CPU_SSE41);
+    assert_int_equal(csi_cpu_allowed("neon", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed, all & CSI_CPU_NEON);
+    assert_int_equal(csi_cpu_allowed("avx9", &allowed, &error), CS_BAD_REQUEST);
+    assert_non_null(strstr(error.message, "'avx9'"));
+    assert_int_equal(csi_cpu_allowed("avx", &allowed, &error), CS_BAD_REQUEST);
+    assert_int_equal(csi_cpu_allowed("avx2,quantum", &allowed, &error), CS_BAD_REQUEST);
+    assert_non_null(strstr(error.message, "quantum"));
+}
+
+static void test_names(void **state)
+{
+    char text[128], tiny[5];
+
+    (void)state;
+    csi_cpu_feature_names(CSI_CPU_SSE41 | CSI_CPU_AVX2 | CSI_CPU_AVX512_VNNI, text, sizeof text);
+    assert_string_equal(text, "sse41 avx2 avx512vnni");
+    csi_cpu_feature_names(0, text, sizeof text);
+    assert_string_equal(text, "");
+    memset(tiny, 'x', sizeof tiny);
+    csi_cpu_feature_names(UINT32_MAX, tiny, sizeof tiny); /* cut, and closed */
+    assert_non_null(memchr(tiny, '\0', sizeof tiny));
+}
+
+static void test_this_machine(void **state)
+{
+    const struct csi_cpu *cpu = csi_cpu();
+
+    (void)state;
+    assert_true(cpu->physical_cores >= 1);
+    assert_true(cpu->logical_cpus >= 1);
+    assert_true(cpu->physical_cores <= cpu->logical_cpus);
+    assert_true(cpu->brand[0] != '\0');
+    assert_true(cpu->l1d_bytes >= 4096 && cpu->l2_bytes >= 4096);
+    if (cpu->features & CSI_CPU_AVX512)
+        assert_true(cpu->features & CSI_CPU_AVX2);
+}
+
+/* A sysfs as a machine with the given sibling lists would show it. */
+static void record_tree(char *root, const char *const *siblings, size_t count)
+{
+    char command[512];
+
+    strcpy(root, "/tmp/csi-cpu-XXXXXX");
+    assert_non_null(mkdtemp(root));
+    for (size_t i = 0; i < count; i++) {
+        char path[256];
+        FILE *file;
+
+        if (siblings[i] == NULL)
+            continue;
+        snprintf(command, sizeof command, "mkdir -p %s/devices/system/cpu/cpu%zu/topology", root, i);
+        assert_int_equal(system(command), 0);
+        snprintf(path, sizeof path, "%s/devices/system/cpu/cpu%zu/topology/thread_siblings_list", root, i);
+        file = fopen(path, "w");
+        assert_non_null(file);
+        fprintf(file, "%s\n", siblings[i]);
+        fclose(file);
+    }
+}
+
+static void remove_tree(const char *root)
+{
+    char command[256];
+
+    snprintf(command, sizeof command, "rm -rf %s", root);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_cores_of_recorded_machines(void **state)
+{
+    static const char *const split[] = {"0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"};
+    static const char *const paired[] = {"0-1", "0-1", "2-3", "2-3"};
+    static const char *const single[] = {"0", "1", "2", "3"};
+    static const char *const unknown[] = {"0-1", "0-1", NULL, "garbage"};
+    const bool all[8] = {true, true, true, true, true, true, true, true};
+    const bool upper[8] = {false, false, false, false, true, true, true, true};
+    const bool one_pair[8] = {true, false, false, false, true, false, false, false};
+    const bool none[8] = {false};
+    char root[32];
+
+    (void)state;
+    record_tree(root, split, 8);
+    assert_int_equal(csi_cpu_count_cores(root, all, 8), 4);
+    assert_int_equal(csi_cpu_count_cores(root, upper, 8),
+                     4); /* the first thread of a core is not ours, the second is */
+    assert_int_equal(csi_cpu_count_cores(root, one_pair, 8), 1);
+    assert_int_equal(csi_cpu_count_cores(root, none, 8), 0);
+    remove_tree(root);
+    record_tree(root, paired, 4);
+    assert_int_equal(csi_cpu_count_cores(root, all, 4), 2);
+    remove_tree(root);
+    record_tree(root, single, 4);
+    assert_int_equal(csi_cpu_count_cores(root, all, 4), 4);
+    remove_tree(root);
+    record_tree(root, unknown, 4);
+    assert_int_equal(csi_cpu_count_cores(root, all, 4),
+                     3); /* what cannot be read counts as a core of its own */
+    remove_tree(root);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quota), cmocka_unit_test(test_masks),
+                                       cmocka_unit_test(test_names), cmocka_unit_test(test_this_machine),
+                                       cmocka_unit_test(test_cores_of_recorded_machines)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
