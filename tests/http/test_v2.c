@@ -1,0 +1,266 @@
+/* Open Inference Protocol v2: descriptions, inference with JSON and binary tensors, classification, and what
+ * is refused. */
+#include "http/support.h"
+
+#include <math.h>
+#include <sodium.h>
+
+#define INFER "/v2/models/cropshield_cnn/infer"
+
+static void assert_v2_error(const struct answer *answer, int status)
+{
+    json_t *json;
+
+    if (answer->status != status)
+        fail_msg("status %d instead of %d: %s", answer->status, status, answer->body);
+    json = parse(answer);
+    assert_true(json_string_length(json_object_get(json, "error")) > 0);
+    json_decref(json);
+}
+
+static void descriptions(void **state)
+{
+    struct answer answer = get("/v2");
+    json_t *json = parse(&answer);
+
+    (void)state;
+    assert_string_equal(json_string_value(json_object_get(json, "name")), "cropshield");
+    assert_true(json_array_size(json_object_get(json, "extensions")) >= 2);
+    json_decref(json);
+    answer_free(&answer);
+    answer = get("/v2/models/cropshield_cnn");
+    json = parse(&answer);
+    assert_int_equal(json_array_size(json_object_get(json, "inputs")), 2);
+    assert_int_equal(json_array_size(json_object_get(json, "outputs")), 4);
+    json_decref(json);
+    answer_free(&answer);
+    answer = get("/v2/models/cropshield_cnn/ready");
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    answer = get("/v2/models/other");
+    assert_v2_error(&answer, 404);
+    answer_free(&answer);
+    answer = get("/v2/nonsense");
+    assert_v2_error(&answer, 404);
+    answer_free(&answer);
+    answer = request("POST", "/v2/repository/index", "", "{}", 2);
+    json = parse(&answer);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(json, 0), "state")), "READY");
+    json_decref(json);
+    answer_free(&answer);
+}
+
+/* The output `name` of a JSON answer. */
+static const json_t *output(const json_t *json, const char *name)
+{
+    const json_t *list = json_object_get(json, "outputs");
+
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(json_string_value(json_object_get(json_array_get(list, i), "name")), name) == 0)
+            return json_array_get(list, i);
+    fail_msg("no output %s", name);
+    return NULL;
+}
+
+/* A photo by base64, and the same photo as a binary element: the answers agree with each other and with
+ * predict. */
+static void a_photo_in_two_ways(void **state)
+{
+    struct csi_buffer photo = draw_jpeg(80, 260, 240), text, body;
+    size_t encoded_size = sodium_base64_ENCODED_LEN(photo.size, sodium_base64_VARIANT_ORIGINAL), header_size;
+    char *encoded = malloc(encoded_size), headers[160];
+    struct answer answer, reference;
+    json_t *json, *diagnosis;
+    const json_t *data;
+    float probabilities[22];
+    uint8_t length[4];
+    double best = 0;
+
+    (void)state;
+    assert_non_null(encoded);
+    sodium_bin2base64(encoded, encoded_size, photo.bytes, photo.size, sodium_base64_VARIANT_ORIGINAL);
+    csi_buffer_init(&text);
+    csi_buffer_printf(&text,
+                      "{\"id\":\"q1\",\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"BYTES\",\"shape\":[1],"
+                      "\"data\":[\"%s\"]}]}",
+                      encoded);
+    answer = request("POST", INFER, "", text.bytes, text.size);
+    assert_int_equal(answer.status, 200);
+    json = parse(&answer);
+    assert_string_equal(json_string_value(json_object_get(json, "model_name")), "cropshield_cnn");
+    assert_string_equal(json_string_value(json_object_get(json, "id")), "q1");
+    data = json_object_get(output(json, "probabilities"), "data");
+    assert_int_equal(json_array_size(data), 22);
+    assert_int_equal(json_array_size(json_object_get(output(json, "logits"), "data")), 22);
+    assert_int_equal(json_array_size(json_object_get(output(json, "embedding"), "data")), 512);
+    assert_int_equal(json_array_size(json_object_get(output(json, "cam"), "data")), 196);
+    for (size_t i = 0; i < 22; i++) {
+        probabilities[i] = (float)json_number_value(json_array_get(data, i));
+        best = fmax(best, (double)probabilities[i]);
+    }
+    reference = request("POST", "/api/v1/predict?top_k=1", "", photo.bytes, photo.size);
+    diagnosis = parse(&reference);
+    assert_float_equal(json_number_value(json_object_get(
+                           json_array_get(json_object_get(diagnosis, "predictions"), 0), "probability")),
+                       best, 1e-3);
+    json_decref(diagnosis);
+    answer_free(&reference);
+    json_decref(json);
+    answer_free(&answer);
+    csi_buffer_free(&text);
+
+    csi_buffer_printf(&text,
+                      "{\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"BYTES\",\"shape\":[1],\"parameters\":"
+                      "{\"binary_data_size\":%zu}}],\"outputs\":[{\"name\":\"probabilities\",\"parameters\":"
+                      "{\"binary_data\":true}},{\"name\":\"logits\",\"parameters\":{\"classification\":3}}]}",
+                      photo.size + 4);
+    for (int i = 0; i < 4; i++)
+        length[i] = (uint8_t)(photo.size >> (8 * i));
+    csi_buffer_init(&body);
+    csi_buffer_append(&body, text.bytes, text.size);
+    csi_buffer_append(&body, length, 4);
+    csi_buffer_append(&body, photo.bytes, photo.size);
+    snprintf(headers, sizeof headers,
+             "Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %zu\r\n", text.size);
+    answer = request("POST", INFER, headers, body.bytes, body.size);
+    assert_int_equal(answer.status, 200);
+    header_size = (size_t)atoi(answer_header(&answer, "Inference-Header-Content-Length"));
+    assert_int_equal(answer.body_size, header_size + sizeof probabilities);
+    for (size_t i = 0; i < 22; i++) {
+        float value;
+
+        memcpy(&value, answer.body + header_size + 4 * i, 4);
+        assert_float_equal(value, probabilities[i], 1e-6);
+    }
+    json = json_loadb(answer.body, header_size, 0, NULL);
+    data = json_object_get(output(json, "logits"), "data");
+    assert_int_equal(json_array_size(data), 3);
+    assert_non_null(strstr(json_string_value(json_array_get(data, 0)), "__")); /* value:index:label */
+    json_decref(json);
+    answer_free(&answer);
+    csi_buffer_free(&body);
+    csi_buffer_free(&text);
+    csi_buffer_free(&photo);
+    free(encoded);
+}
+
+/* Tensors: two at once give what each gives alone. */
+static void tensors(void **state)
+{
+    const size_t count = 3 * 224 * 224;
+    float *values = malloc(2 * count * sizeof *values), one[22], two[44];
+    struct csi_buffer body;
+    char headers[160];
+
+    (void)state;
+    assert_non_null(values);
+    for (size_t i = 0; i < 2 * count; i++)
+        values[i] = (float)((i * 2654435761u) % 1000u) / 500.0f - 1.0f;
+    csi_buffer_init(&body);
+    for (unsigned batch = 1; batch <= 2; batch++) {
+        struct answer answer;
+        size_t header_size;
+
+        csi_buffer_printf(&body,
+                          "{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[%u,3,224,224],"
+                          "\"parameters\":{\"binary_data_size\":%zu}}],\"outputs\":[{\"name\":\"logits\"}],"
+                          "\"parameters\":{\"binary_data_output\":true}}",
+                          batch, batch * count * 4);
+        snprintf(headers, sizeof headers, "Inference-Header-Content-Length: %zu\r\n", body.size);
+        csi_buffer_append(&body, values, batch * count * 4);
+        answer = request("POST", INFER, headers, body.bytes, body.size);
+        assert_int_equal(answer.status, 200);
+        header_size = (size_t)atoi(answer_header(&answer, "Inference-Header-Content-Length"));
+        assert_int_equal(answer.body_size - header_size, batch * sizeof one);
+        memcpy(batch == 1 ? one : two, answer.body + header_size, batch * sizeof one);
+        answer_free(&answer);
+        csi_buffer_free(&body);
+    }
+    assert_memory_equal(one, two, sizeof one);
+    assert_memory_not_equal(one, two + 22, sizeof one);
+    free(values);
+}
+
+static void refused(void **state)
+{
+    static const char *const bodies[] = {
+        "",
+        "{",
+        "[]",
+        "{}",
+        "{\"inputs\":[]}",
+        "{\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"FP32\",\"shape\":[1],\"data\":[1]}]}",
+        "{\"inputs\":[{\"name\":\"image\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"\"]}]}",
+        "{\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"BYTES\",\"shape\":[0],\"data\":[]}]}",
+        "{\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"BYTES\",\"shape\":[65],\"data\":[]}]}",
+        "{\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"BYTES\",\"shape\":[2],\"data\":[\"aa\"]}]}",
+        "{\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"not base64!\"]}]}",
+        "{\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"BYTES\",\"shape\":[1],\"parameters\":{\"binary_data_"
+        "size\":9}}]}",
+        "{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[1,3,2,2],\"data\":[1,2,3,4,5,6,7,"
+        "8,9,10,11,12]}]}",
+        "{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[1,3,224,224],\"data\":[1,2,3]}]}",
+        "{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[1,3,224,224],\"data\":[[[[[[[1]]]]"
+        "]]]}]}",
+        "{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[9223372036854775807,3,224,224],"
+        "\"data\":[]}]}",
+        "{\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"aaaa\"]}],"
+        "\"outputs\":[{\"name\":\"x\"}]}",
+        "{\"id\":\"a\",\"id\":\"b\",\"inputs\":[]}",
+    };
+    struct answer answer;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        answer = request("POST", INFER, "", bodies[i], strlen(bodies[i]));
+        if (answer.status != 400)
+            fail_msg("row %zu: %d %s", i, answer.status, answer.body);
+        assert_v2_error(&answer, 400);
+        answer_free(&answer);
+    }
+    answer = request("POST", INFER, "Inference-Header-Content-Length: 99\r\n", "{}", 2);
+    assert_v2_error(&answer, 400);
+    answer_free(&answer);
+    answer = request("POST", INFER, "Inference-Header-Content-Length: -1\r\n", "{}", 2);
+    assert_v2_error(&answer, 400);
+    answer_free(&answer);
+    answer = request("POST", "/v2/models/other/infer", "", "{}", 2);
+    assert_v2_error(&answer, 404);
+    answer_free(&answer);
+    /* A photo that is none: the error of the photo. */
+    {
+        static const char text[] = "{\"inputs\":[{\"name\":\"IMAGE\",\"datatype\":\"BYTES\",\"shape\":[1],"
+                                   "\"data\":[\"aGVsbG8=\"]}]}";
+
+        answer = request("POST", INFER, "", text, sizeof text - 1);
+        assert_v2_error(&answer, 415);
+        answer_free(&answer);
+    }
+}
+
+static void statistics(void **state)
+{
+    struct answer answer = get("/v2/models/cropshield_cnn/stats");
+    json_t *json = parse(&answer), *stats = json_array_get(json_object_get(json, "model_stats"), 0);
+
+    (void)state;
+    assert_int_equal(json_integer_value(json_object_get(stats, "inference_count")),
+                     5); /* of the tests above */
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_object_get(json_object_get(stats, "inference_stats"), "success"), "count")),
+                     4);
+    assert_true(json_integer_value(json_object_get(
+                    json_object_get(json_object_get(stats, "inference_stats"), "success"), "ns")) > 0);
+    json_decref(json);
+    answer_free(&answer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(descriptions), cmocka_unit_test(a_photo_in_two_ways), cmocka_unit_test(tensors),
+        cmocka_unit_test(refused),      cmocka_unit_test(statistics),
+    };
+
+    return cmocka_run_group_tests_name("inference protocol", tests, start_server, stop_all);
+}
