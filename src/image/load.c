@@ -109,6 +109,7 @@ enum cs_status csi_image_decode(const void *bytes, size_t size, const struct cs_
 
 struct display {
     const struct csi_display_options *options;
+    bool turned; /* by 90° in the end */
     struct csi_resampler *resampler;
     cs_image *target;
     uint64_t resize_ns;
@@ -118,8 +119,13 @@ static enum cs_status begin_display(void *context, uint32_t width, uint32_t heig
 {
     struct display *display = context;
     uint64_t start = csi_now_ns();
-    struct csi_resample_plan plan = {width, height, display->target->width, display->target->height,
-                                     0,     0,      CS_FILTER_LANCZOS,      display->options->cpu_features};
+    struct csi_resample_plan plan = {.in_width = width,
+                                     .in_height = height,
+                                     .out_width = display->target->width,
+                                     .out_height = display->target->height,
+                                     .filter = CS_FILTER_LANCZOS,
+                                     .cpu_features = display->options->cpu_features,
+                                     .columns_first = display->turned};
     enum cs_status status = csi_resampler_create(&plan, display->target, &display->resampler, error);
 
     display->resize_ns += csi_now_ns() - start;
@@ -158,7 +164,7 @@ enum cs_status csi_image_load_display(const void *bytes, size_t size,
                                       struct cs_image_info *info, double *decode_ms, double *resize_ms,
                                       struct cs_error *error)
 {
-    struct display display = {options, NULL, NULL, 0};
+    struct display display = {.options = options};
     struct csi_row_sink sink = {begin_display, take_display, &display};
     struct csi_decode_job job = {bytes, size, &options->limits, 8};
     uint32_t width, height, display_width, display_height;
@@ -170,6 +176,7 @@ enum cs_status csi_image_load_display(const void *bytes, size_t size,
     status = read_header(bytes, size, &options->limits, info, &width, &height, error);
     if (status != CS_OK)
         return status;
+    display.turned = info->orientation >= 5;
     /* In stored orientation: turning the small image at the end is cheaper than turning the photo, and the
      * display size of a turned photo is the turned display size. */
     csi_display_size(width, height, options->max_side, &display_width, &display_height);

@@ -119,6 +119,7 @@ struct csi_resampler {
     struct csi_resample_plan plan;
     cs_image *target;
     bool horizontal, vertical; /* a direction that keeps its size is not filtered, as in Pillow */
+    bool columns_first;        /* the ring then holds input rows, and `stage` results of the vertical pass */
     struct csi_resample_axis x, y;
     uint32_t first, end;  /* input rows that the window needs: [first, end) */
     uint32_t taken, made; /* input rows pushed; output rows finished */
@@ -126,6 +127,7 @@ struct csi_resampler {
     uint8_t *ring, *spare; /* `spare` takes the surplus rows of a short batch */
     size_t slot_size;
     uint32_t slots;
+    uint8_t *stage[CSI_RESAMPLE_ROWS];
     const uint8_t **column; /* max_taps pointers into the ring for one output row */
 };
 
@@ -133,13 +135,20 @@ static enum cs_status make_ring(struct csi_resampler *r, struct cs_error *error)
 {
     size_t size;
 
-    r->slot_size = csi_round_up((size_t)r->target->width * 3 + CSI_IMAGE_PADDING, CSI_ALIGNMENT);
+    r->slot_size =
+        csi_round_up((size_t)(r->columns_first ? r->plan.in_width : r->target->width) * 3 + CSI_IMAGE_PADDING,
+                     CSI_ALIGNMENT);
     r->slots = r->y.max_taps + CSI_RESAMPLE_ROWS;
     r->spare = csi_aligned_alloc(r->slot_size);
     if (r->spare == NULL)
         return csi_fail_memory(error, "resampling rows");
     if (!r->vertical)
         return CS_OK;
+    for (uint32_t i = 0; r->columns_first && i < CSI_RESAMPLE_ROWS; i++) {
+        r->stage[i] = csi_aligned_calloc(r->slot_size);
+        if (r->stage[i] == NULL)
+            return csi_fail_memory(error, "resampling rows");
+    }
     if (csi_mul_overflows(r->slot_size, r->slots, &size))
         return csi_fail_memory(error, "resampling rows");
     r->ring = csi_aligned_calloc(size);
@@ -162,6 +171,7 @@ enum cs_status csi_resampler_create(const struct csi_resample_plan *plan, cs_ima
     r->target = target;
     r->horizontal = plan->in_width != plan->out_width;
     r->vertical = plan->in_height != plan->out_height;
+    r->columns_first = plan->columns_first && r->horizontal && r->vertical;
     r->first = plan->top;
     r->end = plan->top + target->height;
     if (r->horizontal)
@@ -193,6 +203,8 @@ void csi_resampler_destroy(struct csi_resampler *resampler)
     csi_resample_axis_free(&resampler->y);
     csi_aligned_free(resampler->ring);
     csi_aligned_free(resampler->spare);
+    for (uint32_t i = 0; i < CSI_RESAMPLE_ROWS; i++)
+        csi_aligned_free(resampler->stage[i]);
     free((void *)resampler->column);
     free(resampler);
 }
@@ -205,23 +217,52 @@ static uint8_t *place_of(const struct csi_resampler *r, uint32_t row)
     return r->target->pixels + (row - r->plan.top) * r->target->stride;
 }
 
-/* Horizontal pass over up to CSI_RESAMPLE_ROWS input rows from number `row` on. */
-static void pass_horizontally(struct csi_resampler *r, const uint8_t *rows, size_t stride, uint32_t row,
-                              uint32_t count)
+/* Up to CSI_RESAMPLE_ROWS rows through the horizontal kernel; surplus rows go to the spare one. */
+static void filter_rows(struct csi_resampler *r, const uint8_t *const *from, uint8_t *const *to,
+                        uint32_t count)
+{
+    const uint8_t *sources[CSI_RESAMPLE_ROWS];
+    uint8_t *targets[CSI_RESAMPLE_ROWS];
+
+    for (uint32_t i = 0; i < CSI_RESAMPLE_ROWS; i++) {
+        sources[i] = from[i < count ? i : 0];
+        targets[i] = i < count ? to[i] : r->spare;
+    }
+    r->kernels->horizontal(&r->x, sources, targets);
+}
+
+/* Input rows from number `row` on to where the next pass or the caller wants them: filtered, or as they are.
+ */
+static void take_rows(struct csi_resampler *r, const uint8_t *rows, size_t stride, uint32_t row,
+                      uint32_t count)
 {
     const uint8_t *from[CSI_RESAMPLE_ROWS];
     uint8_t *to[CSI_RESAMPLE_ROWS];
 
-    for (uint32_t i = 0; i < CSI_RESAMPLE_ROWS; i++) {
-        from[i] = rows + (i < count ? i : 0) * stride;
-        to[i] = i < count ? place_of(r, row + i) : r->spare;
+    for (uint32_t i = 0; i < count; i++) {
+        from[i] = rows + i * stride;
+        to[i] = place_of(r, row + i);
     }
-    if (r->horizontal) {
-        r->kernels->horizontal(&r->x, from, to);
-        return;
+    if (r->columns_first) {
+        for (uint32_t i = 0; i < count; i++)
+            memcpy(to[i], from[i], (size_t)r->plan.in_width * 3);
+    } else if (r->horizontal) {
+        filter_rows(r, from, to, count);
+    } else {
+        for (uint32_t i = 0; i < count; i++)
+            memcpy(to[i], from[i] + (size_t)r->plan.left * 3, r->target->stride);
     }
+}
+
+/* Rows that the vertical pass has staged, up to output row `end`, through the horizontal one. */
+static void filter_stage(struct csi_resampler *r, uint32_t end)
+{
+    uint32_t count = (end - 1) % CSI_RESAMPLE_ROWS + 1;
+    uint8_t *to[CSI_RESAMPLE_ROWS];
+
     for (uint32_t i = 0; i < count; i++)
-        memcpy(to[i], from[i] + (size_t)r->plan.left * 3, r->target->stride);
+        to[i] = r->target->pixels + (end - count + i) * r->target->stride;
+    filter_rows(r, (const uint8_t *const *)r->stage, to, count);
 }
 
 /* Every output row whose inputs are all there. */
@@ -229,14 +270,21 @@ static void pass_vertically(struct csi_resampler *r)
 {
     while (r->made < r->target->height) {
         uint32_t start = r->y.start[r->made], taps = r->y.taps[r->made];
+        const unsigned char *weights = (const unsigned char *)r->y.packed + r->made * r->y.packed_row;
 
         if (start + taps > r->taken)
             return;
         for (uint32_t i = 0; i < taps; i++)
             r->column[i] = place_of(r, start + i);
-        r->kernels->vertical((const unsigned char *)r->y.packed + r->made * r->y.packed_row, r->column, taps,
-                             r->target->pixels + r->made * r->target->stride, r->target->stride);
+        if (r->columns_first)
+            r->kernels->vertical(weights, r->column, taps, r->stage[r->made % CSI_RESAMPLE_ROWS],
+                                 (size_t)r->plan.in_width * 3);
+        else
+            r->kernels->vertical(weights, r->column, taps, r->target->pixels + r->made * r->target->stride,
+                                 r->target->stride);
         r->made++;
+        if (r->columns_first && (r->made % CSI_RESAMPLE_ROWS == 0 || r->made == r->target->height))
+            filter_stage(r, r->made);
     }
 }
 
@@ -255,7 +303,7 @@ void csi_resampler_push(struct csi_resampler *resampler, const uint8_t *rows, si
         uint32_t n = r->end - r->taken < CSI_RESAMPLE_ROWS ? r->end - r->taken : CSI_RESAMPLE_ROWS;
 
         n = n < count ? n : count;
-        pass_horizontally(r, rows, stride, r->taken, n);
+        take_rows(r, rows, stride, r->taken, n);
         r->taken += n;
         rows += n * stride;
         count -= n;
@@ -268,7 +316,8 @@ void csi_resampler_push(struct csi_resampler *resampler, const uint8_t *rows, si
 enum cs_status csi_image_resize(const cs_image *image, uint32_t width, uint32_t height, enum cs_filter filter,
                                 uint32_t cpu_features, cs_image **resized, struct cs_error *error)
 {
-    struct csi_resample_plan plan = {image->width, image->height, width, height, 0, 0, filter, cpu_features};
+    struct csi_resample_plan plan = {image->width, image->height, width, height, 0, 0,
+                                     filter,       cpu_features,  false};
     struct csi_resampler *resampler = NULL;
     enum cs_status status = csi_image_create(width, height, resized, error);
 

@@ -11,6 +11,7 @@
 #ifndef CSI_IMAGE_RESAMPLE_H
 #define CSI_IMAGE_RESAMPLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,8 @@ struct csi_resample_plan {
     uint32_t in_width, in_height, out_width, out_height, left, top;
     enum cs_filter filter;
     uint32_t cpu_features;
+    bool columns_first; /* the vertical pass first: what Pillow computes when the result is to be turned by
+                           90° */
 };
 
 /* `target` is borrowed and filled. */

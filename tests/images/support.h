@@ -94,7 +94,7 @@ struct jpeg_recipe {
     J_COLOR_SPACE input, stored;
     int h, v; /* luma sampling factors; 0: the default */
     int progressive;
-    int scans; /* > 0: this many scans of one coefficient bit each */
+    int scans; /* > 0 (at most 64): one coefficient a scan */
     int restart_rows;
     int arithmetic;
 };
@@ -127,14 +127,12 @@ static inline void make_jpeg(const struct jpeg_recipe *recipe, const uint8_t *pi
     if (recipe->progressive)
         jpeg_simple_progression(&library);
     if (recipe->scans > 0) {
-        /* One DC scan, then bands of one coefficient each; libjpeg wants every band refined from 0 once. */
+        /* One scan of the DC coefficient, then one for each of the others. */
         script = calloc((size_t)recipe->scans, sizeof *script);
         assert_non_null(script);
         for (int i = 0; i < recipe->scans; i++) {
             script[i].comps_in_scan = 1;
-            script[i].Ss = script[i].Se = i == 0 ? 0 : 1 + (i - 1) % 63;
-            script[i].Ah = i == 0 || i < 64 ? 0 : 14 - (i - 1) / 63;
-            script[i].Al = i == 0 ? 0 : 13 - (i - 1) / 63;
+            script[i].Ss = script[i].Se = i;
         }
         library.scan_info = script;
         library.num_scans = recipe->scans;

@@ -176,7 +176,7 @@ static void instruction_sets_equal_c(void **state)
 static void window_is_part_of_whole(void **state)
 {
     cs_image *image = make_pattern(97, 61, 0), *whole, *part;
-    struct csi_resample_plan plan = {97, 61, 50, 31, 7, 5, CS_FILTER_LANCZOS, csi_cpu()->features};
+    struct csi_resample_plan plan = {97, 61, 50, 31, 7, 5, CS_FILTER_LANCZOS, csi_cpu()->features, false};
     struct csi_resampler *resampler;
 
     (void)state;
