@@ -475,7 +475,6 @@ static void write_batch(struct csi_disk *disk, const struct operation *first)
 static void check_whole_file(struct csi_disk *disk)
 {
     sqlite3_stmt *statement = NULL;
-    uint64_t total;
     int code;
 
     if (disk->writer == NULL)
@@ -487,8 +486,6 @@ static void check_whole_file(struct csi_disk *disk)
         (code == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0))
         atomic_store(&disk->damaged, true);
     sqlite3_finalize(statement);
-    if (!atomic_load(&disk->damaged) && means_damage(recount(disk, &total)))
-        atomic_store(&disk->damaged, true);
 }
 
 static void replace_damaged(struct csi_disk *disk)
@@ -544,6 +541,7 @@ enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_
                              struct cs_error *error)
 {
     struct csi_disk *made = calloc(1, sizeof *made);
+    uint64_t total;
 
     *disk = NULL;
     if (made == NULL)
@@ -565,6 +563,8 @@ enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_
     atomic_init(&made->damaged, false);
     pthread_mutex_lock(&made->read_lock);
     open_both(made);
+    if (made->writer != NULL && means_damage(recount(made, &total)))
+        atomic_store(&made->damaged, true);
     pthread_mutex_unlock(&made->read_lock);
     made->running = pthread_create(&made->thread, NULL, write_behind, made) == 0;
     if (!made->running) {
