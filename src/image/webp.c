@@ -15,6 +15,7 @@
 static enum cs_status fail_with(VP8StatusCode code, struct cs_error *error)
 {
     switch (code) {
+    case VP8_STATUS_USER_ABORT: /* nobody aborts here: libwebp's word for output buffers that it could not get */
     case VP8_STATUS_OUT_OF_MEMORY: return csi_fail_memory(error, "WebP image");
     case VP8_STATUS_UNSUPPORTED_FEATURE:
         return csi_fail(error, CS_UNSUPPORTED_FORMAT, "WebP: a feature that libwebp does not know");
