@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""Writes the seed corpora of the model parsers: fuzz/corpus/{safetensors,pickle,zip,pytorch,model,classes}/.
+
+make_corpus.py        standard library only; the same bytes every time
+
+Small files, good and hostile. Each hostile one is named after its trick; tests/unit/test_formats_hostile.c says what the
+reader must answer.
+"""
+import io
+import json
+import pathlib
+import pickle
+import struct
+import zipfile
+
+OUT = pathlib.Path(__file__).resolve().parent / "corpus"
+
+
+# ---------------------------------------------------------------- safetensors
+
+def safetensors(header, data=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def tensor(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors_files():
+    two = {"a": tensor("F32", [2], 0, 8), "b": tensor("F16", [2, 2], 8, 16)}
+    data = struct.pack("<2f4e", 1, 2, 3, 4, 5, 6)
+    yield "good", safetensors({"__metadata__": {"classes": "[\"x\"]"}, **two}, data)
+    yield "scalar_and_types", safetensors({"s": tensor("I64", [], 0, 8), "b": tensor("BF16", [1], 8, 10),
+                                           "d": tensor("F64", [1], 10, 18), "t": tensor("BOOL", [1], 18, 19)},
+                                          bytes(8) + b"\x80\x3f" + struct.pack("<d", 2.5) + b"\x01")
+    yield "length_over_file", safetensors(two, data, 1 << 40)
+    yield "length_overflows", safetensors(two, data, (1 << 64) - 1)
+    yield "length_zero", safetensors(two, data, 0)
+    yield "offsets_over_end", safetensors({"a": tensor("F32", [4], 0, 16)}, bytes(8))
+    yield "offsets_reversed", safetensors({"a": tensor("F32", [2], 8, 0)}, bytes(8))
+    yield "offsets_negative", safetensors({"a": tensor("F32", [2], -8, 0)}, bytes(8))
+    yield "overlap", safetensors({"a": tensor("F32", [2], 0, 8), "b": tensor("F32", [2], 4, 12)}, bytes(12))
+    yield "hole", safetensors({"a": tensor("F32", [1], 0, 4), "b": tensor("F32", [1], 8, 12)}, bytes(12))
+    yield "rest", safetensors({"a": tensor("F32", [1], 0, 4)}, bytes(12))
+    yield "shape_overflows", safetensors({"a": tensor("F32", [1 << 62, 1 << 62], 0, 8)}, bytes(8))
+    yield "shape_lies", safetensors({"a": tensor("F32", [3], 0, 8)}, bytes(8))
+    yield "shape_deep", safetensors({"a": tensor("F32", [1] * 9, 0, 4)}, bytes(4))
+    yield "shape_empty", safetensors({"a": tensor("F32", [0], 0, 0)})
+    yield "type_unknown", safetensors({"a": tensor("F8_E4M3", [8], 0, 8)}, bytes(8))
+    yield "entry_extra_key", safetensors({"a": {**tensor("F32", [2], 0, 8), "more": 1}}, bytes(8))
+    yield "name_twice", safetensors(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+                                    b'"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4))
+    yield "name_long", safetensors({"n" * 200: tensor("F32", [1], 0, 4)}, bytes(4))
+    yield "metadata_number", safetensors({"__metadata__": {"temperature": 1}, "a": tensor("F32", [1], 0, 4)}, bytes(4))
+    yield "digest_wrong", safetensors({"__metadata__": {"digest": "0" * 64}, "a": tensor("F32", [1], 0, 4)}, bytes(4))
+    yield "deep_nesting", safetensors(b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}")
+    yield "not_an_object", safetensors(b"[1,2,3]")
+    yield "not_utf8", safetensors(b'{"\xff":1}')
+    yield "integer_huge", safetensors(b'{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,4]}}', bytes(4))
+
+
+# ---------------------------------------------------------------- pickles
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def number(value):
+    return b"\x8a\x08" + struct.pack("<q", value)
+
+
+def tuple_of(*parts):
+    return b"(" + b"".join(parts) + b"t"
+
+
+def storage(key, count, kind="FloatStorage"):
+    return tuple_of(text("storage"), b"ctorch\n" + kind.encode() + b"\n", text(key), text("cpu"), number(count)) + b"Q"
+
+
+def rebuilt(stored, offset, size, stride):
+    return (b"ctorch._utils\n_rebuild_tensor_v2\n" +
+            tuple_of(stored, number(offset), tuple_of(*map(number, size)), tuple_of(*map(number, stride)), b"\x89",
+                     b"ccollections\nOrderedDict\n)R") + b"R")
+
+
+def state(*items):
+    return b"\x80\x02}(" + b"".join(text(k) + v for k, v in items) + b"u."
+
+
+class Evil:
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def pickle_files():
+    good = state(("a.weight", rebuilt(storage("0", 6), 0, (2, 3), (3, 1))))
+    yield "good", good
+    yield "plain_data", pickle.dumps({"epoch": 3, "names": ["a", "b"], "t": (1, 2.5, None, True), "big": 1 << 40,
+                                      "s": {1, 2}}, 2)
+    yield "plain_data_4", pickle.dumps({"epoch": 3, "names": ["a", "b"], "bytes": b"xyz"}, 4)
+    yield "os_system", b"\x80\x02cposix\nsystem\n" + tuple_of(text("touch /tmp/executed")) + b"R."
+    yield "os_system_4", pickle.dumps(Evil(__import__("os").system, "true"), 4)
+    yield "builtins_eval", b"\x80\x02c__builtin__\neval\n" + tuple_of(text("1+1")) + b"R."
+    yield "nested_global", state(("a", b"csubprocess\nPopen\n" + tuple_of(text("id")) + b"R"))
+    yield "torch_lookalike", b"\x80\x02ctorch\nload\n" + tuple_of(text("x")) + b"R."
+    yield "dotted_global", b"\x80\x04\x8c\x05torch\x8c\x13_utils.os.system\x00\x00\x00\x93)R."
+    yield "newobj", b"\x80\x02cposix\nsystem\n)\x81."
+    yield "inst_opcode", b"(iposix\nsystem\n."
+    yield "ext_opcode", b"\x80\x02\x82\x01."
+    yield "no_stop", good[:-1]
+    yield "stack_underflow", b"\x80\x02R."
+    yield "mark_underflow", b"\x80\x02t."
+    yield "items_into_number", b"\x80\x02K\x01(K\x02K\x03u."
+    yield "memo_unknown", b"\x80\x02h\x05."
+    yield "memo_huge", b"\x80\x02Nr\xff\xff\xff\xff."
+    yield "string_over_end", b"\x80\x02X\xff\xff\xff\x7fabc."
+    yield "own_member", b"\x80\x02]q\x00h\x00a."
+    yield "billion_laughs", b"\x80\x02]q\x000" + b"".join(
+        b"](" + b"h%c" % (i - 1) * 10 + b"eq%c0" % i for i in range(1, 30)) + b"h\x1d."
+    yield "deep_tuples", b"\x80\x02N" + b"\x85" * 3000 + b"."
+    yield "persistent_id_not_storage", b"\x80\x02K\x01Q."
+    yield "tensor_out_of_storage", state(("a", rebuilt(storage("0", 6), 0, (2, 4), (4, 1))))
+    yield "tensor_expanded", state(("a", rebuilt(storage("0", 1), 0, (1 << 20, 1 << 10), (0, 0))))
+    yield "tensor_overflows", state(("a", rebuilt(storage("0", 1 << 62), 0, (1 << 62, 1 << 62), (1 << 62, 1 << 62))))
+    yield "tensor_negative", state(("a", rebuilt(storage("0", 6), -4, (2,), (1,))))
+    yield "tensor_negative_stride", state(("a", rebuilt(storage("0", 6), 5, (2,), (-1,))))
+
+
+# ---------------------------------------------------------------- archives
+
+def archive(entries, method=zipfile.ZIP_STORED):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as file:
+        for name, content in entries:
+            file.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, method)
+    return out.getvalue()
+
+
+def torch_file(data_pkl, storages=(("0", struct.pack("<6f", *range(6))),), more=()):
+    return archive([("archive/data.pkl", data_pkl), *((f"archive/data/{k}", v) for k, v in storages),
+                    ("archive/version", b"3\n"), *more])
+
+
+def patched(data, find, offset, replacement, last=False):
+    at = (data.rindex(find) if last else data.index(find)) + offset
+    return data[:at] + replacement + data[at + len(replacement):]
+
+
+def overlapping():
+    """Two directory entries for one local header."""
+    data = archive([("a/data.pkl", b"N."), ("b/data.pkl", b"N.")])
+    return patched(data, b"PK\1\2", 42, struct.pack("<I", 0), last=True)
+
+
+def zip_files():
+    good = archive([("a/data.pkl", b"\x80\x02}."), ("a/data/0", bytes(16))])
+    yield "good", good
+    yield "deflated", archive([("a/data.pkl", b"\x80\x02}."), ("a/data/0", bytes(200))], zipfile.ZIP_DEFLATED)
+    yield "overlap", overlapping()
+    yield "dot_dot", archive([("../evil", b"x")])
+    yield "absolute", archive([("/etc/evil", b"x")])
+    yield "backslash", archive([("a\\..\\evil", b"x")])
+    duplicate = archive([("a/x", b"1"), ("a/y", b"2")])
+    yield "twice", duplicate.replace(b"a/y", b"a/x")
+    yield "bomb", archive([("a/data.pkl", bytes(30 << 20))], zipfile.ZIP_DEFLATED)
+    yield "size_lies", patched(good, b"PK\1\2", 20, struct.pack("<II", 1 << 20, 1 << 20))
+    yield "size_lies_stored", patched(good, b"PK\1\2", 24, struct.pack("<I", 1 << 20))
+    packed = archive([("a/data.pkl", bytes(5000))], zipfile.ZIP_DEFLATED)
+    yield "size_lies_deflated", patched(packed, b"PK\1\2", 24, struct.pack("<I", 6000))
+    yield "checksum", patched(good, b"}.", 0, b"]")
+    yield "encrypted", patched(good, b"PK\1\2", 8, struct.pack("<H", 1))
+    yield "method", patched(patched(good, b"PK\1\2", 10, struct.pack("<H", 97)), b"PK\3\4", 8, struct.pack("<H", 97))
+    yield "directory_outside", patched(good, b"PK\5\6", 16, struct.pack("<I", 0xfffffff0))
+    yield "count_lies", patched(good, b"PK\5\6", 8, struct.pack("<HH", 60000, 60000))
+    locator = struct.pack("<IIQI", 0x07064b50, 0, (1 << 64) - 8, 1)
+    end = good.index(b"PK\5\6")
+    yield "zip64_outside", good[:end] + locator + good[end:]
+    extra = struct.pack("<HHQ", 1, 8, (1 << 63))
+    directory = good.index(b"PK\1\2")
+    entry = bytearray(good[directory:directory + 46 + 10])
+    entry[20:24] = b"\xff\xff\xff\xff"
+    entry[30:32] = struct.pack("<H", len(extra))
+    rest = good[directory + 46 + 10:]
+    body = good[:directory] + bytes(entry) + extra + rest
+    at = body.index(b"PK\5\6")
+    yield "zip64_size", body[:at + 12] + struct.pack("<I", at - directory) + body[at + 16:]
+    yield "no_end", good[:-22]
+    yield "comment_lies", patched(good, b"PK\5\6", 20, struct.pack("<H", 100))
+
+
+def pytorch_files():
+    good = state(("a.weight", rebuilt(storage("0", 6), 0, (2, 3), (3, 1))))
+    yield "good", torch_file(good)
+    yield "transposed", torch_file(state(("a", rebuilt(storage("0", 6), 0, (3, 2), (1, 3)))))
+    yield "os_system", torch_file(b"\x80\x02cposix\nsystem\n" + tuple_of(text("touch /tmp/executed")) + b"R.")
+    yield "storage_missing", torch_file(state(("a", rebuilt(storage("7", 6), 0, (6,), (1,)))))
+    yield "storage_short", torch_file(state(("a", rebuilt(storage("0", 7), 0, (7,), (1,)))))
+    yield "storage_name", torch_file(state(("a", rebuilt(storage("../../etc/passwd", 6), 0, (6,), (1,)))))
+    yield "many_views", torch_file(state(*((f"t{i}", rebuilt(storage("0", 8192, "ByteStorage"), 0, (8192,), (1,)))
+                                            for i in range(40))), [("0", bytes(8192))])
+    yield "name_twice", torch_file(state(*[("a", rebuilt(storage("0", 6), 0, (6,), (1,)))] * 2))
+    yield "big_endian", torch_file(good, more=[("archive/byteorder", b"big")])
+    yield "no_pickle", archive([("archive/other", b"x")])
+    yield "not_tensors", torch_file(pickle.dumps({"a": 1}, 2))
+    yield "legacy", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+    yield "legacy_tar", bytes(257) + b"ustar\x0000" + bytes(300)
+    module = (b"\x80\x02c__torch__.net\nNet\n)\x81}(" + text("weight") + rebuilt(storage("0", 6), 0, (6,), (1,)) +
+              text("training") + b"\x89ub.")
+    yield "torchscript", torch_file(module, more=[("archive/constants.pkl", b"\x80\x02).")])
+    nested = b"\x80\x02" + b"".join(b"c__torch__\nM\n)\x81}(" + text("m") for _ in range(60)) + b"N" + b"ub" * 60 + b"."
+    yield "torchscript_deep", torch_file(nested, more=[("archive/constants.pkl", b"\x80\x02).")])
+    yield "torchscript_class_without_archive", torch_file(module)
+
+
+def model_files():
+    """Through the front door: a whole small network, and files whose pieces do not fit each other."""
+    widths, tensors = [3, 1, 1], {}
+    for i, (a, b) in enumerate(zip(widths, widths[1:]), 1):
+        for conv, inputs in ((0, a), (3, b)):
+            tensors[f"block{i}.{conv}.weight"] = (b, inputs, 3, 3)
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                tensors[f"block{i}.{conv + 1}.{part}"] = (b,)
+    tensors["classifier.1.weight"], tensors["classifier.1.bias"] = (2, 1), (2,)
+
+    def file(changes=(), metadata=(), drop=()):
+        shapes = {k: v for k, v in {**tensors, **dict(changes)}.items() if k not in drop}
+        header, at = {"__metadata__": {"architecture": "CropShieldCNN", **dict(metadata)}}, 0
+        for name, shape in shapes.items():
+            count = 1
+            for length in shape:
+                count *= length
+            header[name] = tensor("F32", list(shape), at, at + 4 * count)
+            at += 4 * count
+        return safetensors(header, struct.pack("<f", 0.5) * (at // 4))
+
+    yield "good", file(metadata={"preprocess": '{"crop":32,"resize":36}', "classes": '["a","b"]'})
+    yield "tensor_missing", file(drop=["block2.4.running_var"])
+    yield "channels", file({"block2.0.weight": (1, 7, 3, 3)})
+    yield "rank", file({"classifier.1.weight": (2,)})
+    yield "kernel", file({"block1.0.weight": (1, 3, 300, 1)})
+    yield "classes", file(metadata={"classes": '["a","b","c"]'})
+    yield "classes_type", file(metadata={"classes": '[1,2]'})
+    yield "crop", file(metadata={"preprocess": '{"crop":1000000}'})
+    yield "crop_small", file(metadata={"preprocess": '{"crop":1,"resize":1}'})
+    yield "mean", file(metadata={"preprocess": '{"mean":[1,2]}'})
+    yield "std_zero", file(metadata={"preprocess": '{"std":[0,1,1]}'})
+    yield "temperature", file(metadata={"temperature": "-1"})
+    yield "temperature_text", file(metadata={"temperature": "warm"})
+    yield "layer", file(metadata={"gradcam_layer": "block7"})
+    yield "architecture", file(metadata={"architecture": "resnet50"})
+    not_a_number = bytearray(file())
+    not_a_number[-4:] = b"\0\0\xc0\x7f"
+    yield "nan", bytes(not_a_number)
+    yield "text", b"This is a leaf.\n"
+    yield "empty", b""
+
+
+def classes_files():
+    yield "good", b'{"Potato__healthy":1,"Potato__early_blight":0}'
+    yield "list", b'["a","b"]'
+    yield "hole", b'{"a":0,"b":2}'
+    yield "twice", b'{"a":0,"b":0}'
+    yield "negative", b'{"a":-1}'
+    yield "name_twice", b'{"a":0,"a":1}'
+    yield "number", b"7"
+    yield "empty", b"{}"
+    yield "deep", b"[" * 4000
+    yield "text", b'{"a":"0"}'
+    yield "cut", b'{"a":0'
+
+
+def main():
+    for name, files in (("safetensors", safetensors_files), ("pickle", pickle_files), ("zip", zip_files),
+                        ("pytorch", pytorch_files), ("model", model_files), ("classes", classes_files)):
+        folder = OUT / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in files():
+            (folder / file).write_bytes(content)
+        print(f"{name}: {len(list(folder.iterdir()))} files, {sum(f.stat().st_size for f in folder.iterdir())} bytes")
+
+
+main()
