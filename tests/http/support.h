@@ -188,10 +188,10 @@ static inline struct answer take(int fd, double seconds)
     return answer;
 }
 
-/* The value of a header of the answer, "" when it has none; in static memory. */
+/* The value of a header of the answer, "" when it has none; in memory of the thread. */
 static inline const char *answer_header(const struct answer *answer, const char *name)
 {
-    static char value[1024];
+    static _Thread_local char value[1024];
     size_t length = strlen(name);
 
     value[0] = '\0';
@@ -268,10 +268,10 @@ static inline void assert_error(const struct answer *answer, int status, const c
     json_decref(json);
 }
 
-/* The cookie that an answer sets, as a header line; "" when none. In static memory. */
+/* The cookie that an answer sets, as a header line; "" when none. In memory of the thread. */
 static inline const char *cookie_line(const struct answer *answer)
 {
-    static char line[256];
+    static _Thread_local char line[256];
     char value[256];
 
     snprintf(value, sizeof value, "%s", answer_header(answer, "Set-Cookie"));
