@@ -85,6 +85,9 @@ int csi_command_serve(int argc, char **argv)
     const struct csi_option own[] = {
         {"host", 0, CSI_OPT_STRING, "ADDRESS", "address to listen on (127.0.0.1)", &server.host, 0, 0},
         {"port", 'p', CSI_OPT_SIZE, "PORT", "port (8501); 0: a free one", &port, 0, 65535},
+        {"allowed-hosts", 0, CSI_OPT_STRING, "NAMES",
+         "comma-separated host names that requests may come by, besides addresses and localhost",
+         &server.allowed_hosts, 0, 0},
         {"token", 0, CSI_OPT_STRING, "SECRET",
          "API requests need 'Authorization: Bearer SECRET' (better by environment)", &server.token, 0, 0},
         {"target-ms", 0, CSI_OPT_NUMBER, "MS", "what latencies are compared with (200)", &server.target_ms, 1,
@@ -139,6 +142,8 @@ int csi_command_serve(int argc, char **argv)
     server.port = (uint16_t)port;
     server.max_in_flight = (unsigned)in_flight;
     server.limits = options.limits;
+    server.max_size = options.max_size;
+    server.decode = options.decode;
     server.access_log = !quiet;
     return run(&options, &server);
 }
