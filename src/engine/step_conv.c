@@ -211,6 +211,7 @@ enum cs_status csi_step_depthwise(struct csi_plan *plan, const struct csi_ir *ir
     memcpy(p->pads, node->pads, sizeof p->pads);
     p->weights = weights;
     p->bias = bias;
+    step->act_pass = !csi_act_as_clamp(&node->act, &step->low, &step->high);
     step->residual_pass = step->residual >= 0;
     if (step->residual_pass && !step->residual_after && node->act.kind != CSI_FN_NONE) {
         step->act_pass = true; /* act(x + residual): the clamp must wait for the residual */

@@ -1,0 +1,857 @@
+/*
+ * The engine on small networks of every operator: compiled plans of each kernel set against a plain
+ * evaluation of the same graph operator by operator, at several batch sizes and thread counts; target layers;
+ * gradients against differences.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "engine/engine.h"
+#include "engine/tail_ops.h"
+#include "graph/graph.h"
+
+/* ---- building ---- */
+
+struct net {
+    struct csi_graph *graph;
+    uint32_t seed;
+    unsigned nodes;
+    int last;
+};
+
+static float random_float(struct net *net)
+{
+    net->seed ^= net->seed << 13;
+    net->seed ^= net->seed >> 17;
+    net->seed ^= net->seed << 5;
+    return (float)((double)net->seed / 2147483648.0 - 1.0);
+}
+
+static int constant(struct net *net, unsigned rank, const size_t *dims, float scale, float offset)
+{
+    size_t count = 1;
+    float *data;
+    int value;
+
+    for (unsigned i = 0; i < rank; i++)
+        count *= dims[i];
+    data = malloc(count * sizeof *data);
+    assert_non_null(data);
+    for (size_t i = 0; i < count; i++)
+        data[i] = offset + scale * random_float(net);
+    assert_int_equal(csi_graph_add_constant(net->graph, "", rank, dims, data, &value, NULL), CS_OK);
+    free(data);
+    return value;
+}
+
+static void start(struct net *net, size_t channels, size_t height, size_t width)
+{
+    *net = (struct net){.seed = 12345};
+    assert_int_equal(csi_graph_create(&net->graph, NULL), CS_OK);
+    assert_int_equal(csi_graph_add_input(net->graph, channels, height, width, &net->last, NULL), CS_OK);
+}
+
+static struct csi_node node_of(struct net *net, enum csi_op op)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "n%u", net->nodes++);
+    return csi_node_init(op, name);
+}
+
+static int add(struct net *net, struct csi_node *node, int input)
+{
+    struct cs_error error = {0};
+    int value;
+
+    node->inputs[0] = input;
+    if (node->input_count == 0)
+        node->input_count = 1;
+    if (csi_graph_add_node(net->graph, node, &value, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    return net->last = value;
+}
+
+struct conv_shape {
+    size_t out;
+    unsigned kernel, stride, pad, groups, dilation;
+    bool bias;
+};
+
+static int conv(struct net *net, int input, struct conv_shape s)
+{
+    struct csi_node node = node_of(net, CSI_OP_CONV);
+    size_t channels = net->graph->values[input].dims[1];
+    size_t dims[4] = {s.out, channels / s.groups, s.kernel, s.kernel};
+    float scale = 1.7f / sqrtf((float)(dims[1] * s.kernel * s.kernel));
+
+    node.kernel[0] = node.kernel[1] = s.kernel;
+    node.stride[0] = node.stride[1] = s.stride;
+    node.dilation[0] = node.dilation[1] = s.dilation == 0 ? 1 : s.dilation;
+    node.pads[0] = node.pads[1] = node.pads[2] = node.pads[3] = s.pad;
+    node.groups = s.groups;
+    node.inputs[1] = constant(net, 4, dims, scale, 0);
+    node.inputs[2] = s.bias ? constant(net, 1, dims, 0.5f, 0) : CSI_NO_VALUE;
+    node.input_count = 3;
+    return add(net, &node, input);
+}
+
+static int norm(struct net *net, int input)
+{
+    struct csi_node node = node_of(net, CSI_OP_BATCH_NORM);
+    size_t channels = net->graph->values[input].dims[1];
+
+    node.inputs[1] = constant(net, 1, &channels, 0.3f, 1.0f);
+    node.inputs[2] = constant(net, 1, &channels, 0.3f, 0.0f);
+    node.inputs[3] = constant(net, 1, &channels, 0.3f, 0.0f);
+    node.inputs[4] = constant(net, 1, &channels, 0.3f, 1.0f);
+    node.input_count = 5;
+    node.epsilon = 1e-5f;
+    return add(net, &node, input);
+}
+
+static int act(struct net *net, int input, enum csi_activation kind, float alpha, float beta)
+{
+    struct csi_node node = node_of(net, CSI_OP_ACTIVATION);
+
+    node.activation = kind;
+    node.alpha = alpha;
+    node.beta = beta;
+    return add(net, &node, input);
+}
+
+static int simple(struct net *net, int input, enum csi_op op)
+{
+    struct csi_node node = node_of(net, op);
+
+    return add(net, &node, input);
+}
+
+static int pool(struct net *net, int input, enum csi_op op, unsigned kernel, unsigned stride, unsigned pad,
+                bool ceil_mode, bool count_pad)
+{
+    struct csi_node node = node_of(net, op);
+
+    node.kernel[0] = node.kernel[1] = kernel;
+    node.stride[0] = node.stride[1] = stride;
+    node.pads[0] = node.pads[1] = node.pads[2] = node.pads[3] = pad;
+    node.ceil_mode = ceil_mode;
+    node.count_include_pad = count_pad;
+    return add(net, &node, input);
+}
+
+static int binary(struct net *net, enum csi_op op, int a, int b)
+{
+    struct csi_node node = node_of(net, op);
+
+    node.inputs[1] = b;
+    node.input_count = 2;
+    return add(net, &node, a);
+}
+
+static int linear(struct net *net, int input, size_t outputs)
+{
+    struct csi_node node = node_of(net, CSI_OP_LINEAR);
+    size_t dims[2] = {outputs, net->graph->values[input].dims[1]};
+
+    node.inputs[1] = constant(net, 2, dims, 1.7f / sqrtf((float)dims[1]), 0);
+    node.inputs[2] = constant(net, 1, dims, 0.5f, 0);
+    node.input_count = 3;
+    return add(net, &node, input);
+}
+
+/* Pool, flatten, dropout, linear. */
+static void head(struct net *net, size_t classes)
+{
+    simple(net, net->last, CSI_OP_GLOBAL_AVG_POOL);
+    simple(net, net->last, CSI_OP_FLATTEN);
+    simple(net, net->last, CSI_OP_IDENTITY);
+    linear(net, net->last, classes);
+}
+
+static struct csi_node *last_node(struct net *net)
+{
+    return &net->graph->nodes[net->graph->node_count - 1];
+}
+
+/* ---- plain evaluation ---- */
+
+/* Every value of the graph for one photo, operator by operator; freed by the caller. */
+static float **evaluate(const struct csi_graph *graph, const float *input)
+{
+    float **data = calloc(graph->value_count, sizeof *data);
+
+    assert_non_null(data);
+    for (size_t n = 0; n < graph->node_count; n++) {
+        const struct csi_node *node = &graph->nodes[n];
+        struct csi_tail_operand in[CSI_NODE_MAX_INPUTS] = {{0}}, out;
+        const struct csi_value *value = &graph->values[node->output];
+        size_t count = csi_value_elements(value);
+
+        data[node->output] = calloc(count, sizeof(float));
+        assert_non_null(data[node->output]);
+        if (node->op == CSI_OP_INPUT) {
+            memcpy(data[node->output], input, count * sizeof(float));
+            continue;
+        }
+        for (unsigned k = 0; k < node->input_count; k++) {
+            const struct csi_value *from = node->inputs[k] < 0 ? NULL : &graph->values[node->inputs[k]];
+
+            if (from != NULL)
+                in[k] =
+                    (struct csi_tail_operand){from->rank, from->dims, csi_value_elements(from),
+                                              from->data != NULL ? from->data : data[node->inputs[k]], NULL};
+        }
+        out = (struct csi_tail_operand){value->rank, value->dims, count, data[node->output], NULL};
+        csi_tail_forward(node, in, &out, data[node->output]);
+    }
+    return data;
+}
+
+static void free_values(const struct csi_graph *graph, float **data)
+{
+    for (size_t i = 0; i < graph->value_count; i++)
+        free(data[i]);
+    free(data);
+}
+
+static void assert_near(const char *what, const float *got, const float *expected, size_t count,
+                        double tolerance)
+{
+    double largest = 1.0;
+
+    for (size_t i = 0; i < count; i++)
+        largest = fmax(largest, fabs((double)expected[i]));
+    for (size_t i = 0; i < count; i++) {
+        if (!(fabs((double)got[i] - (double)expected[i]) <= tolerance * largest))
+            fail_msg("%s: element %zu is %.8g instead of %.8g", what, i, (double)got[i], (double)expected[i]);
+    }
+}
+
+/* ---- checking a network ---- */
+
+#define BATCH 3u
+
+static void check_plan(struct net *net, const char *mask, unsigned threads, const char *target,
+                       int target_value)
+{
+    struct csi_plan_options options = {.max_batch = BATCH, .target_layer = target};
+    size_t photo = csi_value_elements(&net->graph->values[net->graph->input]);
+    size_t classes = csi_value_elements(&net->graph->values[net->graph->output]);
+    float *input = malloc(BATCH * photo * sizeof *input);
+    struct csi_plan *plan;
+    struct csi_exec *exec;
+    struct cs_error error = {0};
+
+    assert_non_null(input);
+    for (size_t i = 0; i < BATCH * photo; i++)
+        input[i] = random_float(net);
+    assert_int_equal(csi_cpu_allowed(mask, &options.cpu_features, NULL), CS_OK);
+    assert_int_equal(csi_pool_create(threads, &options.pool, NULL), CS_OK);
+    if (csi_plan_create(net->graph, &options, &plan, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    assert_int_equal(csi_exec_create(plan, &exec, NULL), CS_OK);
+    for (size_t batch = 1; batch <= BATCH; batch += 2) {
+        for (int serial = 0; serial < 2; serial++) {
+            assert_int_equal(csi_exec_run(exec, input, batch, serial == 1, NULL), CS_OK);
+            for (size_t n = 0; n < batch; n++) {
+                float **expected = evaluate(net->graph, input + n * photo);
+
+                assert_near(mask, csi_exec_logits(exec) + n * classes, expected[net->graph->output], classes,
+                            1e-4);
+                if (target_value >= 0)
+                    assert_near("target", csi_exec_activations(exec, n), expected[target_value],
+                                csi_value_elements(&net->graph->values[target_value]), 1e-4);
+                free_values(net->graph, expected);
+            }
+        }
+    }
+    assert_int_equal(csi_exec_run(exec, input, BATCH + 1, false, &error), CS_BAD_REQUEST);
+    csi_exec_destroy(exec);
+    csi_plan_destroy(plan);
+    csi_pool_destroy(options.pool);
+    free(input);
+}
+
+/* Takes the network over. */
+static void check(struct net *net, const char *target, int target_value)
+{
+    static const char *const masks[] = {"generic", "avx2", "avx512", "all"};
+
+    net->graph->output = net->last;
+    for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++)
+        check_plan(net, masks[i], i == 1 ? 1 : 3, target, target_value);
+    csi_graph_destroy(net->graph);
+}
+
+/* ---- networks ---- */
+
+static void test_convolutions(void **state)
+{
+    static const struct conv_shape shapes[] = {
+        {8, 3, 1, 1, 1, 1, true},   {24, 1, 1, 0, 1, 1, false}, {40, 3, 1, 1, 1, 1, false},
+        {40, 3, 2, 1, 40, 1, true}, {40, 5, 1, 2, 40, 1, true}, {48, 1, 2, 0, 1, 1, true},
+        {48, 3, 1, 2, 1, 2, true},  {60, 3, 1, 1, 12, 1, true}, {33, 2, 1, 0, 3, 1, true},
+        {66, 1, 1, 0, 11, 1, true},
+    };
+
+    (void)state;
+    for (unsigned first = 1; first <= 7; first += 3) {
+        for (size_t size = 17; size <= 30; size += 13) {
+            struct net net;
+
+            start(&net, 3, size, size + 5);
+            conv(&net, net.last, (struct conv_shape){8, first, 1 + first % 2, first / 2, 1, 1, true});
+            for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+                conv(&net, net.last, shapes[i]);
+                act(&net, net.last, i % 2 ? CSI_ACT_RELU : CSI_ACT_HARD_SWISH, 0, 0);
+            }
+            head(&net, 7);
+            check(&net, NULL, -1);
+        }
+    }
+}
+
+static void test_reference_shape(void **state)
+{
+    struct net net;
+    int target = -1;
+
+    (void)state;
+    start(&net, 3, 32, 32);
+    for (size_t block = 0; block < 3; block++) {
+        for (size_t i = 0; i < 2; i++) {
+            conv(&net, net.last, (struct conv_shape){(size_t)8 << block, 3, 1, 1, 1, 1, false});
+            norm(&net, net.last);
+            act(&net, net.last, CSI_ACT_RELU, 0, 0);
+        }
+        target = pool(&net, net.last, CSI_OP_MAX_POOL, 2, 2, 0, false, false);
+        snprintf(last_node(&net)->scope, CSI_NAME_SIZE, "block%zu", block + 1);
+        simple(&net, net.last, CSI_OP_IDENTITY);
+        snprintf(last_node(&net)->scope, CSI_NAME_SIZE, "block%zu", block + 1);
+    }
+    head(&net, 5);
+    check(&net, "block3", target);
+}
+
+static void test_max_pool_of_odd_maps(void **state)
+{
+    (void)state;
+    for (int ceil_mode = 0; ceil_mode < 2; ceil_mode++) {
+        struct net net;
+
+        start(&net, 3, 23, 19);
+        conv(&net, net.last, (struct conv_shape){16, 3, 1, 1, 1, 1, true});
+        conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true});
+        pool(&net, net.last, CSI_OP_MAX_POOL, 2, 2, 0, ceil_mode == 1, false);
+        pool(&net, net.last, CSI_OP_MAX_POOL, 3, 2, 1, ceil_mode == 1, false);
+        head(&net, 5);
+        check(&net, NULL, -1);
+    }
+}
+
+static void test_average_pools(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 4; variant++) {
+        struct net net;
+
+        start(&net, 3, 20, 17);
+        conv(&net, net.last, (struct conv_shape){10, 3, 1, 1, 1, 1, true});
+        pool(&net, net.last, CSI_OP_AVG_POOL, 3, 2, 1, variant % 2 == 1, variant / 2 == 1);
+        pool(&net, net.last, CSI_OP_AVG_POOL, 2, 1, 0, false, false);
+        head(&net, 5);
+        check(&net, NULL, -1);
+    }
+}
+
+/* Residual adds: before and after the activation, on Winograd, product, first-layer and depthwise
+ * convolutions. */
+static void test_residuals(void **state)
+{
+    static const enum csi_activation acts[] = {CSI_ACT_NONE, CSI_ACT_RELU, CSI_ACT_SWISH};
+
+    (void)state;
+    for (unsigned kernel = 1; kernel <= 3; kernel += 2) {
+        for (size_t groups = 1; groups <= 20; groups += 19) {
+            for (size_t before = 0; before < 3; before++) {
+                for (size_t after = 0; after < 3; after++) {
+                    struct net net;
+                    int shortcut;
+
+                    start(&net, 3, 13, 14);
+                    shortcut = conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true});
+                    conv(&net, shortcut,
+                         (struct conv_shape){20, kernel, 1, kernel / 2, (unsigned)groups, 1, false});
+                    norm(&net, net.last);
+                    act(&net, net.last, acts[before], 0, 0);
+                    binary(&net, CSI_OP_ADD, net.last, shortcut);
+                    shortcut = act(&net, net.last, acts[after], 0, 0);
+                    conv(&net, net.last, (struct conv_shape){20, 1, 1, 0, 1, 1, false});
+                    binary(&net, CSI_OP_ADD, shortcut, net.last);
+                    head(&net, 4);
+                    check(&net, NULL, -1);
+                }
+            }
+        }
+    }
+}
+
+static void test_squeeze_and_excite(void **state)
+{
+    struct net net;
+    int map;
+
+    (void)state;
+    start(&net, 3, 15, 15);
+    conv(&net, net.last, (struct conv_shape){36, 3, 2, 1, 1, 1, false});
+    norm(&net, net.last);
+    map = act(&net, net.last, CSI_ACT_SWISH, 0, 0);
+    simple(&net, net.last, CSI_OP_GLOBAL_AVG_POOL);
+    conv(&net, net.last, (struct conv_shape){9, 1, 1, 0, 1, 1, true});
+    act(&net, net.last, CSI_ACT_SWISH, 0, 0);
+    conv(&net, net.last, (struct conv_shape){36, 1, 1, 0, 1, 1, true});
+    act(&net, net.last, CSI_ACT_SIGMOID, 0, 0);
+    binary(&net, CSI_OP_MUL, net.last, map);
+    conv(&net, net.last, (struct conv_shape){20, 1, 1, 0, 1, 1, true});
+    act(&net, net.last, CSI_ACT_HARD_SIGMOID, 1.0f / 6.0f, 0.5f);
+    head(&net, 4);
+    check(&net, NULL, -1);
+}
+
+static void test_activations(void **state)
+{
+    static const struct {
+        enum csi_activation kind;
+        float alpha, beta;
+    } acts[] = {{CSI_ACT_NONE, 0, 0},
+                {CSI_ACT_RELU, 0, 0},
+                {CSI_ACT_LEAKY_RELU, 0.1f, 0},
+                {CSI_ACT_CLIP, 0, 6},
+                {CSI_ACT_CLIP, 0.25f, 0.75f},
+                {CSI_ACT_SIGMOID, 0, 0},
+                {CSI_ACT_HARD_SIGMOID, 0.2f, 0.5f},
+                {CSI_ACT_SWISH, 0, 0},
+                {CSI_ACT_HARD_SWISH, 0, 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++) {
+        struct net net;
+
+        start(&net, 3, 12, 12);
+        conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true}); /* first layer */
+        act(&net, net.last, acts[i].kind, acts[i].alpha, acts[i].beta);
+        conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true}); /* Winograd */
+        act(&net, net.last, acts[i].kind, acts[i].alpha, acts[i].beta);
+        pool(&net, net.last, CSI_OP_MAX_POOL, 2, 2, 0, false, false);
+        act(&net, net.last, acts[i].kind, acts[i].alpha, acts[i].beta); /* alone */
+        norm(&net, net.last);                                           /* alone */
+        act(&net, net.last, acts[i].kind, acts[i].alpha, acts[i].beta);
+        head(&net, 4);
+        act(&net, net.last, acts[i].kind, acts[i].alpha, acts[i].beta);
+        check(&net, NULL, -1);
+    }
+}
+
+/* All four operations with maps, vectors, pixels and scalars on either side. */
+static void test_arithmetic(void **state)
+{
+    static const struct {
+        unsigned rank;
+        size_t dims[4];
+    } shapes[] = {{1, {1}},           {4, {1, 1, 1, 1}},  {3, {18, 1, 1}},
+                  {4, {1, 18, 1, 1}}, {4, {1, 18, 9, 8}}, {4, {1, 1, 9, 8}},
+                  {2, {9, 8}},        {1, {8}},           {3, {18, 9, 1}}};
+
+    (void)state;
+    for (enum csi_op op = CSI_OP_ADD; op <= CSI_OP_DIV; op++) {
+        struct net net;
+        int map, vector, pixels;
+
+        start(&net, 3, 9, 8);
+        map = conv(&net, net.last, (struct conv_shape){18, 3, 1, 1, 1, 1, true});
+        for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+            int value = constant(&net, shapes[i].rank, shapes[i].dims, 0.25f, 1.5f);
+
+            binary(&net, op, net.last, value);
+            if (op == CSI_OP_DIV || i % 2)
+                act(&net, net.last, CSI_ACT_CLIP, 0.5f, 2.0f);
+            binary(&net, op, constant(&net, shapes[i].rank, shapes[i].dims, 0.25f, 1.5f), net.last);
+        }
+        act(&net, net.last, CSI_ACT_CLIP, 0.5f, 2.0f);
+        vector = act(&net, simple(&net, map, CSI_OP_GLOBAL_AVG_POOL), CSI_ACT_CLIP, 0.5f, 2.0f);
+        pixels =
+            act(&net, conv(&net, map, (struct conv_shape){1, 1, 1, 0, 1, 1, true}), CSI_ACT_CLIP, 0.5f, 2.0f);
+        map = act(&net, map, CSI_ACT_CLIP, 0.5f, 2.0f);
+        binary(&net, op, map, vector);
+        act(&net, net.last, CSI_ACT_CLIP, 0.5f, 2.0f);
+        binary(&net, op, vector, net.last);
+        binary(&net, op, net.last, pixels);
+        act(&net, net.last, CSI_ACT_CLIP, 0.5f, 2.0f);
+        binary(&net, op, pixels, net.last);
+        act(&net, net.last, CSI_ACT_CLIP, 0.5f, 2.0f);
+        binary(&net, op, vector, pixels); /* both are broadcast */
+        binary(&net, CSI_OP_ADD, net.last, map);
+        head(&net, 4);
+        check(&net, NULL, -1);
+    }
+}
+
+static void test_normalised_input(void **state)
+{
+    const size_t channels[3] = {3, 1, 1};
+    struct net net;
+
+    (void)state;
+    start(&net, 3, 9, 9);
+    binary(&net, CSI_OP_SUB, net.last, constant(&net, 3, channels, 0.1f, 0.5f));
+    binary(&net, CSI_OP_DIV, net.last, constant(&net, 3, channels, 0.1f, 0.5f));
+    conv(&net, net.last, (struct conv_shape){18, 3, 2, 1, 1, 1, true});
+    head(&net, 4);
+    check(&net, NULL, -1);
+}
+
+static void test_moving_numbers(void **state)
+{
+    struct net net;
+    struct csi_node node;
+    int a, b, c;
+
+    (void)state;
+    start(&net, 3, 11, 10);
+    a = conv(&net, net.last, (struct conv_shape){5, 3, 1, 1, 1, 1, true});
+    b = conv(&net, a, (struct conv_shape){16, 1, 1, 0, 1, 1, true});
+    c = conv(&net, a, (struct conv_shape){7, 3, 1, 1, 1, 1, true});
+    node = node_of(&net, CSI_OP_CONCAT);
+    node.inputs[1] = b;
+    node.inputs[2] = c;
+    node.input_count = 3;
+    add(&net, &node, a);
+    node = node_of(&net, CSI_OP_PAD); /* folded into the convolution, and alone */
+    node.pads[0] = 1;
+    node.pads[1] = 2;
+    node.pads[2] = 0;
+    node.pads[3] = 1;
+    a = add(&net, &node, net.last);
+    b = conv(&net, a, (struct conv_shape){6, 3, 2, 0, 1, 1, true});
+    c = pool(&net, a, CSI_OP_MAX_POOL, 3, 2, 0, false, false);
+    node = node_of(&net, CSI_OP_CONCAT);
+    node.inputs[1] = c;
+    node.input_count = 2;
+    add(&net, &node, b);
+    simple(&net, net.last, CSI_OP_FLATTEN); /* swallowed by the linear layer */
+    linear(&net, net.last, 48);
+    node = node_of(&net, CSI_OP_RESHAPE);
+    node.shape[0] = 1;
+    node.shape[1] = 6;
+    node.shape[2] = 2;
+    node.shape[3] = 4;
+    node.shape_rank = 4;
+    add(&net, &node, net.last);
+    conv(&net, net.last, (struct conv_shape){5, 1, 1, 0, 1, 1, true});
+    simple(&net, net.last, CSI_OP_FLATTEN); /* read by something else than a linear layer */
+    act(&net, net.last, CSI_ACT_SIGMOID, 0, 0);
+    simple(&net, net.last, CSI_OP_SOFTMAX); /* not the last node: kept */
+    linear(&net, net.last, 9);
+    check(&net, NULL, -1);
+}
+
+static void test_one_pixel(void **state)
+{
+    struct net net;
+
+    (void)state;
+    start(&net, 3, 1, 1);
+    conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true});
+    conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true});
+    conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 20, 1, true});
+    head(&net, 3);
+    check(&net, NULL, -1);
+}
+
+static void test_final_softmax_is_left_off(void **state)
+{
+    struct net net;
+    struct csi_plan_options options = {.max_batch = 1};
+    float input[3 * 8 * 8];
+    struct csi_plan *plan;
+    struct csi_exec *exec;
+    float **expected;
+    int logits;
+
+    (void)state;
+    start(&net, 3, 8, 8);
+    conv(&net, net.last, (struct conv_shape){16, 3, 1, 1, 1, 1, true});
+    head(&net, 4);
+    logits = net.last;
+    simple(&net, net.last, CSI_OP_SOFTMAX);
+    net.graph->output = net.last;
+    for (size_t i = 0; i < sizeof input / sizeof input[0]; i++)
+        input[i] = random_float(&net);
+    assert_int_equal(csi_plan_create(net.graph, &options, &plan, NULL), CS_OK);
+    assert_int_equal(csi_exec_create(plan, &exec, NULL), CS_OK);
+    assert_int_equal(csi_exec_run(exec, input, 1, false, NULL), CS_OK);
+    expected = evaluate(net.graph, input);
+    assert_near("logits", csi_exec_logits(exec), expected[logits], 4, 1e-4);
+    assert_true(csi_plan_info(plan)->linear_head);
+    free_values(net.graph, expected);
+    csi_exec_destroy(exec);
+    csi_plan_destroy(plan);
+    csi_graph_destroy(net.graph);
+}
+
+/* ---- targets and gradients ---- */
+
+/* d logit / dA by differences, at the target `value`: the evaluation goes on from a changed value. */
+static float logit_with(const struct csi_graph *graph, float **data, int target, size_t element, float change,
+                        size_t class)
+{
+    float **own = calloc(graph->value_count, sizeof *own), result;
+
+    assert_non_null(own);
+    for (size_t n = 0; n < graph->node_count; n++) {
+        const struct csi_node *node = &graph->nodes[n];
+        struct csi_tail_operand in[CSI_NODE_MAX_INPUTS] = {{0}}, out;
+        const struct csi_value *value = &graph->values[node->output];
+        size_t count = csi_value_elements(value);
+
+        own[node->output] = malloc(count * sizeof(float));
+        assert_non_null(own[node->output]);
+        if (node->output <= target) {
+            memcpy(own[node->output], data[node->output], count * sizeof(float));
+            if (node->output == target)
+                own[node->output][element] += change;
+            continue;
+        }
+        for (unsigned k = 0; k < node->input_count; k++) {
+            const struct csi_value *from = node->inputs[k] < 0 ? NULL : &graph->values[node->inputs[k]];
+
+            if (from != NULL)
+                in[k] =
+                    (struct csi_tail_operand){from->rank, from->dims, csi_value_elements(from),
+                                              from->data != NULL ? from->data : own[node->inputs[k]], NULL};
+        }
+        out = (struct csi_tail_operand){value->rank, value->dims, count, own[node->output], NULL};
+        csi_tail_forward(node, in, &out, own[node->output]);
+    }
+    result = own[graph->output][class];
+    free_values(graph, own);
+    return result;
+}
+
+static void check_gradient(struct net *net, int target, bool linear_head)
+{
+    struct csi_plan_options options = {.max_batch = 1};
+    size_t photo = csi_value_elements(&net->graph->values[net->graph->input]);
+    size_t elements = csi_value_elements(&net->graph->values[target]);
+    float *input = malloc(photo * sizeof *input);
+    const char *name = net->graph->nodes[net->graph->values[target].producer].name;
+    struct csi_plan *plan;
+    struct csi_exec *exec;
+    struct cs_error error = {0};
+    const float *gradient;
+    float **data;
+
+    net->graph->output = net->last;
+    options.cpu_features = csi_cpu()->features;
+    options.target_layer = name;
+    assert_non_null(input);
+    for (size_t i = 0; i < photo; i++)
+        input[i] = random_float(net);
+    assert_int_equal(csi_plan_create(net->graph, &options, &plan, NULL), CS_OK);
+    assert_string_equal(csi_plan_info(plan)->target_layer, name);
+    assert_int_equal(csi_plan_info(plan)->linear_head, linear_head);
+    assert_int_equal(csi_exec_create(plan, &exec, NULL), CS_OK);
+    assert_int_equal(csi_exec_gradient(exec, 0, 0, &gradient, &error), CS_BAD_REQUEST); /* nothing has run */
+    assert_int_equal(csi_exec_run(exec, input, 1, false, NULL), CS_OK);
+    assert_int_equal(csi_exec_gradient(exec, 0, 1000, &gradient, &error), CS_BAD_REQUEST);
+    data = evaluate(net->graph, input);
+    assert_near("target", csi_exec_activations(exec, 0), data[target], elements, 1e-4);
+    for (size_t class = 0; class < 2; class ++) {
+        if (csi_exec_gradient(exec, 0, class, &gradient, &error) != CS_OK)
+            fail_msg("%s", error.message);
+        for (size_t i = 0; i < elements; i += 1 + elements / 23) {
+            const float step = 1e-2f;
+            float up = logit_with(net->graph, data, target, i, step, class);
+            float down = logit_with(net->graph, data, target, i, -step, class);
+            double expected = ((double)up - (double)down) / (2.0 * (double)step);
+
+            if (!(fabs((double)gradient[i] - expected) <= 1e-3 + 0.02 * fabs(expected)))
+                fail_msg("%s: d logit %zu / d %zu is %g, by differences %g", name, class, i,
+                         (double)gradient[i], expected);
+        }
+    }
+    free_values(net->graph, data);
+    csi_exec_destroy(exec);
+    csi_plan_destroy(plan);
+    csi_graph_destroy(net->graph);
+    free(input);
+}
+
+static void test_gradient_closed_form(void **state)
+{
+    struct net net;
+    int target;
+
+    (void)state;
+    start(&net, 3, 12, 12);
+    target = conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true});
+    head(&net, 5);
+    check_gradient(&net, target, true);
+}
+
+/* Smooth operators, so that differences are good: convolution, norm, sigmoid and swish, average pools, a
+ * gate, a shortcut around the target, concatenation, padding, flattening. */
+static void test_gradient_through_a_network(void **state)
+{
+    struct net net;
+    struct csi_node node;
+    int target, around, map;
+
+    (void)state;
+    start(&net, 3, 10, 10);
+    around = conv(&net, net.last, (struct conv_shape){6, 3, 1, 1, 1, 1, true});
+    target = conv(&net, around, (struct conv_shape){6, 3, 1, 1, 1, 1, true});
+    norm(&net, net.last);
+    act(&net, net.last, CSI_ACT_SWISH, 0, 0);
+    binary(&net, CSI_OP_ADD, net.last, around);
+    map = conv(&net, net.last, (struct conv_shape){8, 3, 2, 1, 2, 1, true});
+    simple(&net, net.last, CSI_OP_GLOBAL_AVG_POOL);
+    conv(&net, net.last, (struct conv_shape){8, 1, 1, 0, 1, 1, true});
+    act(&net, net.last, CSI_ACT_SIGMOID, 0, 0);
+    binary(&net, CSI_OP_MUL, map, net.last);
+    node = node_of(&net, CSI_OP_CONCAT);
+    node.inputs[1] = map;
+    node.input_count = 2;
+    add(&net, &node, net.last);
+    node = node_of(&net, CSI_OP_PAD);
+    node.pads[0] = node.pads[3] = 1;
+    add(&net, &node, net.last);
+    pool(&net, net.last, CSI_OP_AVG_POOL, 3, 2, 1, true, false);
+    act(&net, net.last, CSI_ACT_SIGMOID, 0, 0);
+    binary(&net, CSI_OP_DIV, net.last, simple(&net, net.last, CSI_OP_GLOBAL_AVG_POOL));
+    simple(&net, net.last, CSI_OP_FLATTEN);
+    linear(&net, net.last, 12);
+    act(&net, net.last, CSI_ACT_HARD_SWISH, 0, 0);
+    linear(&net, net.last, 4);
+    check_gradient(&net, target, false);
+}
+
+static void test_gradient_of_switches(void **state)
+{
+    struct net net;
+    int target;
+
+    (void)state;
+    start(&net, 3, 12, 12);
+    target = conv(&net, net.last, (struct conv_shape){6, 3, 1, 1, 1, 1, true});
+    act(&net, net.last, CSI_ACT_LEAKY_RELU, 0.5f,
+        0); /* kinks are rare, differences mostly do not cross them */
+    binary(&net, CSI_OP_SUB, net.last, target);
+    pool(&net, net.last, CSI_OP_AVG_POOL, 2, 2, 0, false, true);
+    simple(&net, net.last, CSI_OP_FLATTEN);
+    linear(&net, net.last, 4);
+    check_gradient(&net, target, false);
+}
+
+static void test_targets(void **state)
+{
+    struct net net;
+    struct csi_plan_options options = {.max_batch = 1};
+    struct csi_plan *plan;
+    struct cs_error error = {0};
+
+    (void)state;
+    start(&net, 3, 12, 12);
+    conv(&net, net.last, (struct conv_shape){6, 3, 1, 1, 1, 1, true});
+    conv(&net, net.last, (struct conv_shape){9, 3, 2, 1, 1, 1, true});
+    head(&net, 4);
+    net.graph->output = net.last;
+    assert_int_equal(csi_plan_create(net.graph, &options, &plan, NULL), CS_OK);
+    assert_string_equal(csi_plan_info(plan)->target_layer, "n1"); /* the last convolution */
+    assert_int_equal(csi_plan_info(plan)->map_channels, 9);
+    assert_int_equal(csi_plan_info(plan)->map_height, 6);
+    assert_int_equal(csi_plan_info(plan)->embedding_size, 9);
+    csi_plan_destroy(plan);
+    options.target_layer = "layer9";
+    assert_int_equal(csi_plan_create(net.graph, &options, &plan, &error), CS_NOT_FOUND);
+    assert_null(plan);
+    assert_non_null(strstr(error.message, "layer9"));
+    options.target_layer = "n5"; /* the linear layer: a vector */
+    assert_int_equal(csi_plan_create(net.graph, &options, &plan, &error), CS_BAD_REQUEST);
+    options.target_layer = NULL;
+    options.max_batch = 0;
+    assert_int_equal(csi_plan_create(net.graph, &options, &plan, &error), CS_BAD_REQUEST);
+    csi_graph_destroy(net.graph);
+}
+
+/* ---- profile ---- */
+
+static void test_profile(void **state)
+{
+    struct net net;
+    struct csi_plan_options options = {.max_batch = 1};
+    float input[3 * 12 * 12] = {0};
+    uint64_t ns[64];
+    struct csi_plan *plan;
+    struct csi_exec *exec;
+    double flops = 0;
+
+    (void)state;
+    options.target_layer = "n2"; /* the pool: a target in between would keep it from being fused */
+    start(&net, 3, 12, 12);
+    conv(&net, net.last, (struct conv_shape){16, 3, 1, 1, 1, 1, true});
+    conv(&net, net.last, (struct conv_shape){16, 3, 1, 1, 1, 1, true});
+    pool(&net, net.last, CSI_OP_MAX_POOL, 2, 2, 0, false, false);
+    head(&net, 4);
+    net.graph->output = net.last;
+    assert_int_equal(csi_plan_create(net.graph, &options, &plan, NULL), CS_OK);
+    assert_int_equal(csi_exec_create(plan, &exec, NULL), CS_OK);
+    assert_int_equal(csi_plan_layer_count(plan), 4); /* two convolutions (one with the pool), pool, linear */
+    assert_int_equal(csi_exec_profile(exec, input, 1, ns, NULL), CS_OK);
+    for (size_t i = 0; i < csi_plan_layer_count(plan); i++) {
+        assert_true(csi_plan_layer(plan, i)->algorithm[0] != '\0' &&
+                    csi_plan_layer(plan, i)->name[0] != '\0');
+        flops += csi_plan_layer(plan, i)->gflop * 1e9;
+    }
+    assert_string_equal(csi_plan_layer(plan, 1)->shape, "16x12x12 -> 16x6x6");
+    assert_true(fabs(flops - 2.0 * csi_graph_macs(net.graph)) < 1.0);
+    csi_exec_destroy(exec);
+    csi_plan_destroy(plan);
+    csi_graph_destroy(net.graph);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_convolutions),
+        cmocka_unit_test(test_reference_shape),
+        cmocka_unit_test(test_max_pool_of_odd_maps),
+        cmocka_unit_test(test_average_pools),
+        cmocka_unit_test(test_residuals),
+        cmocka_unit_test(test_squeeze_and_excite),
+        cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_normalised_input),
+        cmocka_unit_test(test_moving_numbers),
+        cmocka_unit_test(test_one_pixel),
+        cmocka_unit_test(test_final_softmax_is_left_off),
+        cmocka_unit_test(test_gradient_closed_form),
+        cmocka_unit_test(test_gradient_through_a_network),
+        cmocka_unit_test(test_gradient_of_switches),
+        cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_profile),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
