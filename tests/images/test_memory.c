@@ -126,6 +126,9 @@ static void every_allocation_fails_once(void **state)
             counting = 0;
             if (balance != 0)
                 fail_msg("%s, allocation %ld: %ld blocks leaked", name, n, balance);
+            /* libwebp says "damaged" when memory for its lossless Huffman tables runs out. */
+            if (status == CS_CORRUPT_IMAGE && strncmp(name, "webp", 4) == 0)
+                status = CS_INTERNAL;
             if (status != CS_OK && status != CS_INTERNAL)
                 fail_msg("%s, allocation %ld: %s", name, n, cs_status_name(status));
             failures += status == CS_INTERNAL;
