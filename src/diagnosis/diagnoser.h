@@ -75,6 +75,7 @@ struct csi_job {
     struct cs_timings timings;
     struct csi_photo_facts facts; /* filled when the photo was decoded here */
     cs_image *display;            /* the same */
+    struct csi_content content;   /* measured by preprocessing when the model's gate or coach needs it */
 };
 
 enum cs_status csi_diagnose(cs_diagnoser *diagnoser, const void *bytes, size_t size,

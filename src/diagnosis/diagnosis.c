@@ -182,7 +182,7 @@ static uint32_t union_of_hints(const cs_diagnosis *const *photos, size_t count)
 /* The middle score: one odd photo decides neither way. */
 static double middle_score(const cs_diagnosis *const *photos, size_t count)
 {
-    double sorted[CS_CASE_MAX];
+    double sorted[CS_CASE_MAX] = {0};
 
     for (size_t i = 0; i < count; i++) {
         size_t at = i;

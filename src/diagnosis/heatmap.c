@@ -96,7 +96,7 @@ static enum cs_status map_by_forward(struct csi_job *job, size_t class_index, en
         status = csi_session_borrow(job->model, &session, error);
     if (status != CS_OK)
         return status;
-    status = csi_model_preprocess(job->model, job->display, session->input, error);
+    status = csi_model_preprocess(job->model, job->display, session->input, NULL, error);
     if (status == CS_OK)
         status = csi_session_forward(session, session->input, 1, job->serial, error);
     if (status == CS_OK)

@@ -90,9 +90,10 @@ void csi_session_destroy(cs_session *session);
 enum cs_status csi_session_borrow(cs_model *model, cs_session **session, struct cs_error *error);
 void csi_session_return(cs_session *session);
 
-/* Photo at display size -> 3×S×S. */
+/* Photo at display size -> 3×S×S. `content` (may be NULL) is measured on the way when the model's gate or
+ * coach needs it. */
 enum cs_status csi_model_preprocess(const cs_model *model, const cs_image *image, float *output,
-                                    struct cs_error *error);
+                                    struct csi_content *content, struct cs_error *error);
 enum cs_status csi_session_forward(cs_session *session, const float *input, size_t batch, bool serial,
                                    struct cs_error *error);
 /* The closed form holds: maps of all classes come from the activations alone. */

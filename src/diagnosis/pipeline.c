@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "diagnosis/content.h"
 #include "diagnosis/diagnoser.h"
 #include "diagnosis/diagnosis.h"
 
@@ -97,7 +96,6 @@ enum cs_status csi_job_record(struct csi_job *job, cs_session *session, size_t i
                                    .class_count = (uint32_t)model->class_count,
                                    .leaf_score = (double)NAN,
                                    .photo = job->facts};
-    struct csi_content content;
     uint64_t start = csi_now_ns();
 
     if (csi_model_has_linear_maps(model)) {
@@ -109,13 +107,10 @@ enum cs_status csi_job_record(struct csi_job *job, cs_session *session, size_t i
     }
     if (embedding != NULL)
         embedding += index * model->plan_info->embedding_size;
-    if (model->gate != NULL || model->coach != NULL) {
-        csi_content_measure(job->display, &content);
-        if (model->gate != NULL)
-            head.leaf_score = csi_gate_score(model->gate, logits, model->class_count, embedding, &content);
-        if (model->coach != NULL)
-            head.hints = csi_coach_hints(model->coach, &content);
-    }
+    if (model->gate != NULL)
+        head.leaf_score = csi_gate_score(model->gate, logits, model->class_count, embedding, &job->content);
+    if (model->coach != NULL)
+        head.hints = csi_coach_hints(model->coach, &job->content);
     return csi_record_write(&head, logits, head.map_classes != 0 ? session->maps : NULL, bytes, size, error);
 }
 
@@ -128,7 +123,7 @@ enum cs_status csi_job_compute(struct csi_job *job, uint8_t **bytes, size_t *siz
     if (status != CS_OK)
         return status;
     start = csi_now_ns();
-    status = csi_model_preprocess(job->model, job->display, session->input, error);
+    status = csi_model_preprocess(job->model, job->display, session->input, &job->content, error);
     if (status == CS_OK) {
         job->timings.preprocess = csi_ms_since(start);
         csi_job_stage(job, CS_STAGE_PREPROCESS, job->timings.preprocess);

@@ -102,7 +102,7 @@ void csi_session_return(cs_session *session)
 }
 
 enum cs_status csi_model_preprocess(const cs_model *model, const cs_image *image, float *output,
-                                    struct cs_error *error)
+                                    struct csi_content *content, struct cs_error *error)
 {
     cs_image *cropped = NULL;
     uint32_t features = model->compute->cpu_features;
@@ -112,6 +112,8 @@ enum cs_status csi_model_preprocess(const cs_model *model, const cs_image *image
     if (status == CS_OK)
         status = csi_image_to_tensor(cropped, model->preprocess.mean, model->preprocess.std_dev, features,
                                      output, error);
+    if (status == CS_OK && content != NULL && (model->gate != NULL || model->coach != NULL))
+        csi_content_measure(cropped, content);
     cs_image_destroy(cropped);
     return status;
 }
@@ -198,7 +200,7 @@ static int compare_u64(const void *a, const void *b)
 static void fill_profile(const cs_session *session, size_t batch, unsigned iterations,
                          const uint64_t *samples, uint64_t *column, struct cs_layer_profile *layers)
 {
-    size_t count = csi_plan_layer_count(session->model->plan);
+    size_t count = csi_plan_layer_count(session->model->plan), middle = iterations / 2;
 
     for (size_t i = 0; i < count; i++) {
         const struct csi_layer *layer = csi_plan_layer(session->model->plan, i);
@@ -209,7 +211,7 @@ static void fill_profile(const cs_session *session, size_t batch, unsigned itera
         snprintf(layers[i].name, sizeof layers[i].name, "%s", layer->name);
         snprintf(layers[i].algorithm, sizeof layers[i].algorithm, "%s", layer->algorithm);
         snprintf(layers[i].shape, sizeof layers[i].shape, "%s", layer->shape);
-        layers[i].ms = (double)column[iterations / 2] / 1e6;
+        layers[i].ms = (double)column[middle] / 1e6;
         layers[i].gflop = layer->gflop * (double)batch;
     }
 }
@@ -238,7 +240,7 @@ enum cs_status csi_session_profile(cs_session *session, size_t batch, unsigned i
     if (samples == NULL || column == NULL || input == NULL || *layers == NULL)
         status = csi_fail_memory(error, "profile");
     for (size_t i = 0; status == CS_OK && i < input_size / sizeof *input; i++)
-        input[i] = (float)((i * 2654435761u >> 8) & 0xffff) / 32768.0f -
+        input[i] = (float)((uint32_t)(i * 2654435761u) >> 16) / 32768.0f -
                    1.0f; /* like a photo: no runs of equal values */
     session->batch = 0;
     pthread_mutex_lock(&session->model->compute->turn);

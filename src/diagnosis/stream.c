@@ -90,9 +90,9 @@ static enum place prepare(struct stream *stream, struct item *item)
         size_t side = job->model->plan_info->input_height;
 
         item->input = malloc(3 * side * side * sizeof *item->input);
-        item->status = item->input == NULL
-                           ? csi_fail_memory(&item->error, "photo")
-                           : csi_model_preprocess(job->model, job->display, item->input, &item->error);
+        item->status = item->input == NULL ? csi_fail_memory(&item->error, "photo")
+                                           : csi_model_preprocess(job->model, job->display, item->input,
+                                                                  &job->content, &item->error);
         job->timings.preprocess = csi_ms_since(start);
     }
     return item->status == CS_OK ? DECODED : FINISHED;

@@ -17,7 +17,7 @@ void cs_session_destroy(cs_session *session)
 enum cs_status cs_preprocess(const cs_model *model, const cs_image *image, float *output,
                              struct cs_error *error)
 {
-    return csi_model_preprocess(model, image, output, error);
+    return csi_model_preprocess(model, image, output, NULL, error);
 }
 
 enum cs_status cs_session_forward(cs_session *session, const float *input, size_t batch,

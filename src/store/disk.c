@@ -391,7 +391,7 @@ static int recount(struct csi_disk *disk, uint64_t *total)
 static int make_fit(struct csi_disk *disk)
 {
     sqlite3_stmt *oldest = NULL;
-    uint64_t total;
+    uint64_t total = 0;
     int code = SQLITE_OK;
 
     if (disk->ttl_s > 0) {
