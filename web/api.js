@@ -92,12 +92,13 @@ export const gradcamImage = async (id, index, method, colormap, alpha) =>
 
 /*
  * Uploads photos. XMLHttpRequest rather than fetch, because only it tells how much of the body has left.
+ * No overlay is asked for: the page draws it from the map, which the forward pass leaves behind anyway.
  * `onUpload(fraction)`; `signal` aborts. Resolves with the server's answer.
  */
-export function predict(photos, { topK, gradcam, plantCase, requestId, onUpload, signal }) {
+export function predict(photos, { topK, plantCase, requestId, onUpload, signal }) {
     const body = new FormData();
     for (const photo of photos) body.append("image", photo.blob, photo.name);
-    const query = `top_k=${topK}&gradcam=${gradcam ? 1 : 0}${plantCase ? "&case=1" : ""}`;
+    const query = `top_k=${topK}&gradcam=0${plantCase ? "&case=1" : ""}`;
     return new Promise((resolve, reject) => {
         const call = new XMLHttpRequest();
         call.open("POST", "/api/v1/predict?" + query);

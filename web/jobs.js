@@ -133,7 +133,6 @@ async function upload(ready) {
                 ready.map((entry) => entry.photo),
                 {
                     topK: Math.max(classes().length, 3), // all classes: bars and the class switch need no second request
-                    gradcam: option("heatmap"),
                     plantCase: items.length > 1,
                     requestId,
                     signal: items[0].abort.signal,

@@ -293,7 +293,7 @@ export const strings = {
     "unit.min": "{value} min",
     "unit.h": "{value} h",
     "unit.percent": "{value} %",
-    "unit.percent_less": "under {value} %",
+    "unit.percent_less": "< {value} %",
     "unit.b": "{value} B",
     "unit.kb": "{value} KB",
     "unit.mb": "{value} MB",

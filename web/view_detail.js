@@ -12,7 +12,7 @@ import { option } from "./settings.js";
 import { get, itemOf, on } from "./state.js";
 import { closePhoto, drawPhoto } from "./view_photo.js";
 import { drawTimes } from "./view_times.js";
-import { drawAdvice, drawVerdict } from "./view_verdict.js";
+import { drawAdvice, drawBars, drawVerdict } from "./view_verdict.js";
 
 const STAGES = ["decode", "resize", "preprocess", "inference", "gradcam"];
 let drawn = ""; // "key phase" of what stands there
@@ -110,8 +110,9 @@ function drawResult(item) {
         h(
             "div",
             { class: "card result" },
+            drawVerdict(item),
             drawPhoto(item),
-            h("div", { class: "verdict-side" }, drawVerdict(item)),
+            drawBars(item),
             option("timings") && drawTimes(item.diagnosis),
         ),
         option("advice") && item.diagnosis.verdict !== "not_a_leaf" && drawAdvice(item.diagnosis),

@@ -87,14 +87,14 @@ function bars(diagnosis) {
     );
 }
 
-export function drawVerdict(item) {
-    const diagnosis = item.diagnosis;
-    const top = diagnosis.predictions[0];
-    const cache = diagnosis.cache && diagnosis.cache.prediction;
-    return [
+/* What the photo shows, in a few words. */
+export function drawVerdict({ diagnosis }) {
+    return h(
+        "div",
+        { class: "verdict" },
         h(
             "p",
-            { class: "verdict-line" },
+            {},
             h(
                 "span",
                 { class: "badge badge-" + diagnosis.verdict },
@@ -104,13 +104,23 @@ export function drawVerdict(item) {
         ),
         h("h3", { class: "verdict-title", id: "verdict-title", text: titleOf(diagnosis) }),
         h("p", { class: "verdict-sentence", text: sentenceOf(diagnosis) }),
-        !isTested(top) && h("p", { class: "note note-fair" }, icon("fair"), t("untested.long")),
+        !isTested(diagnosis.predictions[0]) && h("p", { class: "note note-fair" }, icon("fair"), t("untested.long")),
         hints(diagnosis),
+    );
+}
+
+/* The bars, where the answer came from, and the button that hands it on. */
+export function drawBars(item) {
+    const { diagnosis, converted } = item;
+    const cache = diagnosis.cache && diagnosis.cache.prediction;
+    return h(
+        "div",
+        { class: "verdict-more" },
         option("bars") && bars(diagnosis),
-        (cache === "hit" || cache === "coalesced") && h("p", { class: "muted small" }, t("cache." + cache)),
-        item.converted && h("p", { class: "muted small" }, t("converted", { format: item.converted.toUpperCase() })),
+        (cache === "hit" || cache === "coalesced") && h("p", { class: "muted small", text: t("cache." + cache) }),
+        converted && h("p", { class: "muted small", text: t("converted", { format: converted.toUpperCase() }) }),
         shareButton(item),
-    ];
+    );
 }
 
 export function drawAdvice(diagnosis) {

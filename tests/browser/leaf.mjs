@@ -20,7 +20,7 @@ function draw({ width, height, seed, spots, type }) {
     ground.addColorStop(1, "#8f8a83");
     c.fillStyle = ground;
     c.fillRect(0, 0, width, height);
-    for (let i = 0; i < 4000; i++) {
+    for (let i = 0; i < 900; i++) {
         c.fillStyle = `rgba(${random() < 0.5 ? "60,56,50" : "235,230,220"},${0.05 + random() * 0.08})`;
         c.fillRect(random() * width, random() * height, unit * 0.5, unit * 0.5);
     }
@@ -101,7 +101,7 @@ function draw({ width, height, seed, spots, type }) {
             c.beginPath();
             for (let k = 0; k <= 18; k++) {
                 const angle = (k / 18) * Math.PI * 2;
-                const reach = r * (1 - ring * 0.24) * (0.88 + random() * 0.2);
+                const reach = r * (1 - ring * 0.24) * (0.94 + 0.1 * Math.sin(k * 1.7 + i) * Math.cos(k * 0.9 + ring));
                 c.lineTo(x + Math.cos(angle) * reach, y + Math.sin(angle) * reach);
             }
             c.fill();

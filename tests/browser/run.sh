@@ -42,8 +42,12 @@ for _ in $(seq 200); do
 done
 [ -n "$url" ] || { echo "the server did not start:"; cat "$work/log"; exit 1; }
 
-export CS_URL=$url CS_CHROMIUM=$chromium CS_MODULES=$modules CS_SHOTS=${CS_SHOTS:-}
+export CS_URL=$url CS_CHROMIUM=$chromium CS_MODULES=$modules
 status=0
+if [ -n "${CS_SHOTS:-}" ]; then # CS_SHOTS=docs/images: takes the pictures of the README instead of testing
+    node "$here/screenshots.mjs" "$CS_SHOTS"
+    exit
+fi
 node --test --test-concurrency=1 ${CS_TEST_ARGS:-} "$here"/${CS_TEST_FILES:-test_*.mjs} || status=$?
 if ! kill -0 "$server" 2>/dev/null; then
     echo "the server went down:"

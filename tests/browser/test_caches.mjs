@@ -15,7 +15,7 @@ test("a repeated photo comes from the cache until the cache is cleared", async (
     };
     assert.equal(await once(1), "miss");
     assert.equal(await once(2), "hit");
-    assert.match(await page.textContent(".verdict-side"), /From the cache/);
+    assert.match(await page.textContent(".result"), /From the cache/);
     await page.waitForFunction(() => document.getElementById("panel-caches").textContent.includes("1 kept"));
 
     await page.click("#clear-prediction");

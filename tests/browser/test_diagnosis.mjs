@@ -28,7 +28,7 @@ test("a drawn leaf gets verdict, bars, sizes and times", async () => {
     assert.equal(diagnosis.image.name, "leaf.jpg");
 
     const title = await page.textContent("#verdict-title");
-    const badge = await page.textContent(".verdict-side .badge");
+    const badge = await page.textContent(".verdict .badge");
     const words = { confident: "Confident", likely: "Likely", uncertain: "Uncertain", not_a_leaf: "No supported leaf" };
     assert.equal(badge, words[diagnosis.verdict]);
     assert.equal(title, diagnosis.verdict === "not_a_leaf" ? "Not a leaf that CropShield knows" : diagnosis.predictions[0].label);

@@ -44,7 +44,7 @@ test("a picture that only the browser can read is turned into a JPEG", async () 
     const { page, close } = await visit();
     const gif = Buffer.from("R0lGODlhAQABAIAAAP///wAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==", "base64");
     await upload(page, { name: "dot.gif", mimeType: "image/gif", buffer: gif });
-    assert.match(await page.textContent(".verdict-side"), /turned this GIF file into a JPEG/);
+    assert.match(await page.textContent(".result"), /turned this GIF file into a JPEG/);
     await close();
 });
 
