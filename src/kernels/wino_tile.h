@@ -206,7 +206,7 @@ CSI_INLINE void output_vector(size_t side, const float *m, size_t position_strid
             line[i] = v_load(m + i * row_stride);
         CSI_UNROLL
         for (size_t i = 0; i < n; i++)
-            v_prefetch(m + i * row_stride + AHEAD);
+            v_prefetch(m + i * row_stride + LANES); /* the next tile */
         if (side == 4)
             output_line4(line, o);
         else
@@ -237,10 +237,26 @@ CSI_INLINE void output_vector(size_t side, const float *m, size_t position_strid
     }
 }
 
+/* Asks for the lines that a later tile will write: a store that waits for memory holds up all stores behind
+ * it. */
+CSI_INLINE void fetch_output(size_t side, const struct csi_wino_target *target, size_t y, size_t x,
+                             size_t channel, size_t blocks)
+{
+    const size_t halves = target->pool ? 2 : 1, row = target->width / halves * target->pitch;
+    const float *out = target->output + y / halves * row + x / halves * target->pitch + channel;
+    for (size_t i = 0; i < side / halves; i++, out += row) {
+        for (size_t j = 0; j < side / halves; j++) {
+            for (size_t b = 0; b < blocks; b++)
+                v_prefetch(out + j * target->pitch + b * CSI_WINO_BLOCK);
+        }
+    }
+}
+
 CSI_INLINE void output_tile(size_t side, const float *m, size_t position_stride,
                             const struct csi_wino_target *target, size_t y, size_t x, size_t channel,
                             size_t blocks)
 {
+    fetch_output(side, target, y, x + 2 * side, channel, blocks);
     const bool whole = y + side <= target->height && x + side <= target->width;
     _Alignas(64) float raw[6 * 6 * CSI_WINO_BLOCK];
     for (; blocks > 0; blocks--, m += CSI_WINO_BLOCK, channel += CSI_WINO_BLOCK) {

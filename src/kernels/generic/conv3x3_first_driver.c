@@ -12,6 +12,9 @@
 static const struct csi_conv_first *const variants[] = {
 #if defined(__x86_64__)
     &csi_conv_first_avx512,
+    &csi_conv_first_avx2,
+#elif defined(__aarch64__)
+    &csi_conv_first_neon,
 #endif
     &csi_conv_first_generic,
 };

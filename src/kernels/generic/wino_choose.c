@@ -19,6 +19,9 @@
 static const struct csi_wino variants[] = {
 #if defined(__x86_64__)
     VARIANTS(avx512),
+    VARIANTS(avx2),
+#elif defined(__aarch64__)
+    VARIANTS(neon),
 #endif
     VARIANTS(generic),
 };

@@ -54,19 +54,21 @@ CSI_INLINE void v_prefetch(const float *p)
     _mm_prefetch((const char *)p, _MM_HINT_T0);
 }
 
-#define AHEAD 32
-#include "kernels/wino_tile.h"
-
 #define ROWS  14u
 #define LANES 32u
+
+#include "kernels/wino_tile.h"
 
 CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, float *m,
                           const float *ahead, size_t ahead_lines)
 {
     __m512 sum[ROWS][2];
     CSI_UNROLL
-    for (size_t r = 0; r < rows; r++)
+    for (size_t r = 0; r < rows; r++) {
         sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+        _mm_prefetch((const char *)(m + r * LANES), _MM_HINT_T0); /* written at the end */
+        _mm_prefetch((const char *)(m + r * LANES + 16), _MM_HINT_T0);
+    }
     for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
         for (size_t c = 0; c < CSI_WINO_BLOCK; c += 4) {
             for (size_t line = ahead_lines; line > 0; line--, ahead += 16)
