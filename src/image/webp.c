@@ -15,7 +15,8 @@
 static enum cs_status fail_with(VP8StatusCode code, struct cs_error *error)
 {
     switch (code) {
-    case VP8_STATUS_USER_ABORT: /* nobody aborts here: libwebp's word for output buffers that it could not get */
+    case VP8_STATUS_USER_ABORT: /* nobody aborts here: libwebp's word for output buffers that it could not get
+                                 */
     case VP8_STATUS_OUT_OF_MEMORY: return csi_fail_memory(error, "WebP image");
     case VP8_STATUS_UNSUPPORTED_FEATURE:
         return csi_fail(error, CS_UNSUPPORTED_FORMAT, "WebP: a feature that libwebp does not know");
@@ -143,11 +144,14 @@ enum cs_status csi_image_encode_webp(const cs_image *image, int quality, struct 
     picture.height = (int)image->height;
     picture.writer = write_bytes;
     picture.custom_ptr = out;
-    if (!WebPPictureImportRGB(&picture, image->pixels, (int)image->stride) || !WebPEncode(&config, &picture))
-        status = out->failed || picture.error_code == VP8_ENC_ERROR_OUT_OF_MEMORY ||
-                         picture.error_code == VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY
-                     ? csi_fail_memory(error, "WebP output")
-                     : csi_fail(error, CS_INTERNAL, "WebP: encoder error %d", (int)picture.error_code);
+    if (!WebPPictureImportRGB(&picture, image->pixels, (int)image->stride) ||
+        !WebPEncode(&config, &picture)) {
+        if (out->failed || picture.error_code == VP8_ENC_ERROR_OUT_OF_MEMORY ||
+            picture.error_code == VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY)
+            status = csi_fail_memory(error, "WebP output");
+        else
+            status = csi_fail(error, CS_INTERNAL, "WebP: encoder error %d", (int)picture.error_code);
+    }
     WebPPictureFree(&picture);
     return status;
 }
