@@ -25,7 +25,7 @@ const char *cs_status_name(enum cs_status status)
     return "internal";
 }
 
-enum cs_status csi_fail(struct cs_error *error, enum cs_status status, const char *format, ...)
+void csi_error_set(struct cs_error *error, enum cs_status status, const char *format, ...)
 {
     if (error != NULL) {
         va_list arguments;
@@ -34,12 +34,6 @@ enum cs_status csi_fail(struct cs_error *error, enum cs_status status, const cha
         vsnprintf(error->message, sizeof error->message, format, arguments);
         va_end(arguments);
     }
-    return status;
-}
-
-enum cs_status csi_fail_memory(struct cs_error *error, const char *what)
-{
-    return csi_fail(error, CS_INTERNAL, "out of memory (%s)", what);
 }
 
 void csi_error_prefix(struct cs_error *error, const char *format, ...)
