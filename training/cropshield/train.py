@@ -1,0 +1,252 @@
+"""Owns the training loop: one or several networks learn from the same batches, with or without a teacher.
+
+A configuration (TOML) names the networks, the schedule and the batch recipe. The schedule runs on the share done:
+steps done or seconds spent, whichever limit is nearer, so that a run fits a machine that is lent for a fixed time.
+Weights that count are the moving average. Everything needed to go on after an interruption is in `OUT/<run>.resume.pt`.
+"""
+
+import copy
+import json
+import math
+import os
+import platform
+import time
+import tomllib
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import models
+from .augment import Scenes
+from .classes import CLASSES
+from .photos import MEAN, STD
+from .prepare import Cache
+from .progress import Progress
+
+
+def load_config(path):
+    with open(path, "rb") as file:
+        return tomllib.load(file)
+
+
+def pick_device(name="auto"):
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def build(entry, device):
+    network = models.ARCHITECTURES[entry["architecture"]](len(CLASSES), **entry.get("options", {}))
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def small_state(network):
+    """The weights as they are published: matrices in float16, vectors in float32, no counters."""
+    return {name: (value.half() if value.ndim > 1 else value.float()).cpu()
+            for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+
+
+def load_weights(network, state):
+    state = {name: value.float() for name, value in state.items()}
+    missing = network.load_state_dict(state, strict=False)
+    unknown = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
+    if unknown or missing.unexpected_keys:
+        raise ValueError(f"weights do not fit: missing {unknown}, unexpected {missing.unexpected_keys}")
+    return network
+
+
+class Learner:
+    """One network, its optimiser and its moving average."""
+
+    def __init__(self, entry, device, compiled):
+        self.entry, self.name = entry, entry["name"]
+        self.network = build(entry, device)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        decay, plain = [], []
+        for parameter in self.network.parameters():
+            (decay if parameter.ndim > 1 else plain).append(parameter)
+        self.optimizer = torch.optim.SGD([{"params": decay, "weight_decay": entry["weight_decay"]},
+                                          {"params": plain, "weight_decay": 0.0}],
+                                         lr=entry["rate"], momentum=0.9, nesterov=True)
+        self.heads = torch.compile(self.network.heads, dynamic=False) if compiled else self.network.heads
+        self.loss_sum, self.loss_count = torch.zeros((), device=device), 0
+        source, target = self.network.state_dict(), self.average.state_dict()
+        floats = [name for name, value in source.items() if value.is_floating_point()]
+        self._now, self._mean = [source[name] for name in floats], [target[name] for name in floats]
+
+    @torch.no_grad()
+    def follow(self, keep):
+        torch._foreach_mul_(self._mean, keep)
+        torch._foreach_add_(self._mean, self._now, alpha=1 - keep)
+
+    def state(self):
+        return {"network": self.network.state_dict(), "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state):
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _loss(recipe, tested, logits, reject, target, outlier, taught):
+    """Soft cross-entropy, the reject output's binary cross-entropy, and distillation where there is a teacher."""
+    logits, target = logits.float()[:, tested], target[:, tested]
+    weight = torch.where(outlier > 0, recipe["outlier_weight"], 1.0)
+    entropy = -(target * F.log_softmax(logits, 1)).sum(1)
+    loss = entropy
+    if taught is not None:
+        heat, share = recipe["distill_temperature"], recipe["distill_share"]
+        teacher = F.softmax(taught[:, tested].float() / heat, 1)
+        far = -(teacher * F.log_softmax(logits / heat, 1)).sum(1) * heat * heat
+        loss = (1 - share) * entropy + share * far
+    rejection = F.binary_cross_entropy_with_logits(reject.float(), outlier)
+    return (weight * loss).mean() + recipe["reject_weight"] * rejection
+
+
+@torch.no_grad()
+def outputs(network, crops, device, batch=128, features=False):
+    """Runs uint8 crops (N,224,224,3) in float32: numpy (logits, reject[, pooled features])."""
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    network.eval()
+    found = []
+    for start in range(0, len(crops), batch):
+        x = torch.from_numpy(np.ascontiguousarray(crops[start:start + batch])).to(device).permute(0, 3, 1, 2).float()
+        x = ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+        pooled = network.features(x)
+        found.append([network.classifier(pooled).cpu(), network.reject(pooled).squeeze(1).cpu(), pooled.cpu()])
+    joined = [torch.cat(part).numpy() for part in zip(*found)]
+    return joined if features else joined[:2]
+
+
+def accuracy(logits, labels):
+    return float((logits.argmax(1) == labels).mean())
+
+
+def _at(schedule, share):
+    """[[from share, value], ...] -> the value that holds at `share`; a plain value always holds."""
+    if not isinstance(schedule, list):
+        return schedule
+    value = schedule[0][1]
+    for start, candidate in schedule:
+        if share >= start:
+            value = candidate
+    return value
+
+
+def _rate(share, warmup):
+    return share / warmup if share < warmup else 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
+
+
+def _record(config, cache, device):
+    name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"config": config, "data": cache.index["digests"], "device": name, "torch": str(torch.__version__),
+            "numpy": np.__version__, "python": platform.python_version(),
+            "photos": sum(entry["label"] >= 0 for entry in cache.index["train"]), "curve": []}
+
+
+def _save(out, run, learners, record, progress_state, scenes):
+    for learner in learners:
+        path = os.path.join(out, f"{learner.name}.weights.pt")
+        torch.save({"state": small_state(learner.average), "entry": learner.entry, "classes": CLASSES,
+                    "record": record}, path + ".new")
+        os.replace(path + ".new", path)
+    path = os.path.join(out, f"{run}.resume.pt")
+    torch.save({"learners": [learner.state() for learner in learners], "record": record, "done": progress_state,
+                "random": scenes.random.get_state()}, path + ".new")
+    os.replace(path + ".new", path)
+    with open(os.path.join(out, f"{run}.record.json"), "w") as file:
+        json.dump(record, file)
+
+
+def run(config, cache_folder, out, device="auto", seconds=None, teacher=None, resume=False, scenes=None):
+    """Trains the networks of `config` and leaves `<name>.weights.pt` and `<run>.record.json` in `out`.
+
+    Returns (record, scenes); a second run in the same process may take over the scenes, photos and compiled code.
+    """
+    os.makedirs(out, exist_ok=True)
+    device, recipe = pick_device(device), config["recipe"]
+    seconds = seconds or recipe.get("seconds", float("inf"))
+    torch.manual_seed(config["seed"])
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    if cuda:
+        torch._dynamo.config.cache_size_limit = 256
+        torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
+    cache = Cache(cache_folder)
+    scenes = scenes or Scenes(cache, device, config["seed"], compiled=cuda and recipe.get("compile_scenes", False))
+    learners = [Learner(entry, device, cuda and entry.get("compile", False)) for entry in config["network"]]
+    guide = None
+    if teacher:
+        stored = torch.load(teacher, map_location="cpu")
+        guide = load_weights(build(stored["entry"], device), stored["state"]).eval().requires_grad_(False)
+    record, step, spent = _record(config, cache, device), 0, 0.0
+    path = os.path.join(out, f"{config['name']}.resume.pt")
+    if resume and os.path.exists(path):
+        stored = torch.load(path, map_location="cpu")
+        for learner, state in zip(learners, stored["learners"]):
+            learner.restore(state)
+        scenes.random.set_state(stored["random"])
+        record, (step, spent) = stored["record"], stored["done"]
+    val = cache.crops("val") if "val" in cache.splits() else None
+    begin, shown, saved = time.monotonic() - spent, 0.0, time.monotonic()
+    progress, warm = Progress(config["name"], 1000), 0
+    while True:
+        spent = time.monotonic() - begin
+        share = max(step / recipe["steps"], spent / seconds)
+        finished = share >= 1
+        if finished or spent - shown >= recipe.get("look_seconds", 30):
+            shown = spent
+            _look(learners, val, device, record, step, spent, share)
+        if finished or time.monotonic() - saved >= recipe.get("save_seconds", 60):
+            saved = time.monotonic()
+            _save(out, config["name"], learners, record, (step, spent), scenes)
+        if finished:
+            break
+        batch = {key: _at(recipe.get(key, 0.0), share) for key in ("size", "scenes", "outliers", "mix", "strength", "restyle", "smoothing")}
+        for image, target, outlier in scenes.batches(recipe.get("together", 1), recipe["batch"], **batch):
+            image = image.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
+                with torch.no_grad():
+                    taught = guide.heads(image)[0] if guide is not None else None
+                for learner in learners:
+                    _step(learner, recipe, scenes.tested, image, target, outlier, taught, share, step)
+            step += 1
+        if cuda:
+            torch.cuda.synchronize()  # keeps the clock that drives the schedule honest
+        done = int(1000 * share)
+        if done > warm:
+            progress.step(done - warm, f"step {step}")
+            warm = done
+    progress.close()
+    return record, scenes
+
+
+def _step(learner, recipe, tested, image, target, outlier, taught, share, step):
+    learner.network.train()
+    for group in learner.optimizer.param_groups:
+        group["lr"] = learner.entry["rate"] * _rate(share, recipe["warmup"])
+    logits, reject = learner.heads(image)
+    with torch.autocast(image.device.type, enabled=False):
+        loss = _loss(recipe, tested, logits, reject, target, outlier, taught)
+    learner.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(learner.network.parameters(), 5.0)
+    learner.optimizer.step()
+    learner.follow(min(learner.entry["average"], (step + 1) / (step + 10)))
+    learner.loss_sum += loss.detach()
+    learner.loss_count += 1
+
+
+def _look(learners, val, device, record, step, spent, share):
+    point = {"step": step, "seconds": round(spent, 1), "share": round(share, 4)}
+    for learner in learners:
+        point[f"{learner.name}.loss"] = round(float(learner.loss_sum) / max(1, learner.loss_count), 4)
+        learner.loss_sum.zero_()
+        learner.loss_count = 0
+        if val is not None:
+            logits, _ = outputs(learner.average, val[0], device)
+            point[f"{learner.name}.val"] = round(accuracy(logits, val[1]), 4)
+    record["curve"].append(point)
+    print(json.dumps(point), flush=True)
