@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/metadata.h"
+#include "formats/onnx.h"
 #include "formats/pytorch.h"
 #include "formats/safetensors.h"
 
@@ -22,6 +23,14 @@ static void clean_message(struct cs_error *error)
     for (char *c = error->message; *c != '\0'; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';
+    if (error->message[0] != '\0') {
+        json_t *text = json_string(error->message); /* NULL unless it is UTF-8 */
+
+        for (char *c = error->message; text == NULL && *c != '\0'; c++)
+            if ((unsigned char)*c >= 0x80)
+                *c = '?';
+        json_decref(text);
+    }
 }
 
 /* The class list that wins over the metadata (`classes_path`) or stands in for it (beside the model); NULL:
@@ -157,7 +166,29 @@ static enum cs_status build_from_tensors(const struct csi_tensor_set *set,
     return status;
 }
 
-/* Reads a file of named tensors. CS_MODEL_UNSUPPORTED when the format is another. */
+/* An ONNX file brings its network along. */
+static enum cs_status build_from_onnx(const uint8_t *bytes, size_t size,
+                                      const struct csi_model_file_options *options,
+                                      struct csi_tensor_set *set, struct csi_graph *graph,
+                                      struct cs_error *error)
+{
+    enum cs_status status = csi_tensor_set_init(set, "onnx", error);
+
+    if (status == CS_OK)
+        status = csi_graph_set_string(&graph->format, set->format, error);
+    if (status == CS_OK)
+        status = csi_onnx_read(bytes, size, options->input_size, graph, set->metadata, error);
+    if (status == CS_OK && graph->input == CSI_NO_VALUE)
+        status = csi_fail(error, CS_MODEL_INVALID, "the network has no input");
+    if (status == CS_OK)
+        status =
+            csi_metadata_to_graph(set->metadata, (uint32_t)graph->values[graph->input].dims[2], graph, error);
+    if (status == CS_OK)
+        status = finish_graph(options, set->metadata, graph, error);
+    return status;
+}
+
+/* Reads a file of named tensors. */
 static enum cs_status read_tensors(const uint8_t *bytes, size_t size, struct csi_tensor_set *set,
                                    struct cs_error *error)
 {
@@ -184,6 +215,8 @@ static enum cs_status read_graph(const uint8_t *bytes, size_t size,
 
     if (size == 0)
         return csi_fail(error, CS_MODEL_INVALID, "the file is empty");
+    if (csi_is_onnx(bytes, size))
+        return build_from_onnx(bytes, size, options, set, graph, error);
     status = read_tensors(bytes, size, set, error);
     if (status == CS_OK)
         status = build_from_tensors(set, options, graph, error);
@@ -220,6 +253,30 @@ enum cs_status csi_model_file_read(const uint8_t *bytes, size_t size,
     return CS_OK;
 }
 
+/* A network of no known family goes into the file node by node; its constants are the tensors. */
+static enum cs_status describe_graph(const struct csi_graph *graph, struct csi_tensor_set *set,
+                                     struct cs_error *error)
+{
+    char *config = csi_graph_to_config(graph);
+    enum cs_status status = CS_OK;
+
+    if (config == NULL || json_object_set_new(set->metadata, "architecture_config", json_string(config)) != 0)
+        status = csi_fail_memory(error, "model metadata");
+    free(config);
+    for (size_t i = 0; i < graph->value_count && status == CS_OK; i++) {
+        const struct csi_value *value = &graph->values[i];
+        float *data;
+
+        if (!csi_value_is_constant(value))
+            continue;
+        status = csi_tensor_set_add(set, csi_graph_constant_name(graph, (int)i).text, CSI_F32, value->rank,
+                                    value->dims, &data, error);
+        if (status == CS_OK)
+            memcpy(data, value->data, csi_value_elements(value) * sizeof *data);
+    }
+    return status;
+}
+
 enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
                                       const struct csi_model_file_options *options, uint8_t **out,
                                       size_t *out_size, struct cs_error *error)
@@ -241,6 +298,8 @@ enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
     status = csi_graph_create(&graph, error);
     if (status == CS_OK)
         status = read_graph(bytes, size, options, &set, graph, error);
+    if (status == CS_OK && set.count == 0)
+        status = describe_graph(graph, &set, error);
     if (status == CS_OK)
         status = csi_metadata_from_graph(graph, set.metadata, error);
     if (status == CS_OK)

@@ -208,12 +208,14 @@ enum cs_status csi_zip_read(struct csi_zip *zip, size_t index, const uint8_t **b
     }
     /* One byte more must not come; asking for it also makes libzip compare the checksum. */
     if (done != entry->size || zip_fread(file, &extra, 1) != 0) {
-        csi_fail(error, CS_MODEL_INVALID, "ZIP entry '%.100s' is damaged: %s", entry->name,
-                 done != entry->size ? "it is shorter than its directory says" : zip_file_strerror(file));
+        enum cs_status status =
+            csi_fail(error, CS_MODEL_INVALID, "ZIP entry '%.100s' is damaged: %s", entry->name,
+                     done != entry->size ? "it is shorter than its directory says" : zip_file_strerror(file));
+
         zip_fclose(file);
         free(entry->content);
         entry->content = NULL;
-        return CS_MODEL_INVALID;
+        return status;
     }
     zip_fclose(file);
     entry->content[entry->size] = 0;

@@ -331,8 +331,13 @@ enum cs_status csi_build_architecture(struct csi_graph *graph, const char *archi
         .graph = graph, .weights = weights, .config_json = config_json, .status = CS_OK, .error = error};
     const char *recognised = NULL;
     const struct csi_architecture *family = recognise(weights, &recognised);
+    bool described = architecture != NULL && strcmp(architecture, CSI_ARCHITECTURE_GRAPH) == 0;
     int input, output;
 
+    if (described) {
+        output = csi_build_from_config(&builder);
+        goto done;
+    }
     if (family == NULL && architecture != NULL && architecture[0] != '\0')
         return csi_fail(error, CS_MODEL_UNSUPPORTED,
                         "architecture '%.64s' is not supported, or its tensors are missing", architecture);
@@ -346,8 +351,11 @@ enum cs_status csi_build_architecture(struct csi_graph *graph, const char *archi
                         architecture, recognised);
     builder.status = csi_graph_add_input(graph, 3, input_size, input_size, &input, error);
     output = family->build(&builder, input);
+
+done:
     if (builder.status == CS_OK)
-        builder.status = csi_graph_set_string(&graph->architecture, recognised, error);
+        builder.status = csi_graph_set_string(&graph->architecture,
+                                              described ? CSI_ARCHITECTURE_GRAPH : recognised, error);
     if (builder.status != CS_OK)
         return builder.status;
     graph->output = output;

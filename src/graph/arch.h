@@ -16,10 +16,7 @@ struct csi_builder {
     struct cs_error *error;
 };
 
-/* A layer's name: "features.3.conv.1". */
-struct csi_layer_name {
-    char text[CSI_NAME_SIZE];
-};
+/* "features.3.conv.1" */
 struct csi_layer_name csi_layer_name(const char *format, ...) CSI_PRINTF(1, 2);
 
 /* Records the first error. */
@@ -66,6 +63,9 @@ struct csi_architecture {
     /* From the input to the logits; sets graph->gradcam_layer. */
     int (*build)(struct csi_builder *builder, int input);
 };
+
+/* The network that config_json describes, its input included (arch_graph.c). */
+int csi_build_from_config(struct csi_builder *builder);
 
 extern const struct csi_architecture csi_arch_cropshield_cnn, csi_arch_cropshield_lite, csi_arch_resnet,
     csi_arch_vgg, csi_arch_mobilenet_v2, csi_arch_mobilenet_v3, csi_arch_efficientnet;

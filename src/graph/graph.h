@@ -186,4 +186,15 @@ const struct csi_tensor *csi_weights_find(const struct csi_weights *weights, con
 enum cs_status csi_build_architecture(struct csi_graph *graph, const char *architecture, const char *config_json,
                                       const struct csi_weights *weights, uint32_t input_size, struct cs_error *error);
 
+/* The architecture of networks that are described node by node in `architecture_config`. */
+#define CSI_ARCHITECTURE_GRAPH "graph"
+
+/* `architecture_config` of the network as it stands, as JSON text for free(); NULL: no memory. Its constants go by the names
+ * that csi_graph_constant_name gives: their own, made unique. */
+char *csi_graph_to_config(const struct csi_graph *graph);
+struct csi_layer_name {
+    char text[CSI_NAME_SIZE];
+};
+struct csi_layer_name csi_graph_constant_name(const struct csi_graph *graph, int value);
+
 #endif

@@ -1,0 +1,99 @@
+/*
+ * ONNX (opset 9 to 21): the operators of image classifiers, to the graph. Internal to the formats floor.
+ *
+ * The file is unpacked by protobuf-c behind a guard on nesting and count (onnx_load.c), constants are folded
+ * as they are met (onnx_fold.c), and each remaining node becomes one of the graph's operators (onnx_nodes.c)
+ * or is named in the error.
+ */
+#ifndef CSI_FORMATS_ONNX_H
+#define CSI_FORMATS_ONNX_H
+
+#include "formats/model_file.h"
+#include "formats/tensors.h"
+
+/* True when the bytes may be an ONNX file: the format has no magic number. */
+bool csi_is_onnx(const uint8_t *bytes, size_t size);
+
+/* Fills `graph` (network, architecture, gradcam_layer) and `metadata` (an object: the file's
+ * metadata_props). Pure function of the bytes and the input size (0: what the file says, else 224). */
+enum cs_status csi_onnx_read(const uint8_t *bytes, size_t size, uint32_t input_size, struct csi_graph *graph,
+                             json_t *metadata, struct cs_error *error);
+
+#ifdef CSI_HAVE_ONNX
+
+#include "onnx/onnx.pb-c.h"
+
+#define CSI_ONNX_RANK   6
+#define CSI_ONNX_INPUTS 64 /* of one node */
+
+enum csi_onnx_kind {
+    CSI_ONNX_ABSENT,
+    CSI_ONNX_CONSTANT,
+    CSI_ONNX_ACTIVATION,
+    CSI_ONNX_GATE,     /* sigmoid or hard sigmoid of `index`, not made yet: x times its gate is swish */
+    CSI_ONNX_QUANTIZED /* QuantizeLinear of `index`, not made yet: the DequantizeLinear behind it makes it */
+};
+
+/* What a name stands for. Integers are kept as float32: those of shapes are far below 2^24. */
+struct csi_onnx_value {
+    enum csi_onnx_kind kind;
+    const char *name; /* borrowed from the unpacked file */
+    unsigned rank;
+    size_t dims[CSI_ONNX_RANK];
+    float *data; /* CONSTANT: owned by the reader */
+    bool integer, is_unsigned;
+    int constant; /* CONSTANT: its value in the graph, once it is used there */
+    int index;    /* ACTIVATION, GATE, QUANTIZED: a value of the graph */
+    float scale, zero_point, alpha, beta;
+    enum csi_activation activation; /* GATE */
+};
+
+struct csi_onnx {
+    struct csi_graph *graph;
+    Onnx__GraphProto *proto;
+    int64_t opset;
+    struct csi_onnx_value *values;
+    size_t count, capacity;
+    uint32_t *slots; /* hash table of indices + 1; its size is a power of two */
+    size_t slot_count;
+    size_t folded, max_folded;   /* elements that folding made */
+    const Onnx__NodeProto *node; /* the one at hand */
+    const char *node_name;
+    struct cs_error *error;
+};
+
+/* onnx_load.c */
+enum cs_status csi_onnx_unpack(const uint8_t *bytes, size_t size, Onnx__ModelProto **model,
+                               struct cs_error *error);
+/* A tensor of the file as a constant; `value->data` is allocated. */
+enum cs_status csi_onnx_tensor(const Onnx__TensorProto *tensor, struct csi_onnx_value *value,
+                               struct cs_error *error);
+
+/* onnx.c: names and attributes */
+struct csi_onnx_value *csi_onnx_find(const struct csi_onnx *onnx, const char *name);
+/* Defines a name; on failure `value->data` is freed. */
+enum cs_status csi_onnx_define(struct csi_onnx *onnx, const char *name, const struct csi_onnx_value *value);
+/* Input `index` of the node at hand; NULL when it is absent. */
+struct csi_onnx_value *csi_onnx_input(const struct csi_onnx *onnx, size_t index);
+enum cs_status csi_onnx_fail(const struct csi_onnx *onnx, enum cs_status status, const char *format, ...)
+    CSI_PRINTF(3, 4);
+const Onnx__AttributeProto *csi_onnx_attribute(const struct csi_onnx *onnx, const char *name);
+int64_t csi_onnx_int(const struct csi_onnx *onnx, const char *name, int64_t otherwise);
+float csi_onnx_float(const struct csi_onnx *onnx, const char *name, float otherwise);
+bool csi_onnx_text_is(const struct csi_onnx *onnx, const char *name, const char *text, bool otherwise);
+/* A list of integers: the attribute, or (`input` ≥ 0) the constant input of that index. False: neither is
+ * given, or it is too long for `capacity`. */
+bool csi_onnx_ints(const struct csi_onnx *onnx, const char *name, int input, int64_t *list, size_t capacity,
+                   size_t *count);
+size_t csi_onnx_elements(const struct csi_onnx_value *value);
+
+/* onnx_fold.c: `*done` tells whether the node at hand was a constant and is defined now. */
+enum cs_status csi_onnx_fold(struct csi_onnx *onnx, bool *done);
+
+/* onnx_nodes.c: the node at hand over activations. */
+enum cs_status csi_onnx_node(struct csi_onnx *onnx);
+/* The graph's value of an ACTIVATION, GATE or QUANTIZED, made when it is not there yet. */
+enum cs_status csi_onnx_activation(struct csi_onnx *onnx, const struct csi_onnx_value *value, int *index);
+
+#endif
+#endif
