@@ -82,14 +82,6 @@ export const displayImage = async (id) => (await request(`/api/v1/images/${id}/d
 export const gradcamMap = (id, index, method, signal) =>
     json(`/api/v1/images/${id}/gradcam?class=${index}&method=${encodeURIComponent(method)}&format=json`, { signal });
 
-/* The overlay as a picture to keep. */
-export const gradcamImage = async (id, index, method, colormap, alpha) =>
-    (
-        await request(
-            `/api/v1/images/${id}/gradcam?class=${index}&alpha=${alpha}&colormap=${colormap}&method=${encodeURIComponent(method)}`,
-        )
-    ).blob();
-
 /*
  * Uploads photos. XMLHttpRequest rather than fetch, because only it tells how much of the body has left.
  * No overlay is asked for: the page draws it from the map, which the forward pass leaves behind anyway.

@@ -18,10 +18,21 @@ function axis(from, to) {
     return { low, high, share };
 }
 
-/* Paints `map` (rows of numbers 0…1) on a canvas of width × height pixels. */
-export function paint(canvas, map, width, height, colormap) {
-    canvas.width = width;
-    canvas.height = height;
+/*
+ * The part of a photo that the network sees: the centre crop of its preprocessing, a square in display pixels. Without a word about
+ * preprocessing it is the whole photo.
+ */
+export function seenSquare(width, height, preprocess) {
+    if (!preprocess || !(preprocess.crop > 0) || !(preprocess.resize >= preprocess.crop)) return { x: 0, y: 0, width, height };
+    const side = Math.max(1, Math.round((Math.min(width, height) * preprocess.crop) / preprocess.resize));
+    return { x: Math.round((width - side) / 2), y: Math.round((height - side) / 2), width: side, height: side };
+}
+
+/* Clears the canvas to the photo's size and paints `map` (rows of numbers 0…1) on `square` of it. */
+export function paint(canvas, map, size, square, colormap) {
+    const { width, height } = square;
+    canvas.width = size.width;
+    canvas.height = size.height;
     const context = canvas.getContext("2d");
     const picture = context.createImageData(width, height);
     const colours = table(colormap);
@@ -46,11 +57,12 @@ export function paint(canvas, map, width, height, colormap) {
             out += 4;
         }
     }
-    context.putImageData(picture, 0, 0);
+    context.putImageData(picture, square.x, square.y);
 }
 
 /* The colour scale from low to high, for the legend. */
 export function paintLegend(canvas, colormap) {
     const row = [Array.from({ length: 256 }, (_, i) => i / 255)];
-    paint(canvas, row, 256, 1, colormap);
+    const whole = { x: 0, y: 0, width: 256, height: 1 };
+    paint(canvas, row, whole, whole, colormap);
 }

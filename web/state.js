@@ -52,4 +52,15 @@ export function classes() {
     return (model && model.classes) || [];
 }
 
+/* { resize, crop } of the model: the short side in pixels and the square in its middle that the network sees; null when unknown. */
+export function preprocessing() {
+    const model = state.status && state.status.model;
+    try {
+        const told = model && model.metadata && model.metadata.preprocess;
+        return typeof told === "string" ? JSON.parse(told) : told || null;
+    } catch (_) {
+        return null;
+    }
+}
+
 export const targetMs = () => (state.status && state.status.target_ms) || 200;

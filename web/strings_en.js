@@ -138,6 +138,7 @@ export const strings = {
     "heat.low": "little",
     "heat.high": "much",
     "heat.legend": "Influence on the class",
+    "heat.square": "The network looks at the square in the middle of the photo; the map covers just that.",
     "heat.save": "Save picture",
     "heat.failed": "The heat map could not be made: {reason}",
     "heat.option": "{label} – {probability}",

@@ -8,10 +8,10 @@ import { announce, h } from "./dom.js";
 import { bytes, count, percent } from "./format.js";
 import { t } from "./i18n.js";
 import { icon } from "./icons.js";
-import { paint, paintLegend } from "./heatmap.js";
+import { paint, paintLegend, seenSquare } from "./heatmap.js";
 import { errorWords, isTested } from "./labels.js";
 import { option, setOption } from "./settings.js";
-import { classes, emit, on, updateItem } from "./state.js";
+import { classes, emit, on, preprocessing, updateItem } from "./state.js";
 
 const METHODS = ["gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "ablationcam"];
 let open = null; // what is on the page now
@@ -87,7 +87,8 @@ async function loadMap(view) {
 function drawMap(view) {
     if (!view.map) return;
     const { image } = view.item.diagnosis;
-    paint(view.canvas, view.map, image.display_width, image.display_height, option("colormap"));
+    const size = { width: image.display_width, height: image.display_height };
+    paint(view.canvas, view.map, size, seenSquare(size.width, size.height, preprocessing()), option("colormap"));
     view.canvas.hidden = !option("heatmap");
     paintLegend(view.legend, option("colormap"));
     view.image.alt = t("photo.alt_heat", { name: view.item.name, label: labelOf(view) });
@@ -100,22 +101,19 @@ function setOpacity(view, value) {
     view.strength.textContent = percent(value / 100, 0);
 }
 
+/* What the page shows, as a picture to keep. */
 async function save(view) {
-    try {
-        const picture = await api.gradcamImage(
-            view.item.diagnosis.id,
-            view.classIndex,
-            option("method"),
-            option("colormap"),
-            option("opacity") / 100,
-        );
-        const url = URL.createObjectURL(picture);
-        const base = view.item.name.replace(/\.\w+$/, "");
-        h("a", { href: url, download: `${base}_heatmap.png` }).click();
-        setTimeout(() => URL.revokeObjectURL(url), 10000);
-    } catch (error) {
-        view.message.textContent = errorWords(error).title;
-    }
+    const canvas = document.createElement("canvas");
+    canvas.width = view.canvas.width;
+    canvas.height = view.canvas.height;
+    const context = canvas.getContext("2d");
+    context.drawImage(view.image, 0, 0, canvas.width, canvas.height);
+    context.globalAlpha = option("opacity") / 100;
+    context.drawImage(view.canvas, 0, 0);
+    const picture = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+    const url = URL.createObjectURL(picture);
+    h("a", { href: url, download: view.item.name.replace(/\.\w+$/, "") + "_heatmap.png" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
 function controls(view) {
@@ -192,6 +190,7 @@ function controls(view) {
                 view.legend,
                 h("span", { text: t("heat.high") }),
             ),
+            h("p", { class: "small muted", text: t("heat.square") }),
         ),
     );
     const keep = h("button", { type: "button", class: "button quiet", id: "heat-save", on: { click: () => save(view) } });
