@@ -171,6 +171,18 @@ static void drop(struct csi_cache *cache, struct entry *entry)
     free(entry);
 }
 
+static void drop_all(struct csi_cache *cache)
+{
+    struct entry *entry = cache->newest;
+
+    while (entry != NULL) {
+        struct entry *older = entry->older;
+
+        drop(cache, entry);
+        entry = older;
+    }
+}
+
 /* Doubles the buckets. Without memory the chains grow instead. */
 static void grow(struct csi_cache *cache)
 {
@@ -495,8 +507,7 @@ void csi_cache_clear(struct csi_cache *cache)
 {
     pthread_mutex_lock(&cache->lock);
     cache->generation++;
-    while (cache->newest != NULL)
-        drop(cache, cache->newest);
+    drop_all(cache);
     pthread_mutex_unlock(&cache->lock);
     if (cache->disk != NULL)
         csi_disk_clear(cache->disk, cache->name);
@@ -526,8 +537,7 @@ void csi_cache_destroy(struct csi_cache *cache)
 {
     if (cache == NULL)
         return;
-    while (cache->newest != NULL)
-        drop(cache, cache->newest);
+    drop_all(cache);
     pthread_cond_destroy(&cache->landed);
     pthread_mutex_destroy(&cache->lock);
     free(cache->buckets);
