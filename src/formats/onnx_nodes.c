@@ -625,6 +625,14 @@ static enum cs_status node_dequantize(struct csi_onnx *onnx)
     return status == CS_OK ? alias(onnx, index) : status;
 }
 
+static enum cs_status node_identity(struct csi_onnx *onnx)
+{
+    int x;
+    enum cs_status status = take(onnx, 0, &x);
+
+    return status == CS_OK ? alias(onnx, x) : status;
+}
+
 static enum cs_status node_cast(struct csi_onnx *onnx)
 {
     int64_t to = csi_onnx_int(onnx, "to", 0);
@@ -633,7 +641,7 @@ static enum cs_status node_cast(struct csi_onnx *onnx)
         to != ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE && to != ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "activations are cast to element type %lld",
                              (long long)to);
-    return node_unary(onnx, CSI_OP_IDENTITY);
+    return node_identity(onnx);
 }
 
 static enum cs_status node_softmax(struct csi_onnx *onnx)
@@ -713,14 +721,6 @@ static enum cs_status node_gemm(struct csi_onnx *onnx)
 static enum cs_status node_matmul(struct csi_onnx *onnx)
 {
     return node_linear(onnx, false);
-}
-
-static enum cs_status node_identity(struct csi_onnx *onnx)
-{
-    int x;
-    enum cs_status status = take(onnx, 0, &x);
-
-    return status == CS_OK ? alias(onnx, x) : status;
 }
 
 static enum cs_status node_squeezed(struct csi_onnx *onnx)

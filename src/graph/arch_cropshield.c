@@ -7,6 +7,7 @@
  * kernel, stride], …]}.
  */
 #include <jansson.h>
+#include <stdio.h>
 
 #include "graph/arch.h"
 
@@ -84,6 +85,11 @@ static int build_lite(struct csi_builder *builder, int x)
             break;
         }
         x = csi_add_conv(builder, layer.text, x, stride, (unsigned)(weight->dims[2] / 2));
+        /* The layer is the convolution with its activation: its name stands for both (csi_graph_find_layer).
+         */
+        if (builder->status == CS_OK)
+            snprintf(builder->graph->nodes[builder->graph->node_count - 1].name, CSI_NAME_SIZE,
+                     "layers.%u.conv", i);
         x = csi_add_activation(builder, csi_layer_name("layers.%u.relu", i).text, x, CSI_ACT_RELU);
         last = layer;
     }
@@ -93,8 +99,7 @@ static int build_lite(struct csi_builder *builder, int x)
     x = csi_add_flatten(builder, "flatten", x);
     builder->scope = "classifier";
     x = csi_add_linear(builder, "classifier.1", x);
-    /* The map is the activation behind the last convolution, which carries the module's name. */
-    csi_set_target(builder, csi_layer_name("%s.relu", last.text).text);
+    csi_set_target(builder, last.text);
     return x;
 }
 

@@ -41,6 +41,116 @@ def without_debug_info(path):
             file.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
 
 
+def exported(name, model, size, opset, expected, **options):
+    """An ONNX file with dynamic batch, and what the network says to the first input of the parity tests."""
+    x = make_goldens.input_of(0, size)
+    axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
+    torch.onnx.export(model, x, str(OUT / name), opset_version=opset, input_names=["input"], output_names=["logits"],
+                      dynamic_axes=axes, **options)
+    with torch.no_grad():
+        expected[name] = {"input_size": size, "logits": model(x)[0].tolist()}
+
+
+class OldFashioned(torch.nn.Module):
+    """What exporters make of code without modules: shape arithmetic, plain arithmetic, joins, padding, a softmax at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 6, 3, 2), torch.nn.Conv2d(6, 6, 3, groups=3, dilation=2)
+        self.last = torch.nn.Linear(12 * 4, 5)
+
+    def forward(self, x):
+        x = torch.nn.functional.pad((x - 0.25) / 1.5, (1, 2, 0, 1))
+        x = torch.nn.functional.leaky_relu(self.first(x), 0.1)
+        y = torch.clamp(self.second(torch.nn.functional.pad(x, (2, 2, 2, 2))), -1, 2)
+        x = torch.cat([x * torch.sigmoid(x), y + 1], 1)
+        x = torch.nn.functional.avg_pool2d(x, 3, 2, padding=1, count_include_pad=False)
+        x = torch.nn.functional.avg_pool2d(x, 4)
+        return self.last(x.view(x.size(0), -1))
+
+
+class WithSoftmax(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return torch.softmax(self.model(x), 1)
+
+
+def quantised(expected):
+    """QDQ: signed weights with a scale a channel, unsigned activations, written by hand as other tools write it."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = network()
+    convs = [model.block1[0], model.block1[3]]
+    norms = [model.block1[1], model.block1[4]]
+    x = make_goldens.input_of(0, 32)
+    nodes, constants, y, name = [], [], x, "input"
+
+    def constant(key, values):
+        constants.append(numpy_helper.from_array(np.asarray(values), key))
+        return key
+
+    def fake(tensor, key, scale, zero):
+        nodes.append(helper.make_node("QuantizeLinear", [tensor, constant(key + "_s", np.float32(scale)),
+                                                         constant(key + "_z", np.uint8(zero))], [key + "_q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [key + "_q", key + "_s", key + "_z"], [key + "_dq"]))
+        return key + "_dq"
+
+    with torch.no_grad():
+        for i, (conv, norm) in enumerate(zip(convs, norms)):
+            fold = norm.weight / (norm.running_var + norm.eps).sqrt()
+            weight, bias = conv.weight * fold.view(-1, 1, 1, 1), norm.bias - norm.running_mean * fold
+            scales = weight.abs().amax((1, 2, 3)) / 127
+            whole = torch.round(weight / scales.view(-1, 1, 1, 1)).clamp(-127, 127)
+            scale, zero = (4 / 255, 128) if i == 0 else (5 / 255, 0)
+            name = fake(name, f"a{i}", scale, zero)
+            y = torch.fake_quantize_per_tensor_affine(y, scale, zero, 0, 255)
+            constant(f"w{i}", whole.numpy().astype(np.int8))
+            constant(f"w{i}_s", scales.numpy())
+            constant(f"w{i}_z", np.zeros(len(scales), np.int8))
+            constant(f"b{i}", bias.numpy())
+            nodes.append(helper.make_node("DequantizeLinear", [f"w{i}", f"w{i}_s", f"w{i}_z"], [f"w{i}_dq"], axis=0))
+            nodes.append(helper.make_node("Conv", [name, f"w{i}_dq", f"b{i}"], [f"c{i}"], pads=[1] * 4))
+            nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"]))
+            y = torch.relu(torch.nn.functional.conv2d(y, whole * scales.view(-1, 1, 1, 1), bias, padding=1))
+            name = f"r{i}"
+        y = y.mean((2, 3))
+    nodes.append(helper.make_node("GlobalAveragePool", [name], ["pooled"]))
+    nodes.append(helper.make_node("Flatten", ["pooled"], ["logits"]))
+    graph = helper.make_graph(nodes, "quantised", [helper.make_tensor_value_info("input", TensorProto.FLOAT,
+                                                                                 ["batch", 3, 32, 32])],
+                              [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", y.shape[1]])],
+                              constants)
+    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    file.ir_version = 7
+    onnx.checker.check_model(file)
+    onnx.save(file, str(OUT / "quantised.onnx"))
+    expected["quantised.onnx"] = {"input_size": 32, "logits": y[0].tolist()}
+
+
+def write_onnx():
+    from torchvision import models
+
+    torch.manual_seed(5)
+    expected = {}
+    for opset in (9, 13, 16):
+        exported(f"opset{opset}.onnx", network(), 32, opset, expected, keep_initializers_as_inputs=opset == 9)
+    exported("old_fashioned.onnx", OldFashioned().eval(), 30, 11, expected)
+    softmax = WithSoftmax(network())
+    exported("softmax.onnx", softmax, 32, 13, expected)
+    expected["softmax.onnx"]["logits"] = expected["opset13.onnx"]["logits"]  # probabilities are not what is compared
+    for name, opset, gain in (("resnet18", 12, 1.0), ("mobilenet_v2", 10, 1.5), ("mobilenet_v3_small", 14, 1.3),
+                              ("efficientnet_b0", 13, 1.4)):
+        model = make_goldens.slim(getattr(models, name)(num_classes=6), 16)
+        make_goldens.fill(model, gain)
+        exported(f"{name}.onnx", model.eval(), 64, opset, expected)
+    quantised(expected)
+    (OUT / "onnx.json").write_text(json.dumps(expected, indent=0) + "\n")
+
+
 def main():
     model = network()
     state = model.state_dict()
@@ -74,6 +184,7 @@ def main():
     torch.jit.script(model).save(str(OUT / "scripted.pt"))
     torch.jit.trace(model, torch.zeros(1, 3, 32, 32)).save(str(OUT / "traced.pt"))
     torch.jit.freeze(torch.jit.script(model)).save(str(OUT / "frozen.pt"))
+    write_onnx()
     for name in ("scripted.pt", "traced.pt", "frozen.pt"):
         without_debug_info(OUT / name)
     arrays = {k: v.numpy().astype("<f2" if v.dim() > 1 else "<f4") for k, v in state.items()
