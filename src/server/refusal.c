@@ -13,18 +13,18 @@ unsigned csi_http_status(enum cs_status status)
 {
     switch (status) {
     case CS_OK: return 200;
+    case CS_EMPTY_INPUT:
+    case CS_BAD_REQUEST: return 400;
+    case CS_UNAUTHORIZED: return 401;
+    case CS_NOT_FOUND: return 404;
+    case CS_TIMEOUT: return 408;
+    case CS_IMAGE_TOO_LARGE: return 413;
     case CS_UNSUPPORTED_FORMAT: return 415;
     case CS_CORRUPT_IMAGE: return 422;
-    case CS_IMAGE_TOO_LARGE: return 413;
-    case CS_EMPTY_INPUT: return 400;
-    case CS_NOT_FOUND: return 404;
-    case CS_BAD_REQUEST: return 400;
-    case CS_MODEL_INVALID: return 500;
-    case CS_MODEL_UNSUPPORTED: return 500;
     case CS_OVERLOADED: return 503;
-    case CS_TIMEOUT: return 408;
-    case CS_UNAUTHORIZED: return 401;
-    case CS_INTERNAL: return 500;
+    case CS_MODEL_INVALID:
+    case CS_MODEL_UNSUPPORTED:
+    case CS_INTERNAL: break;
     }
     return 500;
 }
