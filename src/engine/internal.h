@@ -140,6 +140,8 @@ struct csi_plan {
 
 /* Cleared, 64-byte aligned memory that lives as long as the plan. NULL: none left. */
 void *csi_plan_alloc(struct csi_plan *plan, size_t bytes);
+/* The same, not cleared: for packed weights, which are tens of megabytes and written whole. */
+void *csi_plan_alloc_packed(struct csi_plan *plan, size_t bytes);
 
 static inline float *csi_slot_data(const struct csi_run *run, int slot)
 {

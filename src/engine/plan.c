@@ -10,7 +10,7 @@
 #include "engine/backward.h"
 #include "engine/internal.h"
 
-void *csi_plan_alloc(struct csi_plan *plan, size_t bytes)
+static void *keep_block(struct csi_plan *plan, size_t bytes, void *(*allocate)(size_t size))
 {
     void *memory;
 
@@ -23,12 +23,22 @@ void *csi_plan_alloc(struct csi_plan *plan, size_t bytes)
         plan->blocks = blocks;
         plan->block_capacity = capacity;
     }
-    memory = csi_aligned_calloc(bytes);
+    memory = allocate(bytes);
     if (memory != NULL) {
         plan->blocks[plan->block_count++] = memory;
         plan->weight_bytes += bytes;
     }
     return memory;
+}
+
+void *csi_plan_alloc(struct csi_plan *plan, size_t bytes)
+{
+    return keep_block(plan, bytes, csi_aligned_calloc);
+}
+
+void *csi_plan_alloc_packed(struct csi_plan *plan, size_t bytes)
+{
+    return keep_block(plan, bytes, csi_aligned_alloc);
 }
 
 /* ---- slots ---- */

@@ -71,7 +71,7 @@ static enum cs_status make_wino(struct csi_plan *plan, const struct csi_ir *ir,
     bytes = csi_wino_packed_size(wino->kernel, &wino->desc);
     if (bytes == 0)
         return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s' is too large", step->name);
-    packing.packed = csi_plan_alloc(plan, bytes);
+    packing.packed = csi_plan_alloc_packed(plan, bytes);
     if (packing.packed == NULL)
         return csi_fail_memory(error, "packed weights");
     wino->packed = packing.packed;

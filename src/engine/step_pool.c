@@ -70,24 +70,29 @@ static enum cs_status run_pool(const struct csi_step *step, const struct csi_run
     return CS_OK;
 }
 
-static void global_photo(void *context, size_t index, unsigned worker)
+/* One photo's channels in pieces: at one photo that is all there is to share out. */
+static void global_piece(void *context, size_t index, unsigned worker)
 {
     const struct pool_job *job = context;
     const struct csi_run *run = job->run;
-    const struct csi_slot *in = &run->plan->slots[job->step->inputs[0]],
-                          *out = &run->plan->slots[job->step->output];
+    const struct csi_slot *in = &run->plan->slots[job->step->inputs[0]];
+    const struct csi_slot *out = &run->plan->slots[job->step->output];
+    struct csi_range range = csi_piece(in->pitch / CSI_PITCH, job->pieces, index % job->pieces);
+    size_t photo = index / job->pieces, channel = range.first * CSI_PITCH;
 
     (void)worker;
-    run->plan->kernels->global_average(csi_slot_data(run, job->step->inputs[0]) + index * in->photo,
-                                       in->shape.height * in->shape.width, in->pitch,
-                                       csi_slot_data(run, job->step->output) + index * out->photo);
+    run->plan->kernels->global_average(csi_slot_data(run, job->step->inputs[0]) + photo * in->photo + channel,
+                                       in->shape.height * in->shape.width, range.count * CSI_PITCH, in->pitch,
+                                       csi_slot_data(run, job->step->output) + photo * out->photo + channel);
 }
 
 static enum cs_status run_global(const struct csi_step *step, const struct csi_run *run)
 {
+    const struct csi_slot *in = &run->plan->slots[step->inputs[0]];
     struct pool_job job = {step, run, 0};
 
-    csi_pool_run(run->pool, run->batch, global_photo, &job);
+    job.pieces = csi_piece_count(run, in->pitch / CSI_PITCH, 1 + 1024 / (in->shape.height * in->shape.width));
+    csi_pool_run(run->pool, run->batch * job.pieces, global_piece, &job);
     return CS_OK;
 }
 

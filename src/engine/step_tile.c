@@ -64,14 +64,16 @@ static void fill_table(const struct tile_job *job, size_t first, size_t count, s
         }
         for (size_t ky = 0; ky < p->kernel[0]; ky++) {
             size_t iy = y + ky * p->dilation[0] - p->pads[0]; /* wraps around above the input: huge */
+            bool inside = iy < in->shape.height;
             const float *line =
-                job->input + photo * in->photo + iy * in->shape.width * in->pitch + group * p->group_inputs;
+                inside ? job->input + photo * in->photo + iy * in->shape.width * in->pitch : NULL;
 
             for (size_t kx = 0; kx < p->kernel[1]; kx++) {
                 size_t ix = x + kx * p->dilation[1] - p->pads[1];
 
                 table[(ky * p->kernel[1] + kx) * count + r] =
-                    iy < in->shape.height && ix < in->shape.width ? line + ix * in->pitch : p->zeros;
+                    inside && ix < in->shape.width ? line + ix * in->pitch + group * p->group_inputs
+                                                   : p->zeros;
             }
         }
     }
@@ -278,6 +280,7 @@ static void pack_unit(void *context, size_t unit, unsigned worker)
     const struct packing *packing = context;
     const struct csi_conv_step *p = packing->conv;
     size_t window = (size_t)p->kernel[0] * p->kernel[1], group = unit / p->panels;
+    size_t width = csi_panel_width(packing->plan->kernels, p->group_outputs, unit % p->panels);
     float *to = packing->weights + unit * p->panel_floats;
     struct csi_panel_source source = {
         .weight = packing->node->weight + group * p->group_outputs * p->group_inputs * window,
@@ -298,7 +301,9 @@ static void pack_unit(void *context, size_t unit, unsigned worker)
     for (size_t position = 0; position < window; position++) {
         csi_pack_panel(packing->plan->kernels, &source, unit % p->panels, to);
         source.weight++;
-        to += p->depth / window * csi_panel_width(packing->plan->kernels, p->group_outputs, unit % p->panels);
+        to += p->group_inputs * width;
+        memset(to, 0, (p->depth / window - p->group_inputs) * width * sizeof *to); /* the padding channels */
+        to += (p->depth / window - p->group_inputs) * width;
     }
 }
 
@@ -313,7 +318,7 @@ static enum cs_status pack(struct csi_plan *plan, const struct csi_ir_node *node
     p->panel_floats = p->taps * p->depth * plan->kernels->panel_width;
     if (csi_mul_overflows(units, p->panel_floats * sizeof(float), &floats))
         return csi_fail_memory(error, "packed weights");
-    packing.weights = csi_plan_alloc(plan, floats);
+    packing.weights = csi_plan_alloc_packed(plan, floats);
     bias = csi_plan_alloc(plan, p->groups * group_pitch * sizeof *bias);
     if (packing.weights == NULL || bias == NULL)
         return csi_fail_memory(error, "packed weights");

@@ -2,6 +2,7 @@
  * What all steps share: cutting work into pieces, finishing passes (late activation, residual, padding
  * channels), shape texts.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@ void csi_zero_tail(float *out, size_t pixels, size_t channels, size_t pitch)
 void csi_finish_pixels(const struct csi_step *step, const struct csi_kernels *kernels, float *out,
                        const float *residual, size_t pixels, const struct csi_slot *slot)
 {
-    const float low = -3.4e38f, high = 3.4e38f;
+    const float low = -INFINITY, high = INFINITY;
 
     if (step->residual_pass && !step->residual_after)
         kernels->arith(CSI_ARITH_ADD, out, residual, slot->pitch, 1, out, pixels, slot->pitch, slot->pitch,

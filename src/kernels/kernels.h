@@ -108,8 +108,8 @@ struct csi_kernels {
     void (*max_pool_row)(const struct csi_pool_row *row);
     void (*average_pool_row)(const struct csi_pool_row *row);
 
-    /* out[c] = mean over `pixels` of in[p·pitch + c], c < pitch. */
-    void (*global_average)(const float *in, size_t pixels, size_t pitch, float *out);
+    /* out[c] = mean over `pixels` of in[p·pitch + c], c < channels (a multiple of CSI_PITCH). */
+    void (*global_average)(const float *in, size_t pixels, size_t channels, size_t pitch, float *out);
 
     /* x[i] = f(x[i]) for a multiple of 16 floats; padding channels become f(0). in == out is allowed. */
     void (*activate)(const struct csi_act_params *act, const float *in, float *out, size_t count);

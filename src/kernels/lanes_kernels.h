@@ -211,11 +211,11 @@ static void average_pool_row(const struct csi_pool_row *row)
     }
 }
 
-static void global_average(const float *in, size_t pixels, size_t pitch, float *out)
+static void global_average(const float *in, size_t pixels, size_t channels, size_t pitch, float *out)
 {
     const lanes count = lanes_set((float)pixels);
 
-    for (size_t c = 0; c < pitch; c += LANES) {
+    for (size_t c = 0; c < channels; c += LANES) {
         lanes even = lanes_set(0.0f), odd = even;
         size_t p = 0;
 

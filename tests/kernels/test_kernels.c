@@ -249,13 +249,14 @@ static void test_global_average(void **state)
 
         for (int round = 0; round < ROUNDS; round++) {
             size_t pixels = random_size(&seed, 1, 200), pitch = csi_pitch(random_size(&seed, 1, 70));
+            size_t channels = csi_pitch(random_size(&seed, 1, pitch));
             struct guarded in = guarded_make(pixels * pitch), out = guarded_make(pitch),
                            expected = guarded_make(pitch);
 
             fill_random(&seed, in.data, in.count);
-            sets[0]->global_average(in.data, pixels, pitch, expected.data);
-            sets[s]->global_average(in.data, pixels, pitch, out.data);
-            assert_close(sets[s]->name, out.data, expected.data, pitch, TOLERANCE_AVERAGE);
+            sets[0]->global_average(in.data, pixels, channels, pitch, expected.data);
+            sets[s]->global_average(in.data, pixels, channels, pitch, out.data);
+            assert_close(sets[s]->name, out.data, expected.data, channels, TOLERANCE_AVERAGE);
             guarded_free(&in);
             guarded_free(&out);
             guarded_free(&expected);

@@ -166,14 +166,14 @@ static void average_pool_row(const struct csi_pool_row *row)
     }
 }
 
-static void global_average(const float *in, size_t pixels, size_t pitch, float *out)
+static void global_average(const float *in, size_t pixels, size_t channels, size_t pitch, float *out)
 {
-    memset(out, 0, pitch * sizeof *out);
+    memset(out, 0, channels * sizeof *out);
     for (size_t p = 0; p < pixels; p++) {
-        for (size_t c = 0; c < pitch; c++)
+        for (size_t c = 0; c < channels; c++)
             out[c] += in[p * pitch + c];
     }
-    for (size_t c = 0; c < pitch; c++)
+    for (size_t c = 0; c < channels; c++)
         out[c] /= (float)pixels;
 }
 
