@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora of the model parsers: fuzz/corpus/{safetensors,pickle,zip,pytorch,model,classes}/.
+"""Writes the seed corpora of the model parsers: fuzz/corpus/{safetensors,pickle,zip,pytorch,model,classes,onnx}/.
 
 make_corpus.py        standard library only; the same bytes every time
 
@@ -273,9 +273,107 @@ def classes_files():
     yield "cut", b'{"a":0'
 
 
+# ---------------------------------------------------------------- ONNX (protobuf by hand: the schema's field numbers)
+
+def varint(value):
+    value &= (1 << 64) - 1
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def field(index, value):
+    if isinstance(value, int):
+        return varint(index << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(index << 3 | 2) + varint(len(value)) + value
+
+
+def onnx_tensor(name, shape, values, kind=1, code="f", more=b""):
+    raw = struct.pack(f"<{len(values)}{code}", *values)
+    return b"".join(field(1, d) for d in shape) + field(2, kind) + field(8, name) + field(9, raw) + more
+
+
+def onnx_node(op, inputs, outputs, *attributes, name="", domain=""):
+    return (b"".join(field(1, i) for i in inputs) + b"".join(field(2, o) for o in outputs) + field(3, name or outputs[0]) +
+            field(4, op) + b"".join(field(5, a) for a in attributes) + (field(7, domain) if domain else b""))
+
+
+def ints(name, values):
+    return field(1, name) + b"".join(field(8, v) for v in values) + field(20, 7)
+
+
+def integer(name, value):
+    return field(1, name) + field(3, value) + field(20, 2)
+
+
+def onnx_value(name, shape):
+    dims = b"".join(field(1, field(2, d) if isinstance(d, str) else field(1, d)) for d in shape)
+    return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
+
+
+def onnx_file(nodes, tensors, opset=13, shape=("n", 3, 8, 8), output="y"):
+    graph = (b"".join(field(1, n) for n in nodes) + field(2, "g") + b"".join(field(5, t) for t in tensors) +
+             field(11, onnx_value("x", shape)) + field(12, onnx_value(output, ("n", 2))))
+    return field(1, 7) + field(7, graph) + field(8, field(2, opset))
+
+
+def onnx_files():
+    weight = onnx_tensor("w", (2, 3, 1, 1), [0.5] * 6)
+    conv = onnx_node("Conv", ["x", "w"], ["c"])
+    tail = [onnx_node("GlobalAveragePool", ["c"], ["p"]), onnx_node("Flatten", ["p"], ["y"])]
+    good = onnx_file([conv, *tail], [weight])
+    yield "good", good
+    shape = [onnx_node("Shape", ["p"], ["s"]), onnx_node("Constant", [], ["zero"], integer("value_int", 0)),
+             onnx_node("Gather", ["s", "zero"], ["n"]), onnx_node("Unsqueeze", ["n", "axes"], ["n1"]),
+             onnx_node("Concat", ["n1", "rest"], ["to"], integer("axis", 0)), onnx_node("Reshape", ["p", "to"], ["y"])]
+    vectors = [onnx_tensor("axes", (1,), [0], 7, "q"), onnx_tensor("rest", (1,), [-1], 7, "q")]
+    yield "shape_arithmetic", onnx_file([conv, tail[0], *shape], [weight, *vectors])
+    quantised = [onnx_node("DequantizeLinear", ["q", "s", "z"], ["w"], integer("axis", 0))]
+    yield "quantised_weight", onnx_file([*quantised, conv, *tail], [
+        onnx_tensor("q", (2, 3, 1, 1), [-3, -2, -1, 0, 1, 2], 3, "b"), onnx_tensor("s", (2,), [0.5, 0.25]),
+        onnx_tensor("z", (2,), [0, 0], 3, "b")])
+    yield "operator_unknown", onnx_file([onnx_node("LSTM", ["x"], ["c"], name="rnn"), *tail], [weight])
+    yield "operator_of_others", onnx_file([onnx_node("FusedConv", ["x", "w"], ["c"], domain="com.microsoft"), *tail],
+                                          [weight])
+    yield "external_data", onnx_file([conv, *tail], [field(1, 6) + field(2, 1) + field(8, "w") + field(14, 1) + field(
+        13, field(1, "location") + field(2, "../../etc/passwd"))])
+    yield "opset_old", onnx_file([conv, *tail], [weight], opset=8)
+    yield "opset_new", onnx_file([conv, *tail], [weight], opset=99)
+    yield "tensor_lies", onnx_file([conv, *tail], [onnx_tensor("w", (2, 3, 1, 1000), [0.5] * 6)])
+    yield "tensor_overflows", onnx_file([conv, *tail], [onnx_tensor("w", (1 << 62, 1 << 62, 1, 1), [0.5] * 6)])
+    yield "tensor_negative", onnx_file([conv, *tail], [onnx_tensor("w", (-2, -3, 1, 1), [0.5] * 6)])
+    yield "name_twice", onnx_file([conv, conv, *tail], [weight])
+    yield "name_missing", onnx_file([onnx_node("Conv", ["x", "nowhere"], ["c"]), *tail], [weight])
+    yield "own_output", onnx_file([onnx_node("Relu", ["c"], ["c"]), *tail], [weight])
+    yield "stride_zero", onnx_file([onnx_node("Conv", ["x", "w"], ["c"], ints("strides", [0, 1])), *tail], [weight])
+    yield "pads_huge", onnx_file([onnx_node("Conv", ["x", "w"], ["c"], ints("pads", [60000] * 4)), *tail], [weight])
+    yield "groups", onnx_file([onnx_node("Conv", ["x", "w"], ["c"], integer("group", 7)), *tail], [weight])
+    yield "reshape_overflows", onnx_file([conv, onnx_node("Reshape", ["c", "to"], ["y"])], [
+        weight, onnx_tensor("to", (3,), [1, 1 << 40, 1 << 40], 7, "q")])
+    yield "constants_grow", onnx_file(
+        [onnx_node("ConstantOfShape", ["to"], ["big"])] + [onnx_node("Identity", ["big"], [f"b{i}"]) for i in range(40)] +
+        [conv, *tail], [weight, onnx_tensor("to", (2,), [1000, 900], 7, "q")])
+    yield "gather_outside", onnx_file([onnx_node("Gather", ["v", "i"], ["g"]), conv, *tail], [
+        weight, onnx_tensor("v", (2,), [1, 2]), onnx_tensor("i", (1,), [5], 7, "q")])
+    yield "no_output", onnx_file([conv], [weight])
+    yield "output_constant", onnx_file([conv], [weight], output="w")
+    yield "input_flat", onnx_file([conv, *tail], [weight], shape=("n", 3))
+    yield "two_inputs", good + field(7, field(11, onnx_value("x2", ("n", 3, 8, 8))))  # protobuf merges the graphs
+    nested = onnx_node("If", ["x"], ["c"])
+    for _ in range(60):
+        nested = onnx_node("If", ["x"], ["c"], field(1, "then_branch") + field(6, field(1, nested)) + field(20, 5))
+    yield "deep", onnx_file([nested], [weight])
+    yield "length_lies", good[:2] + field(7, b"")[:1] + b"\xff\xff\xff\xff\x07" + good[10:]
+    yield "cut", good[:len(good) // 2]
+    yield "wire_type", b"\x08\x07\x0f\x00\x00\x00\x00\x00\x00\x00"
+
+
 def main():
     for name, files in (("safetensors", safetensors_files), ("pickle", pickle_files), ("zip", zip_files),
-                        ("pytorch", pytorch_files), ("model", model_files), ("classes", classes_files)):
+                        ("pytorch", pytorch_files), ("model", model_files), ("classes", classes_files), ("onnx", onnx_files)):
         folder = OUT / name
         folder.mkdir(parents=True, exist_ok=True)
         for file, content in files():

@@ -141,6 +141,35 @@ static const struct expectation expectations[] = {
     {"model/text", CS_MODEL_INVALID, "none of"},
     {"model/empty", CS_MODEL_INVALID, "empty"},
 
+    {"onnx/good", CS_OK, ""},
+    {"onnx/shape_arithmetic", CS_OK, ""},
+    {"onnx/quantised_weight", CS_OK, ""},
+    {"onnx/operator_unknown", CS_MODEL_UNSUPPORTED, "'rnn' (LSTM): this operator is not supported"},
+    {"onnx/operator_of_others", CS_MODEL_UNSUPPORTED, "com.microsoft"},
+    {"onnx/external_data", CS_MODEL_UNSUPPORTED, "'w' lies in another file"},
+    {"onnx/opset_old", CS_MODEL_UNSUPPORTED, "opset 8"},
+    {"onnx/opset_new", CS_MODEL_UNSUPPORTED, "opset 99"},
+    {"onnx/tensor_lies", CS_MODEL_INVALID, "tensor 'w' does not hold"},
+    {"onnx/tensor_overflows", CS_MODEL_INVALID, "shape of tensor 'w'"},
+    {"onnx/tensor_negative", CS_MODEL_INVALID, "shape of tensor 'w'"},
+    {"onnx/name_twice", CS_MODEL_INVALID, "'c' is empty or defined twice"},
+    {"onnx/name_missing", CS_MODEL_INVALID, "'nowhere' is not defined"},
+    {"onnx/own_output", CS_MODEL_INVALID, "'c' is not defined"},
+    {"onnx/stride_zero", CS_MODEL_UNSUPPORTED, "strides"},
+    {"onnx/pads_huge", CS_MODEL_INVALID, "more than"},
+    {"onnx/groups", CS_MODEL_INVALID, "7 groups"},
+    {"onnx/reshape_overflows", CS_MODEL_INVALID, "overflows"},
+    {"onnx/constants_grow", CS_MODEL_INVALID, "far beyond the file's size"},
+    {"onnx/gather_outside", CS_MODEL_INVALID, "index is out of range"},
+    {"onnx/no_output", CS_MODEL_INVALID, "no output"},
+    {"onnx/output_constant", CS_MODEL_INVALID, "no output"},
+    {"onnx/input_flat", CS_MODEL_UNSUPPORTED, "'x' is not [batch, 3, height, width]"},
+    {"onnx/two_inputs", CS_MODEL_UNSUPPORTED, "more than one input"},
+    {"onnx/deep", CS_MODEL_INVALID, "nested deeper"},
+    {"onnx/length_lies", CS_MODEL_INVALID, "damaged"},
+    {"onnx/cut", CS_MODEL_INVALID, "damaged"},
+    {"onnx/wire_type", CS_MODEL_INVALID, "damaged"},
+
     {"classes/good", CS_OK, ""},
     {"classes/list", CS_OK, ""},
     {"classes/hole", CS_MODEL_INVALID, "0 to 1, each once"},
@@ -214,7 +243,7 @@ static enum cs_status read_file(const char *file, const uint8_t *bytes, size_t s
         return read_zip(bytes, size, error);
     if (strncmp(file, "pickle/", 7) == 0)
         return read_pickle(bytes, size, error);
-    if (strncmp(file, "model/", 6) == 0)
+    if (strncmp(file, "model/", 6) == 0 || strncmp(file, "onnx/", 5) == 0)
         return read_model(bytes, size, error);
     if (strncmp(file, "classes/", 8) != 0)
         return read_tensors(file, bytes, size, error);
@@ -251,9 +280,32 @@ static void hostile_files_are_named(void **state)
     assert_int_not_equal(access("/tmp/executed", F_OK), 0); /* what the pickles would have made */
 }
 
+/* Half a million empty nodes: two bytes each in the file, some 150 when unpacked. */
+static void parts_are_counted_before_they_are_unpacked(void **state)
+{
+    static const uint8_t head[] = {0x08, 0x07, 0x3a}, part[] = {0x0a, 0x00};
+    const size_t parts = 500000, length = parts * sizeof part;
+    uint8_t *bytes = malloc(sizeof head + 3 + length), *at = bytes;
+    struct cs_error error = {0};
+
+    (void)state;
+    assert_non_null(bytes);
+    memcpy(at, head, sizeof head);
+    at += sizeof head;
+    *at++ = (uint8_t)(length | 0x80);
+    *at++ = (uint8_t)(length >> 7 | 0x80);
+    *at++ = (uint8_t)(length >> 14);
+    for (size_t i = 0; i < parts; i++, at += sizeof part)
+        memcpy(at, part, sizeof part);
+    assert_int_equal(read_model(bytes, (size_t)(at - bytes), &error), CS_MODEL_INVALID);
+    assert_non_null(strstr(error.message, "parts"));
+    free(bytes);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(hostile_files_are_named)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(hostile_files_are_named),
+                                       cmocka_unit_test(parts_are_counted_before_they_are_unpacked)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
