@@ -28,7 +28,7 @@ for (let seed = 50; seed < 62; seed++)
     more.push(await leafPicture(drawing, { width: 3000, height: 2250, seed, name: `row_${seed}.jpg` }));
 const leaf = await leafPicture(drawing, { width: 4000, height: 3000, name: "lower_leaf.jpg" });
 
-await shoot("desktop.png", { viewport: { width: 1280, height: 900 } }, more, async (page) => {
+await shoot("desktop.png", { viewport: { width: 1200, height: 860 } }, more, async (page) => {
     await page.waitForFunction(() => document.querySelectorAll(".strip-card[data-phase=done]").length === 12);
     await page.click("#start-over");
     await page.setInputFiles("#file-input", leaf);
