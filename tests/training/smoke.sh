@@ -26,7 +26,7 @@ run train smoke_teacher.toml "$work/cache" "$work/out" --device cpu
 run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "$work/out/smoke_teacher.weights.pt"
 run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "$work/out/smoke_teacher.weights.pt" --resume
 for name in cropshield_cnn cropshield_lite; do
-    run refit "$work/out/$name.weights.pt" "$work/cache" "$work/out/$name.refit.pt" --count 32
+    run refit "$work/out/$name.weights.pt" "$work/cache" "$work/out/$name.refit.pt" --count 16
     run calibrate "$work/out/$name.refit.pt" "$work/cache" "$work/calibration" --each 2 --scenes 4
     run export "$work/out/$name.refit.pt" "$work/calibration" "$work/models"
     run evaluate "$work/models/$name.safetensors" "$work/cache" "$work/results"
