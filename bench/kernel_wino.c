@@ -1,7 +1,7 @@
 /*
  * The eight convolutions of the reference network with random weights, without the engine: for each layer
  * every variant's median time, then the chosen chain as a whole. Usage: bench_kernel_wino [--threads N]
- * [--batch N] [--iterations N] [--mask LIST] [--chain-only] [--no-pair]
+ * [--batch N] [--iterations N] [--mask LIST] [--chain-only] [--no-pair] [--fixed]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +34,8 @@ struct bench {
     unsigned threads;
     size_t batch, iterations;
     uint32_t features;
-    bool pair; /* the first two layers as one */
+    bool fixed; /* 16-bit fixed point */
+    bool pair;  /* the first two layers as one */
     struct csi_pool *pool;
     float *input, *maps[2];
     void *scratch;
@@ -185,12 +186,18 @@ static void set_up(struct bench *bench)
                                              .pool = network[l].pool};
         layer->gflop = (double)(layer->desc.cin * layer->desc.cout * 9 * side * side) * 2e-9;
         most = most > side * side * layer->desc.cout ? most : side * side * layer->desc.cout;
-        layer->kernel = l == 0 ? NULL : csi_wino_choose(&layer->desc, bench->features, bench->threads);
+        layer->kernel = l == 0 ? NULL
+                               : (bench->fixed ? csi_wino_choose_fixed : csi_wino_choose)(
+                                     &layer->desc, bench->features, bench->threads);
         layer->packed = pack(layer->kernel, &layer->desc);
         size_t needed = l == 0 ? csi_conv_first_scratch_size(&layer->desc, bench->threads) : 0;
         for (size_t k = 0; k < 4; k++) {
             size_t size = csi_wino_scratch_size(csi_wino_variant(bench->features, k), &layer->desc,
                                                 bench->batch, bench->threads);
+            needed = size > needed ? size : needed;
+        }
+        if (bench->fixed && l > 0) {
+            size_t size = csi_wino_scratch_size(layer->kernel, &layer->desc, bench->batch, bench->threads);
             needed = size > needed ? size : needed;
         }
         scratch = needed > scratch ? needed : scratch;
@@ -219,6 +226,10 @@ int main(int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : "0";
         if (strcmp(argv[i], "--chain-only") == 0) {
             chain_only = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--fixed") == 0) {
+            bench.fixed = true;
             continue;
         }
         if (strcmp(argv[i], "--no-pair") == 0) {

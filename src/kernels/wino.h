@@ -59,6 +59,13 @@ const struct csi_wino *csi_wino_find(const char *name);
 /* The variant measured fastest for such a shape; never NULL (generic C is always there). */
 const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads);
 
+/* The same in 16-bit fixed point ("conv3x3_wino4_int16_avx512vnni"): 13-bit integers, scales found while
+ * running, so nothing is calibrated; 0.2 to 0.4 % relative error a layer, half the weight bytes. NULL where
+ * the CPU has no such instructions. Everything below takes these kernels too. */
+const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index);
+const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, uint32_t features,
+                                             unsigned threads);
+
 /* Bytes of packed weights and bias; 0 when the sizes overflow or the shape is not covered. */
 size_t csi_wino_packed_size(const struct csi_wino *kernel, const struct csi_wino_desc *desc);
 /* Packing is cut into this many independent slices, which may run in parallel. */

@@ -70,6 +70,17 @@ struct csi_wino_ops {
     csi_wino_output_fn *output[2];
 };
 
+/* What replaces the product when it runs in 16-bit fixed point; the transforms stay float32. V and weights
+ * then hold int16 behind their scales, see the file of the instruction set. */
+#define CSI_WINO_FIXED_MOST 4095.0F /* largest integer */
+struct csi_wino_fixed_ops {
+    uint32_t features;
+    /* `count` floats of a panel (one position) → 16 floats of head and count int16. */
+    void (*quantize)(const float *v, size_t count, float *out);
+    csi_wino_gemm_fn *gemm;
+};
+
+extern const struct csi_wino_fixed_ops csi_wino_fixed_avx512vnni;
 extern const struct csi_wino_ops csi_wino_ops_generic, csi_wino_ops_avx2, csi_wino_ops_avx512,
     csi_wino_ops_neon;
 

@@ -11,16 +11,29 @@ struct csi_wino {
     const struct csi_wino_ops *ops;
     enum csi_wino_size size;
     bool staged;
+    const struct csi_wino_fixed_ops *fixed; /* NULL: float32 */
 };
 
 struct csi_wino_shape {
     const struct csi_wino_ops *ops;
+    const struct csi_wino_fixed_ops *fixed;
     enum csi_wino_size size;
     size_t side, positions;  /* output pixels a tile side; (side + 2)² */
     size_t kpitch, npitch;   /* padded input and output channels */
     size_t outputs;          /* blocks of ops->lanes output channels */
     size_t tiles_y, tiles_x; /* of one image */
 };
+
+/* Floats of memory that the weights of one position and output block take, and V of one tile (without the
+ * panels' heads). */
+static inline size_t csi_wino_weight_floats(const struct csi_wino_shape *shape)
+{
+    return shape->fixed ? shape->ops->lanes * (1 + shape->kpitch / 2) : shape->ops->lanes * shape->kpitch;
+}
+static inline size_t csi_wino_tile_floats(const struct csi_wino_shape *shape)
+{
+    return shape->fixed ? shape->kpitch / 2 : shape->kpitch;
+}
 
 /* False when a size is zero or out of range. */
 bool csi_wino_shape_make(const struct csi_wino *kernel, const struct csi_wino_desc *desc,

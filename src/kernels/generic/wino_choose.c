@@ -8,11 +8,11 @@
 #include "kernels/wino_plan.h"
 
 #define VARIANTS(set)                                                                                        \
-    {"conv3x3_wino4_" #set, &csi_wino_ops_##set, CSI_WINO_4, false},                                         \
-        {"conv3x3_wino6_" #set, &csi_wino_ops_##set, CSI_WINO_6, false},                                     \
-        {"conv3x3_wino4_staged_" #set, &csi_wino_ops_##set, CSI_WINO_4, true},                               \
+    {"conv3x3_wino4_" #set, &csi_wino_ops_##set, CSI_WINO_4, false, NULL},                                   \
+        {"conv3x3_wino6_" #set, &csi_wino_ops_##set, CSI_WINO_6, false, NULL},                               \
+        {"conv3x3_wino4_staged_" #set, &csi_wino_ops_##set, CSI_WINO_4, true, NULL},                         \
     {                                                                                                        \
-        "conv3x3_wino6_staged_" #set, &csi_wino_ops_##set, CSI_WINO_6, true                                  \
+        "conv3x3_wino6_staged_" #set, &csi_wino_ops_##set, CSI_WINO_6, true, NULL                            \
     }
 
 /* Best instruction set first; four variants each, in the order that `pick` relies on. */
@@ -25,6 +25,15 @@ static const struct csi_wino variants[] = {
 #endif
     VARIANTS(generic),
 };
+/* 16-bit fixed point: banded, staged. */
+static const struct csi_wino fixed_variants[] = {
+#if defined(__x86_64__)
+    {"conv3x3_wino4_int16_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, false, &csi_wino_fixed_avx512vnni},
+    {"conv3x3_wino4_int16_staged_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, true,
+     &csi_wino_fixed_avx512vnni},
+#endif
+    {NULL, NULL, CSI_WINO_4, false, NULL},
+};
 #define VARIANT_COUNT (sizeof(variants) / sizeof(variants[0]))
 
 const char *csi_wino_name(const struct csi_wino *kernel)
@@ -34,7 +43,7 @@ const char *csi_wino_name(const struct csi_wino *kernel)
 
 uint32_t csi_wino_features(const struct csi_wino *kernel)
 {
-    return kernel->ops->features;
+    return kernel->fixed ? kernel->fixed->features : kernel->ops->features;
 }
 
 size_t csi_wino_tile(const struct csi_wino *kernel)
@@ -63,9 +72,33 @@ const struct csi_wino *csi_wino_find(const char *name)
     return NULL;
 }
 
+/* So few tiles that weights should be read once for all of them. */
+static bool few_tiles(const struct csi_wino_desc *desc)
+{
+    return desc->height * desc->width <= 60u * 60u;
+}
+
 const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads)
 {
     (void)threads;
-    const bool few_tiles = desc->height * desc->width <= 60u * 60u;
-    return csi_wino_variant(features, few_tiles ? 2 : 0);
+    return csi_wino_variant(features, few_tiles(desc) ? 2 : 0);
+}
+
+const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index)
+{
+    for (const struct csi_wino *kernel = fixed_variants; kernel->name != NULL; kernel++) {
+        if ((kernel->fixed->features & ~features) != 0)
+            continue;
+        if (index == 0)
+            return kernel;
+        index--;
+    }
+    return NULL;
+}
+
+const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, uint32_t features,
+                                             unsigned threads)
+{
+    (void)threads;
+    return csi_wino_fixed_variant(features, few_tiles(desc) ? 1 : 0);
 }

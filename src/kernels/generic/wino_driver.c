@@ -32,6 +32,8 @@ struct run {
     float *v, *m;                  /* staged: shared; banded: worker 0's */
     size_t v_position, m_position; /* strides in floats */
     size_t worker_floats;          /* banded: from one worker's scratch to the next */
+    float *panels;                 /* fixed point: worker 0's float32 panel, */
+    size_t panel_worker_floats;    /* and from one worker's to the next */
 };
 
 /* The i-th of `parts` nearly equal ranges of `total` begins here. */
@@ -47,7 +49,7 @@ static size_t panels_of(const struct csi_wino_shape *shape, size_t tiles)
 
 static size_t band_tiles(const struct csi_wino_shape *shape)
 {
-    size_t tile_bytes = shape->positions * (shape->kpitch + shape->ops->lanes) * sizeof(float);
+    size_t tile_bytes = shape->positions * (csi_wino_tile_floats(shape) + shape->ops->lanes) * sizeof(float);
     size_t panels = BAND_BYTES / (tile_bytes * shape->ops->rows);
     return csi_min_size(csi_max_size(panels, 1), BAND_MOST) * shape->ops->rows;
 }
@@ -56,7 +58,8 @@ static size_t band_tiles(const struct csi_wino_shape *shape)
  */
 static size_t v_stride(const struct csi_wino_shape *shape, size_t tiles)
 {
-    return tiles * shape->kpitch + 16;
+    const size_t heads = shape->fixed ? panels_of(shape, tiles) * 16 : 0;
+    return csi_round_up(tiles * csi_wino_tile_floats(shape), 16) + heads + 16;
 }
 
 static size_t m_stride(const struct csi_wino_shape *shape, size_t tiles)
@@ -64,10 +67,27 @@ static size_t m_stride(const struct csi_wino_shape *shape, size_t tiles)
     return csi_round_up(tiles * shape->ops->lanes, 16) + 16;
 }
 
+/* From one position to the next in the float32 panel that a worker quantizes; and all of it. */
+static size_t panel_stride(const struct csi_wino_shape *shape)
+{
+    return shape->ops->rows * shape->kpitch + 16;
+}
+
+static size_t panel_floats(const struct csi_wino_shape *shape)
+{
+    return shape->fixed ? shape->positions * panel_stride(shape) : 0;
+}
+
+/* Where in V (of one position) a panel that starts with tile `start` stands. */
+static size_t panel_offset(const struct csi_wino_shape *shape, size_t panel, size_t start)
+{
+    return start * csi_wino_tile_floats(shape) + (shape->fixed ? panel * 16 : 0);
+}
+
 static size_t banded_floats(const struct csi_wino_shape *shape)
 {
     size_t tiles = band_tiles(shape);
-    return shape->positions * (v_stride(shape, tiles) + m_stride(shape, tiles));
+    return shape->positions * (v_stride(shape, tiles) + m_stride(shape, tiles)) + panel_floats(shape);
 }
 
 static size_t group_tiles(const struct csi_wino_shape *shape, size_t batch)
@@ -84,7 +104,8 @@ size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_win
     if (!kernel->staged)
         return banded_floats(&shape) * threads * sizeof(float);
     size_t tiles = group_tiles(&shape, batch);
-    return shape.positions * (v_stride(&shape, tiles) + shape.outputs * m_stride(&shape, tiles)) *
+    return (shape.positions * (v_stride(&shape, tiles) + shape.outputs * m_stride(&shape, tiles)) +
+            panel_floats(&shape) * threads) *
            sizeof(float);
 }
 
@@ -113,9 +134,10 @@ static void next_place(const struct csi_wino_shape *shape, struct place *place)
 /* Transforms tiles first … last - 1 of the `tiles` tiles whose V starts at `v`; the first of them stands at
  * `place`. With a `strip`, the pixels come from there: the rows above, of and below one row of tiles. */
 static void transform_in(const struct run *run, float *v, size_t tiles, size_t first, size_t last,
-                         struct place place, const struct csi_wino_plane *strip)
+                         struct place place, const struct csi_wino_plane *strip, unsigned worker)
 {
     const struct csi_wino_shape *shape = run->shape;
+    float *own = run->panels + worker * (shape->fixed ? run->panel_worker_floats : 0);
     const size_t height = run->desc->height, width = run->desc->width, panels = panels_of(shape, tiles);
     size_t panel = first * panels / tiles;
     while (part(tiles, panels, panel + 1) <= first)
@@ -123,13 +145,18 @@ static void transform_in(const struct run *run, float *v, size_t tiles, size_t f
     for (size_t t = first; t < last; panel++) {
         const size_t start = part(tiles, panels, panel), end = part(tiles, panels, panel + 1);
         const size_t block_stride = (end - start) * CSI_WINO_BLOCK;
+        float *to = shape->fixed ? own : v + panel_offset(shape, panel, start);
         for (; t < end && t < last; t++, next_place(shape, &place)) {
             const struct csi_wino_plane image = {run->input + place.image * height * width * shape->kpitch,
                                                  height, width, shape->kpitch};
-            shape->ops->input[shape->size](
-                strip ? strip : &image, strip ? 1 : place.row * shape->side, place.column * shape->side,
-                v + start * shape->kpitch + (t - start) * CSI_WINO_BLOCK, block_stride, run->v_position);
+            shape->ops->input[shape->size](strip ? strip : &image, strip ? 1 : place.row * shape->side,
+                                           place.column * shape->side, to + (t - start) * CSI_WINO_BLOCK,
+                                           block_stride,
+                                           shape->fixed ? panel_stride(shape) : run->v_position);
         }
+        for (size_t p = 0; shape->fixed && p < shape->positions; p++)
+            shape->fixed->quantize(own + p * panel_stride(shape), (end - start) * shape->kpitch,
+                                   v + p * run->v_position + panel_offset(shape, panel, start));
     }
 }
 
@@ -139,12 +166,16 @@ static void multiply(const struct run *run, const float *v, const float *w, cons
 {
     const struct csi_wino_shape *shape = run->shape;
     const struct csi_wino_ops *ops = shape->ops;
+    csi_wino_gemm_fn *gemm = shape->fixed ? shape->fixed->gemm : ops->gemm;
+    /* Weights come next in `lines` cache lines for every 4 channels (8 in fixed point); each panel fetches
+     * its share. */
     const size_t panels = panels_of(shape, tiles), lines = ops->lanes / 4,
                  share = (lines + panels - 1) / panels;
+    const size_t steps = shape->kpitch / (shape->fixed ? 8 : 4);
     for (size_t panel = 0; panel < panels; panel++) {
         size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
-        ops->gemm(rows, shape->kpitch / CSI_WINO_BLOCK, v + start * shape->kpitch, w, m + start * ops->lanes,
-                  next + panel * share * (shape->kpitch / 4) * 16, panel * share < lines ? share : 0);
+        gemm(rows, shape->kpitch / CSI_WINO_BLOCK, v + panel_offset(shape, panel, start), w,
+             m + start * ops->lanes, next + panel * share * steps * 16, panel * share < lines ? share : 0);
     }
 }
 
@@ -175,23 +206,22 @@ static void transform_out(const struct run *run, const float *m, struct place pl
 static const float *weights_of(const struct run *run, size_t block, size_t position)
 {
     const struct csi_wino_shape *shape = run->shape;
-    return run->weights + (block * shape->positions + position) * shape->kpitch * shape->ops->lanes;
+    return run->weights + (block * shape->positions + position) * csi_wino_weight_floats(shape);
 }
 
 /* All three steps for `tiles` tiles from `first` on. */
 static void run_band(const struct run *run, float *v, float *m, size_t first, size_t tiles,
-                     const struct csi_wino_plane *strip)
+                     const struct csi_wino_plane *strip, unsigned worker)
 {
     const struct csi_wino_shape *shape = run->shape;
     const struct place start = place_of(shape, first);
-    transform_in(run, v, tiles, 0, tiles, start, strip);
+    transform_in(run, v, tiles, 0, tiles, start, strip, worker);
     for (size_t block = 0; block < shape->outputs; block++) {
         for (size_t p = 0; p < shape->positions; p++) {
             const float *w = weights_of(run, block, p);
             const bool last = block + 1 == shape->outputs && p + 1 == shape->positions;
-            multiply(run, v + p * run->v_position, w,
-                     last ? run->weights : w + shape->kpitch * shape->ops->lanes, m + p * run->m_position,
-                     tiles);
+            multiply(run, v + p * run->v_position, w, last ? run->weights : w + csi_wino_weight_floats(shape),
+                     m + p * run->m_position, tiles);
         }
         struct place place = start;
         for (size_t t = 0; t < tiles; t++, next_place(shape, &place))
@@ -205,16 +235,16 @@ static void band_task(void *context, size_t index, unsigned worker)
     const size_t first = part(run->tiles, run->bands, index),
                  tiles = part(run->tiles, run->bands, index + 1) - first;
     run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats, first, tiles,
-             NULL);
+             NULL, worker);
 }
 
 static void staged_in_task(void *context, size_t index, unsigned worker)
 {
-    (void)worker;
     const struct run *run = context;
     const size_t first = part(run->count, run->chunks, index),
                  last = part(run->count, run->chunks, index + 1);
-    transform_in(run, run->v, run->count, first, last, place_of(run->shape, run->first + first), NULL);
+    transform_in(run, run->v, run->count, first, last, place_of(run->shape, run->first + first), NULL,
+                 worker);
 }
 
 static void staged_multiply_task(void *context, size_t index, unsigned worker)
@@ -262,12 +292,15 @@ static void run_staged(struct run *run, size_t batch, float *scratch, struct csi
     const size_t most = group_tiles(shape, batch), groups = (run->tiles + most - 1) / most;
     run->v = scratch;
     run->m = scratch + shape->positions * v_stride(shape, most);
+    run->panels = run->m + shape->positions * shape->outputs * m_stride(shape, most);
+    run->panel_worker_floats = panel_floats(shape);
     for (size_t group = 0; group < groups; group++) {
         run->first = part(run->tiles, groups, group);
         run->count = part(run->tiles, groups, group + 1) - run->first;
         run->v_position = v_stride(shape, run->count);
         run->m_position = m_stride(shape, run->count);
-        run->chunks = csi_min_size(run->count, 4u * threads);
+        /* Fixed point quantizes whole panels. */
+        run->chunks = shape->fixed ? panels_of(shape, run->count) : csi_min_size(run->count, 4u * threads);
         spread(pool, run->chunks, staged_in_task, run);
         run->chunks = csi_min_size(shape->positions * shape->outputs, 12u * threads);
         spread(pool, run->chunks, staged_multiply_task, run);
@@ -287,7 +320,8 @@ static void run_banded(struct run *run, float *scratch, struct csi_pool *pool, u
     run->m_position = m_stride(shape, most);
     run->v = scratch;
     run->m = scratch + shape->positions * run->v_position;
-    run->worker_floats = banded_floats(shape);
+    run->panels = run->m + shape->positions * run->m_position;
+    run->worker_floats = run->panel_worker_floats = banded_floats(shape);
     spread(pool, run->bands, band_task, run);
 }
 
@@ -373,7 +407,7 @@ static void pair_task(void *context, size_t index, unsigned worker)
             const size_t start = part(shape->tiles_x, bands, b);
             run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats,
                      (image * shape->tiles_y + y) * shape->tiles_x + start,
-                     part(shape->tiles_x, bands, b + 1) - start, &plane);
+                     part(shape->tiles_x, bands, b + 1) - start, &plane, worker);
         }
     }
 }
@@ -421,9 +455,10 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
     struct run *run = &pair.run;
     run->v_position = v_stride(&shape, run->bands);
     run->m_position = m_stride(&shape, run->bands);
-    run->worker_floats = banded_floats(&shape);
+    run->worker_floats = run->panel_worker_floats = banded_floats(&shape);
     run->v = scratch;
     run->m = run->v + shape.positions * run->v_position;
+    run->panels = run->m + shape.positions * run->m_position;
     pair.strips = run->v + run->worker_floats * threads;
     pair.lines = pair.strips + pair.strip_floats * threads;
     /* Each chunk makes two rows that its neighbour makes too: few, but enough for the threads to end

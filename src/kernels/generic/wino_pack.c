@@ -3,6 +3,7 @@
  * bias [outputs × lanes], then [output block][position][input channel][lanes], zeros where a channel is
  * padding.
  */
+#include <math.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -42,6 +43,7 @@ bool csi_wino_shape_make(const struct csi_wino *kernel, const struct csi_wino_de
         desc->width > SIDE_MOST)
         return false;
     shape->ops = kernel->ops;
+    shape->fixed = kernel->fixed;
     shape->size = kernel->size;
     shape->side = kernel->size == CSI_WINO_4 ? 4 : 6;
     shape->positions = (shape->side + 2) * (shape->side + 2);
@@ -58,7 +60,8 @@ size_t csi_wino_packed_size(const struct csi_wino *kernel, const struct csi_wino
     struct csi_wino_shape shape;
     if (!csi_wino_shape_make(kernel, desc, &shape))
         return 0;
-    return shape.outputs * kernel->ops->lanes * (shape.positions * shape.kpitch + 1) * sizeof(float);
+    return shape.outputs * (shape.positions * csi_wino_weight_floats(&shape) + kernel->ops->lanes) *
+           sizeof(float);
 }
 
 size_t csi_wino_pack_slices(const struct csi_wino *kernel, const struct csi_wino_desc *desc)
@@ -92,6 +95,53 @@ static void transform(const double *matrix, size_t n, size_t lanes, const double
     }
 }
 
+/* Filters of input channel k and `here` output channels from `first` on, as transform() takes them; zeros
+ * elsewhere. */
+static void gather(const struct csi_wino_desc *desc, const float *weights, size_t first, size_t here,
+                   size_t k, size_t lanes, double *g)
+{
+    memset(g, 0, 9 * LANES_MOST * sizeof(*g));
+    for (size_t c = 0; k < desc->cin && c < here; c++) {
+        const float *filter = weights + ((first + c) * desc->cin + k) * 9;
+        for (size_t tap = 0; tap < 9; tap++)
+            g[tap * lanes + c] = (double)filter[tap];
+    }
+}
+
+/* Fixed point: one scale a position and output channel, from the largest weight; then [position]{scales,
+ * channel pairs}. */
+static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc,
+                       const float *weights, size_t first, size_t here, float *out)
+{
+    const double *matrix = shape->side == 4 ? &matrix4[0][0] : &matrix6[0][0];
+    const size_t lanes = shape->ops->lanes, unit = csi_wino_weight_floats(shape);
+    double g[9 * LANES_MOST];
+    float u[8 * 8 * LANES_MOST];
+    for (size_t p = 0; p < shape->positions; p++)
+        memset(out + p * unit, 0, lanes * sizeof(float));
+    for (size_t k = 0; k < desc->cin; k++) {
+        gather(desc, weights, first, here, k, lanes, g);
+        transform(matrix, shape->side + 2, lanes, g, u, lanes);
+        for (size_t i = 0; i < shape->positions * lanes; i++) {
+            float *most = out + i / lanes * unit + i % lanes;
+            *most = fabsf(u[i]) > *most ? fabsf(u[i]) : *most;
+        }
+    }
+    for (size_t i = 0; i < shape->positions * lanes; i++) {
+        float *scale = out + i / lanes * unit + i % lanes;
+        *scale = *scale > 0.0F ? *scale / CSI_WINO_FIXED_MOST : 1.0F;
+    }
+    for (size_t k = 0; k < shape->kpitch; k++) {
+        gather(desc, weights, first, here, k, lanes, g);
+        transform(matrix, shape->side + 2, lanes, g, u, lanes);
+        for (size_t i = 0; i < shape->positions * lanes; i++) {
+            float *position = out + i / lanes * unit;
+            int16_t *integers = (int16_t *)(void *)(position + lanes);
+            integers[(k / 2 * lanes + i % lanes) * 2 + k % 2] = (int16_t)lrintf(u[i] / position[i % lanes]);
+        }
+    }
+}
+
 void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *desc, const float *weights,
                    const float *bias, void *packed, size_t slice)
 {
@@ -100,18 +150,18 @@ void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *de
         return;
     const size_t lanes = kernel->ops->lanes, first = slice * lanes;
     float *packed_bias = (float *)packed + first;
-    float *out = (float *)packed + shape.outputs * lanes + slice * shape.positions * shape.kpitch * lanes;
+    float *out =
+        (float *)packed + shape.outputs * lanes + slice * shape.positions * csi_wino_weight_floats(&shape);
     const size_t here = first < desc->cout ? csi_min_size(lanes, desc->cout - first) : 0;
     double g[9 * LANES_MOST];
-    memset(g, 0, sizeof(g));
     for (size_t c = 0; c < lanes; c++)
         packed_bias[c] = bias && c < here ? bias[first + c] : 0.0F;
+    if (kernel->fixed) {
+        pack_fixed(&shape, desc, weights, first, here, out);
+        return;
+    }
     for (size_t k = 0; k < shape.kpitch; k++) {
-        for (size_t c = 0; c < here; c++) {
-            const float *filter = weights + ((first + c) * desc->cin + k) * 9;
-            for (size_t tap = 0; tap < 9; tap++)
-                g[tap * lanes + c] = k < desc->cin ? (double)filter[tap] : 0.0;
-        }
+        gather(desc, weights, first, here, k, lanes, g);
         transform(shape.side == 4 ? &matrix4[0][0] : &matrix6[0][0], shape.side + 2, lanes, g,
                   out + k * lanes, shape.kpitch * lanes);
     }
