@@ -271,6 +271,7 @@ def classes_files():
     yield "deep", b"[" * 4000
     yield "text", b'{"a":"0"}'
     yield "cut", b'{"a":0'
+    yield "control", b'{"a\\u001b[2J":0}'
 
 
 # ---------------------------------------------------------------- ONNX (protobuf by hand: the schema's field numbers)

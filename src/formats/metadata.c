@@ -9,6 +9,16 @@
 
 #define MAX_SIDE 4096 /* of the network's input */
 
+/* Class names are shown in terminals and pages: not empty, no control characters. */
+static bool is_clean_name(const char *name)
+{
+    const char *c = name;
+
+    while ((unsigned char)*c >= 0x20 && *c != 0x7f)
+        c++;
+    return c != name && *c == '\0';
+}
+
 static enum cs_status classes_from_object(const json_t *object, json_t **classes, struct cs_error *error)
 {
     size_t count = json_object_size(object);
@@ -23,7 +33,7 @@ static enum cs_status classes_from_object(const json_t *object, json_t **classes
     {
         json_int_t value = json_integer_value(index);
 
-        if (!json_is_integer(index) || value < 0 || (uint64_t)value >= count ||
+        if (!is_clean_name(name) || !json_is_integer(index) || value < 0 || (uint64_t)value >= count ||
             !json_is_null(json_array_get(names, (size_t)value))) {
             json_decref(names);
             return csi_fail(error, CS_MODEL_INVALID,

@@ -80,6 +80,15 @@ static enum cs_status take(struct csi_onnx *onnx, size_t at, int *index)
     return csi_onnx_activation(onnx, value, index);
 }
 
+static enum cs_status check_finite(const struct csi_onnx *onnx, const struct csi_onnx_value *value)
+{
+    for (size_t i = 0; i < csi_onnx_elements(value); i++)
+        if (!isfinite(value->data[i]))
+            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "'%.100s' holds a number that is not finite",
+                                 value->name);
+    return CS_OK;
+}
+
 /* Input `at` as a constant of the graph; CSI_NO_VALUE when it is absent. */
 static enum cs_status take_constant(struct csi_onnx *onnx, size_t at, int *index)
 {
@@ -92,12 +101,10 @@ static enum cs_status take_constant(struct csi_onnx *onnx, size_t at, int *index
     if (value->kind != CSI_ONNX_CONSTANT)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "input %zu is not a constant", at);
     if (value->constant == CSI_NO_VALUE) {
-        for (size_t i = 0; i < csi_onnx_elements(value); i++)
-            if (!isfinite(value->data[i]))
-                return csi_onnx_fail(onnx, CS_MODEL_INVALID, "'%.100s' holds a number that is not finite",
-                                     value->name);
-        status = csi_graph_add_constant(onnx->graph, value->name, value->rank, value->dims, value->data,
-                                        &value->constant, onnx->error);
+        status = check_finite(onnx, value);
+        if (status == CS_OK)
+            status = csi_graph_add_constant(onnx->graph, value->name, value->rank, value->dims, value->data,
+                                            &value->constant, onnx->error);
         if (status != CS_OK)
             return status;
     }
@@ -359,7 +366,9 @@ static enum cs_status add_weight(struct csi_onnx *onnx, bool transposed, float a
         return take_constant(onnx, 1, index);
     dims[0] = transposed ? weight->dims[0] : weight->dims[1];
     dims[1] = transposed ? weight->dims[1] : weight->dims[0];
-    status = csi_graph_add_constant(onnx->graph, weight->name, 2, dims, NULL, index, onnx->error);
+    status = check_finite(onnx, weight);
+    if (status == CS_OK)
+        status = csi_graph_add_constant(onnx->graph, weight->name, 2, dims, NULL, index, onnx->error);
     if (status != CS_OK)
         return status;
     data = onnx->graph->values[*index].data;
@@ -383,7 +392,9 @@ static enum cs_status add_bias(struct csi_onnx *onnx, size_t outputs, float beta
     if (count != 1 && (count != outputs || bias->dims[bias->rank - 1] != outputs))
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the bias is not a constant of %zu numbers",
                              outputs);
-    status = csi_graph_add_constant(onnx->graph, bias->name, 1, &outputs, NULL, index, onnx->error);
+    status = check_finite(onnx, bias);
+    if (status == CS_OK)
+        status = csi_graph_add_constant(onnx->graph, bias->name, 1, &outputs, NULL, index, onnx->error);
     for (size_t i = 0; status == CS_OK && i < outputs; i++)
         onnx->graph->values[*index].data[i] = beta * bias->data[count == 1 ? 0 : i];
     return status;

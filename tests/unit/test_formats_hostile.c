@@ -181,6 +181,7 @@ static const struct expectation expectations[] = {
     {"classes/deep", CS_MODEL_INVALID, "depth"},
     {"classes/text", CS_MODEL_INVALID, "each once"},
     {"classes/cut", CS_MODEL_INVALID, "no JSON"},
+    {"classes/control", CS_MODEL_INVALID, "each once"},
 };
 
 static enum cs_status read_tensors(const char *file, const uint8_t *bytes, size_t size,

@@ -1,0 +1,114 @@
+#!/usr/bin/python3
+"""Full-size networks through the shared library, in every format that PyTorch writes, against PyTorch itself.
+
+live.py LIBRARY.so FOLDER      exit status 77: PyTorch or torchvision is not installed
+
+Each network is saved as checkpoint, TorchScript archive and ONNX file; logits and Grad-CAM maps of two classes are compared.
+"""
+import ctypes
+import pathlib
+import sys
+
+try:
+    import numpy as np
+    import torch
+    import torchvision  # noqa: F401
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import make_goldens  # noqa: E402
+
+TOLERANCE = 1e-3
+SIZE = 224
+CASES = ["resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0"]
+
+
+class Error(ctypes.Structure):
+    _fields_ = [("status", ctypes.c_int), ("message", ctypes.c_char * 512)]
+
+
+class Preprocess(ctypes.Structure):
+    _fields_ = [("resize", ctypes.c_uint32), ("crop", ctypes.c_uint32), ("mean", ctypes.c_float * 3),
+                ("std_dev", ctypes.c_float * 3), ("has_mean", ctypes.c_bool), ("has_std", ctypes.c_bool)]
+
+
+class Options(ctypes.Structure):
+    _fields_ = [("path", ctypes.c_char_p), ("device", ctypes.c_int), ("device_index", ctypes.c_int),
+                ("precision", ctypes.c_int), ("threads", ctypes.c_uint), ("cpu_mask", ctypes.c_char_p),
+                ("classes_path", ctypes.c_char_p), ("target_layer", ctypes.c_char_p), ("cache_dir", ctypes.c_char_p),
+                ("max_batch", ctypes.c_uint), ("preprocess", Preprocess)]
+
+
+class Library:
+    def __init__(self, path):
+        self.library = ctypes.CDLL(path)
+        self.library.cs_model_options_defaults.restype = Options
+        self.library.cs_session_logits.restype = ctypes.POINTER(ctypes.c_float)
+        self.library.cs_session_logits.argtypes = [ctypes.c_void_p]
+        self.library.cs_session_destroy.argtypes = [ctypes.c_void_p]
+        self.library.cs_model_destroy.argtypes = [ctypes.c_void_p]
+
+    def run(self, path, target, x, classes, pixels):
+        """(logits, {class: map}) of one input."""
+        error, model, session = Error(), ctypes.c_void_p(), ctypes.c_void_p()
+
+        def check(status):
+            if status != 0:
+                raise RuntimeError(f"{path}: {error.message.decode()}")
+
+        options = self.library.cs_model_options_defaults()
+        options.path, options.precision, options.max_batch = str(path).encode(), 1, 1
+        options.target_layer = None if target is None else target.encode()
+        check(self.library.cs_model_load(ctypes.byref(options), ctypes.byref(model), ctypes.byref(error)))
+        try:
+            check(self.library.cs_session_create(model, ctypes.byref(session), ctypes.byref(error)))
+            values = np.ascontiguousarray(x.numpy())
+            check(self.library.cs_session_forward(session, values.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(1),
+                                                  ctypes.byref(error)))
+            logits = np.ctypeslib.as_array(self.library.cs_session_logits(session), (classes,)).copy()
+            maps = {}
+            for c in (0, classes - 1):
+                maps[c] = np.zeros(pixels, np.float32)
+                check(self.library.cs_session_map(session, ctypes.c_size_t(0), ctypes.c_size_t(c), 0,
+                                                  maps[c].ctypes.data_as(ctypes.c_void_p), ctypes.byref(error)))
+            return logits, maps
+        finally:
+            self.library.cs_session_destroy(session)
+            self.library.cs_model_destroy(model)
+
+
+def main():
+    library, folder = Library(sys.argv[1]), pathlib.Path(sys.argv[2])
+    wrong = 0
+    for name in CASES:
+        _, make, gain, target, _, classes, _ = make_goldens.cases()[name]
+        model = make()
+        make_goldens.fill(model, gain)
+        for module in model.modules():
+            if hasattr(module, "inplace"):
+                module.inplace = False
+        model.eval()
+        x = make_goldens.input_of(0, SIZE)
+        with torch.no_grad():
+            wanted = model(x)[0].numpy()
+        maps, shape = make_goldens.maps_of(model, target, x, classes)
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        torch.save({"state_dict": model.state_dict(), "model_type": name}, folder / f"{name}.pth")
+        torch.jit.trace(model, x).save(str(folder / f"{name}.pt"))
+        torch.onnx.export(model, x, str(folder / f"{name}.onnx"), opset_version=13)
+        for ending in ("pth", "pt", "onnx"):
+            path = folder / f"{name}.{ending}"
+            logits, got = library.run(path, None, x, classes, shape[1] * shape[2])
+            difference = float(np.abs(logits - wanted).max())
+            map_difference = max(float(np.abs(got[c] - maps[c].numpy()).max()) for c in got)
+            good = difference <= TOLERANCE and map_difference <= TOLERANCE
+            wrong += not good
+            print(f"{path.name:26} logits {difference:.1e}, maps {map_difference:.1e}{'' if good else '  TOO LARGE'}", flush=True)
+            path.unlink()
+    sys.exit(1 if wrong else 0)
+
+
+main()
