@@ -20,9 +20,11 @@ struct csi_plan;
 struct csi_exec;
 
 struct csi_plan_options {
-    enum cs_precision precision; /* AUTO: the plan chooses */
-    uint32_t cpu_features;       /* from csi_cpu_allowed */
-    unsigned max_batch;          /* ≥ 1 */
+    /* AUTO and FP32: float32. INT8: 3×3 convolutions in 16-bit fixed point where CPU and shape allow it,
+     * float elsewhere; csi_plan_info says what came of it. Others: CS_MODEL_UNSUPPORTED. */
+    enum cs_precision precision;
+    uint32_t cpu_features; /* from csi_cpu_allowed */
+    unsigned max_batch;    /* ≥ 1 */
     const char *
         target_layer; /* activations kept for maps; NULL: graph->gradcam_layer, else the last convolution's */
     struct csi_pool *pool; /* used for packing in parallel, and by runs; outlives the plan */

@@ -49,6 +49,7 @@ struct csi_conv_step {
 
 struct csi_wino_step {
     const struct csi_wino *kernel;
+    bool fixed; /* a fixed-point kernel */
     struct csi_wino_desc desc;
     const void *packed;
 };
@@ -57,6 +58,12 @@ struct csi_first_step {
     const struct csi_conv_first *kernel;
     struct csi_wino_desc desc;
     const void *packed;
+};
+
+/* The first layer and the convolution behind it, band by band: the map between them stays in the cache. */
+struct csi_pair_step {
+    struct csi_first_step first;
+    struct csi_wino_step wino;
 };
 
 struct csi_depthwise_step {
@@ -105,6 +112,7 @@ struct csi_step {
         struct csi_conv_step conv;
         struct csi_wino_step wino;
         struct csi_first_step first;
+        struct csi_pair_step pair;
         struct csi_depthwise_step depthwise;
         struct csi_pool_step pool;
         struct csi_arith_step arith;
@@ -119,6 +127,8 @@ struct csi_tail; /* backward.h */
 struct csi_plan {
     const struct csi_kernels *kernels;
     uint32_t cpu_features;
+    enum cs_precision precision; /* as asked for: FP32 or INT8 */
+    bool has_fixed_point;        /* some layer computes in integers */
     unsigned max_batch;
     struct csi_pool *pool;
     struct csi_step *steps;
@@ -152,6 +162,10 @@ static inline float *csi_slot_data(const struct csi_run *run, int slot)
  * step_conv.c */
 enum cs_status csi_step_conv(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
                              struct csi_step *step, struct cs_error *error);
+/* Makes `second` do the work of `first`, the step before it, too, when both are of kinds that run as one and
+ * nobody else reads the map between them. */
+bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const struct csi_step *first,
+                   struct csi_step *second);
 enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir,
                                   const struct csi_ir_node *node, struct csi_step *step,
                                   struct cs_error *error);

@@ -172,9 +172,16 @@ static enum cs_status make_steps(struct csi_plan *plan, const struct csi_ir *ir,
     for (size_t i = 0; i < ir->node_count; i++) {
         if (ir->nodes[i].dead)
             continue;
-        status = make_step(plan, ir, &ir->nodes[i], &plan->steps[plan->step_count++], error);
+        status = make_step(plan, ir, &ir->nodes[i], &plan->steps[plan->step_count], error);
         if (status != CS_OK)
             return status;
+        if (plan->step_count > 0 &&
+            csi_step_pair(plan, ir, &plan->steps[plan->step_count - 1], &plan->steps[plan->step_count])) {
+            plan->steps[plan->step_count - 1] = plan->steps[plan->step_count];
+            memset(&plan->steps[plan->step_count], 0, sizeof plan->steps[0]);
+        } else {
+            plan->step_count++;
+        }
     }
     if (needs_packed_input(plan)) {
         memmove(plan->steps + 1, plan->steps, plan->step_count * sizeof *plan->steps);
@@ -206,7 +213,7 @@ static enum cs_status fill_info(struct csi_plan *plan, const struct csi_ir *ir, 
 
     *info = (struct csi_plan_info){
         .kernels = plan->kernels->name,
-        .precision = CS_PRECISION_FP32,
+        .precision = plan->has_fixed_point ? CS_PRECISION_INT8 : CS_PRECISION_FP32,
         .input_channels = in->channels,
         .input_height = in->height,
         .input_width = in->width,
@@ -243,8 +250,8 @@ static enum cs_status check(const struct csi_graph *graph, const struct csi_plan
 {
     if (options->max_batch == 0 || options->max_batch > 4096)
         return csi_fail(error, CS_BAD_REQUEST, "batches of 1 to 4096 photos, not %u", options->max_batch);
-    if (options->precision != CS_PRECISION_AUTO && options->precision != CS_PRECISION_FP32)
-        return csi_fail(error, CS_MODEL_UNSUPPORTED, "the CPU engine computes in fp32 only");
+    if (options->precision == CS_PRECISION_BF16 || options->precision == CS_PRECISION_FP16)
+        return csi_fail(error, CS_MODEL_UNSUPPORTED, "the CPU engine computes in fp32 and int8 only");
     if (graph->input < 0 || graph->output < 0)
         return csi_fail(error, CS_MODEL_INVALID, "the network has no input or no output");
     return CS_OK;
@@ -303,6 +310,7 @@ enum cs_status csi_plan_create(const struct csi_graph *graph, const struct csi_p
     if (plan == NULL)
         return csi_fail_memory(error, "plan");
     plan->cpu_features = options->cpu_features;
+    plan->precision = options->precision == CS_PRECISION_INT8 ? CS_PRECISION_INT8 : CS_PRECISION_FP32;
     plan->kernels = csi_kernels_select(options->cpu_features);
     plan->max_batch = options->max_batch;
     plan->pool = options->pool;

@@ -50,6 +50,27 @@ static struct csi_wino_desc describe(const struct csi_ir *ir, const struct csi_i
     };
 }
 
+/* Fixed point where the plan asks for it and the CPU and the shape allow it, else float. Bytes of packed
+ * weights, 0: neither covers the shape. */
+static size_t choose_wino(struct csi_plan *plan, struct csi_wino_step *wino)
+{
+    unsigned threads = csi_pool_threads(plan->pool);
+
+    if (plan->precision == CS_PRECISION_INT8) {
+        wino->kernel = csi_wino_choose_fixed(&wino->desc, plan->cpu_features, threads);
+        if (wino->kernel != NULL) {
+            size_t bytes = csi_wino_packed_size(wino->kernel, &wino->desc);
+
+            if (bytes != 0) {
+                plan->has_fixed_point = wino->fixed = true;
+                return bytes;
+            }
+        }
+    }
+    wino->kernel = csi_wino_choose(&wino->desc, plan->cpu_features, threads);
+    return csi_wino_packed_size(wino->kernel, &wino->desc);
+}
+
 static enum cs_status make_wino(struct csi_plan *plan, const struct csi_ir *ir,
                                 const struct csi_ir_node *node, struct csi_step *step, struct cs_error *error)
 {
@@ -67,8 +88,7 @@ static enum cs_status make_wino(struct csi_plan *plan, const struct csi_ir *ir,
         wino->desc.activation = CSI_WINO_LINEAR;
         step->act_pass = true;
     }
-    wino->kernel = csi_wino_choose(&wino->desc, plan->cpu_features, csi_pool_threads(plan->pool));
-    bytes = csi_wino_packed_size(wino->kernel, &wino->desc);
+    bytes = choose_wino(plan, wino);
     if (bytes == 0)
         return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s' is too large", step->name);
     packing.packed = csi_plan_alloc_packed(plan, bytes);
@@ -122,6 +142,48 @@ static enum cs_status make_first(struct csi_plan *plan, const struct csi_ir *ir,
     step->run = run_first;
     snprintf(step->algorithm, sizeof step->algorithm, "%s", csi_conv_first_name(first->kernel));
     return CS_OK;
+}
+
+/* ---- first layer and the next as one ---- */
+
+static enum cs_status run_pair(const struct csi_step *step, const struct csi_run *run)
+{
+    const struct csi_pair_step *pair = &step->u.pair;
+
+    csi_conv_pair_run(pair->first.kernel, &pair->first.desc, pair->first.packed, pair->wino.kernel,
+                      &pair->wino.desc, pair->wino.packed, run->input, csi_slot_data(run, step->output),
+                      run->batch, run->scratch, run->pool);
+    csi_finish_output(step, run);
+    return CS_OK;
+}
+
+bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const struct csi_step *first,
+                   struct csi_step *second)
+{
+    struct csi_pair_step pair;
+    char text[sizeof second->name];
+    size_t scratch;
+
+    if (first->run != run_first || second->run != run_wino || second->inputs[0] != first->output ||
+        first->act_pass || first->residual_pass || first->tail_pass || second->u.wino.desc.residual ||
+        second->u.wino.fixed || ir->values[first->output].uses != 1 || ir->values[first->output].kept ||
+        !csi_conv_pair_covers(&first->u.first.desc, &second->u.wino.desc))
+        return false;
+    pair.first = first->u.first;
+    pair.wino = second->u.wino;
+    scratch = csi_conv_pair_scratch_size(&pair.first.desc, pair.wino.kernel, &pair.wino.desc,
+                                         csi_pool_threads(plan->pool));
+    second->u.pair = pair;
+    second->run = run_pair;
+    second->reads_photo = true;
+    second->scratch_floats = (scratch + sizeof(float) - 1) / sizeof(float);
+    second->layer.gflop += first->layer.gflop;
+    snprintf(text, sizeof text, "%.60s+%.60s", first->name, second->name);
+    memcpy(second->name, text, sizeof text);
+    snprintf(second->algorithm, sizeof second->algorithm, "pair_%.40s", csi_wino_name(pair.wino.kernel));
+    csi_describe_shapes(second->layer.shape, sizeof second->layer.shape, &ir->values[ir->input].shape,
+                        &ir->values[second->output].shape);
+    return true;
 }
 
 /* ---- depthwise ---- */

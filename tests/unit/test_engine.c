@@ -817,17 +817,56 @@ static void test_profile(void **state)
     net.graph->output = net.last;
     assert_int_equal(csi_plan_create(net.graph, &options, &plan, NULL), CS_OK);
     assert_int_equal(csi_exec_create(plan, &exec, NULL), CS_OK);
-    assert_int_equal(csi_plan_layer_count(plan), 4); /* two convolutions (one with the pool), pool, linear */
+    assert_int_equal(csi_plan_layer_count(plan), 3); /* two convolutions and the pool as one, pool, linear */
     assert_int_equal(csi_exec_profile(exec, input, 1, ns, NULL), CS_OK);
     for (size_t i = 0; i < csi_plan_layer_count(plan); i++) {
         assert_true(csi_plan_layer(plan, i)->algorithm[0] != '\0' &&
                     csi_plan_layer(plan, i)->name[0] != '\0');
         flops += csi_plan_layer(plan, i)->gflop * 1e9;
     }
-    assert_string_equal(csi_plan_layer(plan, 1)->shape, "16x12x12 -> 16x6x6");
+    assert_string_equal(csi_plan_layer(plan, 0)->shape, "3x12x12 -> 16x6x6");
     assert_true(fabs(flops - 2.0 * csi_graph_macs(net.graph)) < 1.0);
     csi_exec_destroy(exec);
     csi_plan_destroy(plan);
+    csi_graph_destroy(net.graph);
+}
+
+/* Fixed point where the CPU has it: near float, and the plan says which it is. */
+static void test_int8(void **state)
+{
+    struct net net;
+    struct csi_plan_options options = {.max_batch = 1, .precision = CS_PRECISION_INT8};
+    struct csi_plan *plan;
+    struct csi_exec *exec;
+    struct cs_error error = {0};
+    float input[3 * 20 * 20];
+    float **expected;
+    bool has_vnni = (csi_cpu()->features & CSI_CPU_AVX512_VNNI) != 0;
+
+    (void)state;
+    start(&net, 3, 20, 20);
+    conv(&net, net.last, (struct conv_shape){32, 3, 1, 1, 1, 1, true});
+    act(&net, net.last, CSI_ACT_RELU, 0, 0);
+    conv(&net, net.last, (struct conv_shape){48, 3, 1, 1, 1, 1, true});
+    act(&net, net.last, CSI_ACT_RELU, 0, 0);
+    conv(&net, net.last, (struct conv_shape){40, 3, 1, 1, 1, 1, true});
+    head(&net, 6);
+    net.graph->output = net.last;
+    for (size_t i = 0; i < sizeof input / sizeof input[0]; i++)
+        input[i] = random_float(&net);
+    assert_int_equal(csi_cpu_allowed(NULL, &options.cpu_features, NULL), CS_OK);
+    assert_int_equal(csi_plan_create(net.graph, &options, &plan, NULL), CS_OK);
+    assert_int_equal(csi_plan_info(plan)->precision, has_vnni ? CS_PRECISION_INT8 : CS_PRECISION_FP32);
+    assert_int_equal(csi_exec_create(plan, &exec, NULL), CS_OK);
+    assert_int_equal(csi_exec_run(exec, input, 1, false, NULL), CS_OK);
+    expected = evaluate(net.graph, input);
+    assert_near("int8", csi_exec_logits(exec), expected[net.graph->output], 6, 0.02);
+    free_values(net.graph, expected);
+    csi_exec_destroy(exec);
+    csi_plan_destroy(plan);
+    options.precision = CS_PRECISION_FP16;
+    assert_int_equal(csi_plan_create(net.graph, &options, &plan, &error), CS_MODEL_UNSUPPORTED);
+    assert_null(plan);
     csi_graph_destroy(net.graph);
 }
 
@@ -851,6 +890,7 @@ int main(void)
         cmocka_unit_test(test_gradient_of_switches),
         cmocka_unit_test(test_targets),
         cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_int8),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
