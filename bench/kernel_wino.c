@@ -102,14 +102,15 @@ static void run_layer(const struct bench *bench, const struct csi_wino *kernel, 
 /* Every variant of the best set, each iteration running all of them in turn. */
 static void compare_variants(const struct bench *bench)
 {
-    const size_t count = 4;
+    const size_t count = bench->fixed ? 2 : 4;
     static double ms[4][MOST_ROUNDS];
     for (size_t l = 1; l < LAYERS; l++) {
         const struct layer *layer = &bench->layers[l];
         const struct csi_wino *kernels[4];
         void *packed[4];
         for (size_t k = 0; k < count; k++) {
-            kernels[k] = csi_wino_variant(bench->features, k);
+            kernels[k] = bench->fixed ? csi_wino_fixed_variant(bench->features, k)
+                                      : csi_wino_variant(bench->features, k);
             packed[k] = pack(kernels[k], &layer->desc);
         }
         for (size_t i = 0; i < bench->iterations; i++) {
@@ -196,8 +197,9 @@ static void set_up(struct bench *bench)
                                                 bench->batch, bench->threads);
             needed = size > needed ? size : needed;
         }
-        if (bench->fixed && l > 0) {
-            size_t size = csi_wino_scratch_size(layer->kernel, &layer->desc, bench->batch, bench->threads);
+        const struct csi_wino *kernel;
+        for (size_t k = 0; (kernel = csi_wino_fixed_variant(bench->features, k)) != NULL; k++) {
+            size_t size = csi_wino_scratch_size(kernel, &layer->desc, bench->batch, bench->threads);
             needed = size > needed ? size : needed;
         }
         scratch = needed > scratch ? needed : scratch;
@@ -250,6 +252,10 @@ int main(int argc, char **argv)
     if (bench.threads == 0 || bench.batch == 0 || bench.iterations == 0 || bench.iterations > MOST_ROUNDS ||
         csi_cpu_allowed(mask, &bench.features, &error) != CS_OK) {
         fprintf(stderr, "bad arguments\n");
+        return 2;
+    }
+    if (bench.fixed && csi_wino_fixed_variant(bench.features, 0) == NULL) {
+        fprintf(stderr, "no fixed-point kernels here\n");
         return 2;
     }
     set_up(&bench);

@@ -75,7 +75,7 @@ const struct csi_wino *csi_wino_find(const char *name)
 /* So few tiles that weights should be read once for all of them. */
 static bool few_tiles(const struct csi_wino_desc *desc)
 {
-    return desc->height * desc->width <= 60u * 60u;
+    return desc->height * desc->width <= 40u * 40u;
 }
 
 const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads)
