@@ -133,25 +133,39 @@ static enum cs_status fold_gather(struct csi_onnx *onnx, const struct csi_onnx_v
     return define(onnx, &value);
 }
 
+/* A bound as ONNX counts it (negative: from the end) between `low` and `high`. */
+static int64_t clamp_bound(int64_t bound, int64_t length, int64_t low, int64_t high)
+{
+    if (bound < 0)
+        bound = bound < -length ? low : bound + length;
+    return bound < low ? low : bound > high ? high : bound;
+}
+
+/* Slice along axis 0, forwards or backwards: pieces of shapes, and the turning of pads that exporters do. */
 static enum cs_status fold_slice(struct csi_onnx *onnx, const struct csi_onnx_value *x)
 {
-    int64_t start, end, step = 1, axis = 0, length = (int64_t)x->dims[0];
-    size_t count, size;
+    int64_t start, end, step = 1, axis = 0, length = x->rank == 0 ? 0 : (int64_t)x->dims[0], rows;
+    size_t count, dims[CSI_ONNX_RANK] = {0}, inner;
     struct csi_onnx_value value;
     enum cs_status status;
 
-    if (x->rank != 1 || !csi_onnx_ints(onnx, "starts", 1, &start, 1, &count) || count != 1 ||
+    if (length == 0 || !csi_onnx_ints(onnx, "starts", 1, &start, 1, &count) || count != 1 ||
         !csi_onnx_ints(onnx, "ends", 2, &end, 1, &count) || count != 1 ||
         (csi_onnx_ints(onnx, "axes", 3, &axis, 1, &count) && count == 1 && axis != 0) ||
-        (csi_onnx_ints(onnx, "steps", 4, &step, 1, &count) && count == 1 && step != 1))
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "only pieces of a vector");
-    start = start < -length ? 0 : start < 0 ? start + length : start > length ? length : start;
-    end = end < -length ? 0 : end < 0 ? end + length : end > length ? length : end;
-    size = end > start ? (size_t)(end - start) : 0;
-    status = make(onnx, 1, &size, x->integer, &value);
+        (csi_onnx_ints(onnx, "steps", 4, &step, 1, &count) && count == 1 && step != 1 && step != -1))
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "only along the first axis, by steps of 1 or -1");
+    start = step > 0 ? clamp_bound(start, length, 0, length) : clamp_bound(start, length, -1, length - 1);
+    end = step > 0 ? clamp_bound(end, length, 0, length) : clamp_bound(end, length, -1, length - 1);
+    rows = step > 0 ? end - start : start - end;
+    inner = csi_onnx_elements(x) / (size_t)length;
+    memcpy(dims, x->dims, sizeof dims);
+    dims[0] = rows > 0 ? (size_t)rows : 0;
+    status = make(onnx, x->rank, dims, x->integer, &value);
     if (status != CS_OK)
         return status;
-    memcpy(value.data, x->data + start, size * sizeof *value.data);
+    for (size_t i = 0; i < dims[0] && inner > 0; i++)
+        memcpy(value.data + i * inner, x->data + (size_t)(start + step * (int64_t)i) * inner,
+               inner * sizeof *value.data);
     return define(onnx, &value);
 }
 

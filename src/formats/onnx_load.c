@@ -125,6 +125,8 @@ static bool element_type(int32_t type, enum csi_dtype *dtype, bool *integer, boo
 /* Elements in the typed lists, which narrow types share; false: their number is not the shape's. */
 static bool read_lists(const Onnx__TensorProto *tensor, enum csi_dtype dtype, size_t count, float *out)
 {
+    if (count == 0)
+        return true;
     if (dtype == CSI_F32 && tensor->n_float_data == count) {
         memcpy(out, tensor->float_data, count * sizeof *out);
         return true;
