@@ -331,6 +331,67 @@ static void test_first_layer(void **state)
     }
 }
 
+/* The two layers as one against the two layers in turn. */
+static void try_pair(size_t height, size_t width, size_t middle, size_t batch, const struct csi_wino *kernel,
+                     bool pool2, struct csi_pool *pool)
+{
+    struct csi_wino_desc first = {
+        .cin = 3, .cout = middle, .height = height, .width = width, .activation = CSI_WINO_RELU};
+    struct csi_wino_desc second = {.cin = middle,
+                                   .cout = 20,
+                                   .height = height,
+                                   .width = width,
+                                   .activation = CSI_WINO_RELU,
+                                   .pool = pool2};
+    const unsigned threads = pool ? csi_pool_threads(pool) : 1;
+    const struct csi_conv_first *direct = csi_conv_first_variant(csi_cpu()->features, 0);
+    struct problem a = problem_make(first, batch, true), b = problem_make(second, batch, false);
+    struct guarded first_packed = guarded_make(csi_conv_first_packed_size(&first));
+    struct guarded packed = guarded_make(csi_wino_packed_size(kernel, &second));
+    struct guarded lines = guarded_make(csi_conv_first_scratch_size(&first, threads));
+    struct guarded scratch = guarded_make(csi_wino_scratch_size(kernel, &second, batch, threads));
+    struct guarded both = guarded_make(csi_conv_pair_scratch_size(&first, kernel, &second, threads));
+    struct guarded out = guarded_make(b.output.size);
+    csi_conv_first_pack(&first, (const float *)a.weights.bytes, (const float *)a.bias.bytes,
+                        first_packed.bytes);
+    for (size_t s = 0; s < csi_wino_pack_slices(kernel, &second); s++)
+        csi_wino_pack(kernel, &second, (const float *)b.weights.bytes, (const float *)b.bias.bytes,
+                      packed.bytes, s);
+    assert_true(csi_conv_pair_covers(&first, &second));
+    csi_conv_first_run(direct, &first, first_packed.bytes, (const float *)a.input.bytes,
+                       (float *)a.output.bytes, batch, lines.bytes, pool);
+    csi_wino_run(kernel, &second, packed.bytes, (const float *)a.output.bytes, NULL, (float *)b.output.bytes,
+                 batch, scratch.bytes, pool);
+    csi_conv_pair_run(direct, &first, first_packed.bytes, kernel, &second, packed.bytes,
+                      (const float *)a.input.bytes, (float *)out.bytes, batch, both.bytes, pool);
+    /* In fixed point the scales follow the panels, which are cut differently. */
+    const float bound = strstr(csi_wino_name(kernel), "int16") ? 0.05F : 1e-5F;
+    const float *want = (const float *)b.output.bytes, *got = (const float *)out.bytes;
+    for (size_t i = 0; i < batch * b.out_height * b.out_width * csi_wino_pitch(second.cout); i++) {
+        if (!(fabsf(got[i] - want[i]) <= bound))
+            fail_msg("%s: %zux%zu: %g instead of %g", csi_wino_name(kernel), height, width, (double)got[i],
+                     (double)want[i]);
+    }
+    struct guarded *all[] = {&first_packed, &packed, &lines, &scratch, &both, &out};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        guarded_free(all[i]);
+    problem_free(&a);
+    problem_free(&b);
+}
+
+static void test_pair(void **state)
+{
+    static const size_t shapes[][4] = {{1, 1, 5, 1}, {7, 13, 33, 2}, {24, 30, 16, 1}, {19, 64, 40, 3}};
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        const struct csi_wino *kernel;
+        for (size_t k = 0; (kernel = csi_wino_variant(csi_cpu()->features, k)) != NULL; k++)
+            try_pair(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], kernel, (k & 1) != 0,
+                     (k & 2) ? *state : NULL);
+        for (size_t k = 0; (kernel = csi_wino_fixed_variant(csi_cpu()->features, k)) != NULL; k++)
+            try_pair(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], kernel, k == 0, *state);
+    }
+}
+
 static void test_choice(void **state)
 {
     (void)state;
@@ -365,7 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes),        cmocka_unit_test(test_many_channels),
         cmocka_unit_test(test_random_shapes), cmocka_unit_test(test_first_layer),
-        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_pair),          cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, start_pool, stop_pool);
 }

@@ -99,6 +99,6 @@ const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index)
 const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, uint32_t features,
                                              unsigned threads)
 {
-    (void)threads;
-    return csi_wino_fixed_variant(features, few_tiles(desc) ? 1 : 0);
+    /* With half the weight bytes, reading them once matters only when there are more threads than bands. */
+    return csi_wino_fixed_variant(features, few_tiles(desc) && threads > 4 ? 1 : 0);
 }
