@@ -1,6 +1,7 @@
 """Owns the command line of the training side: `python3 -m cropshield COMMAND …` inside `training/`."""
 
 import argparse
+import os
 
 
 def main():
@@ -59,7 +60,10 @@ def main():
     if arguments.command == "prepare":
         from . import prepare
         prepare.run(arguments.data, arguments.cache, workers=arguments.workers)
-    elif arguments.command == "train":
+        return
+    import torch
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if arguments.command == "train":
         from . import train
         train.run(train.load_config(arguments.config), arguments.cache, arguments.out, arguments.device,
                   arguments.seconds, arguments.teacher, arguments.resume)

@@ -58,11 +58,12 @@ def score(gate, values):
     return z @ np.array(gate["weight"]) + gate["bias"]
 
 
-def fit(inside, outside, kind, penalty=0.02, rejected=0.012, steps=4000):
+def fit(inside, outside, kind, penalty=0.02, rejected=0.005, rejected_scenes=0.01, steps=4000):
     """Logistic regression on z-scored inputs. inside, outside: (N, inputs); kind: (len(outside),) groups weighted alike.
 
-    inside = [(values, weight of the group), ...], the first of which sets the threshold: at most `rejected` of it lies
-    above (the promise is 2 % on photos that were not used here, hence the margin).
+    inside = [(values, weight of the group), ...]: validation photos, then drawn scenes. The threshold is the lowest that
+    rejects at most `rejected` of the former (the promise is 2 %; a photo turned away wrongly is worse than an object let through) and
+    `rejected_scenes` of the latter, so that leaves before foreign backgrounds get through as well.
     """
     values = np.concatenate([group for group, _ in inside] + [outside])
     target = np.concatenate([np.zeros(len(values) - len(outside)), np.ones(len(outside))])
@@ -79,8 +80,13 @@ def fit(inside, outside, kind, penalty=0.02, rejected=0.012, steps=4000):
         bias -= rate * error.sum()
     gate = {"inputs": list(INPUTS), "mean": mean.round(6).tolist(), "scale": scale.round(6).tolist(), "clip": CLIP,
             "weight": coefficient.round(6).tolist(), "bias": round(float(bias), 6)}
-    gate["threshold"] = round(float(np.quantile(score(gate, inside[0][0]), 1 - rejected)), 6)
+    gate["threshold"] = threshold(gate, [(inside[0][0], rejected)] + [(v, rejected_scenes) for v, _ in inside[1:]])
     return gate
+
+
+def threshold(gate, groups):
+    """The lowest threshold that rejects at most the given share of every group; groups: [(values, share), ...]."""
+    return round(max(float(np.quantile(score(gate, values), 1 - share)) for values, share in groups), 6)
 
 
 def fit_coach(contents):
