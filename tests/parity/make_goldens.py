@@ -142,7 +142,7 @@ def cases():
     from torchvision import models
 
     lite = [(3, 8, 3, 2), (8, 8, 3, 1), (8, 16, 3, 2), (16, 24, 3, 2), (24, 40, 1, 1)]
-    lite_config = {"architecture_config": json.dumps({"layers": [list(layer) for layer in lite]})}
+    lite_config = {"architecture_config": json.dumps({"layers": [{"stride": layer[3]} for layer in lite]})}
     return {  # name: (architecture, module, gain, target, input size, classes, more)
         "cnn64": ("CropShieldCNN", lambda: slim(CropShieldCNN(), 8), 2.0, "block4", 64, 22, {}),
         "cnn224": ("CropShieldCNN", lambda: slim(CropShieldCNN(), 8), 2.0, "block4", 224, 22, {}),
