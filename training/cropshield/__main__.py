@@ -52,6 +52,10 @@ def main():
     add.add_argument("--split", default="test")
     add.add_argument("--limit", type=int)
 
+    add = commands.add_parser("card", help="write the measured tables of the model card")
+    add.add_argument("card", help="models/README.md")
+    add.add_argument("results", nargs="+", help="JSON files of evaluate; the first one gives the details")
+
     add = commands.add_parser("curves", help="draw the learning curves of a run record")
     add.add_argument("record")
     add.add_argument("out")
@@ -60,6 +64,10 @@ def main():
     if arguments.command == "prepare":
         from . import prepare
         prepare.run(arguments.data, arguments.cache, workers=arguments.workers)
+        return
+    if arguments.command == "card":
+        from . import card
+        card.run(arguments.card, arguments.results)
         return
     import torch
     torch.set_num_threads(len(os.sched_getaffinity(0)))
