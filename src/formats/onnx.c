@@ -86,7 +86,7 @@ struct csi_onnx_value *csi_onnx_input(const struct csi_onnx *onnx, size_t index)
     return csi_onnx_find(onnx, onnx->node->input[index]);
 }
 
-enum cs_status csi_onnx_fail(const struct csi_onnx *onnx, enum cs_status status, const char *format, ...)
+void csi_onnx_set_error(const struct csi_onnx *onnx, enum cs_status status, const char *format, ...)
 {
     char text[256];
     va_list arguments;
@@ -95,9 +95,10 @@ enum cs_status csi_onnx_fail(const struct csi_onnx *onnx, enum cs_status status,
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     if (onnx->node == NULL)
-        return csi_fail(onnx->error, status, "%s", text);
-    return csi_fail(onnx->error, status, "ONNX node '%.100s' (%.40s): %s", onnx->node_name,
-                    onnx->node->op_type, text);
+        csi_error_set(onnx->error, status, "%s", text);
+    else
+        csi_error_set(onnx->error, status, "ONNX node '%.100s' (%.40s): %s", onnx->node_name,
+                      onnx->node->op_type, text);
 }
 
 const Onnx__AttributeProto *csi_onnx_attribute(const struct csi_onnx *onnx, const char *name)

@@ -75,8 +75,11 @@ struct csi_onnx_value *csi_onnx_find(const struct csi_onnx *onnx, const char *na
 enum cs_status csi_onnx_define(struct csi_onnx *onnx, const char *name, const struct csi_onnx_value *value);
 /* Input `index` of the node at hand; NULL when it is absent. */
 struct csi_onnx_value *csi_onnx_input(const struct csi_onnx *onnx, size_t index);
-enum cs_status csi_onnx_fail(const struct csi_onnx *onnx, enum cs_status status, const char *format, ...)
+void csi_onnx_set_error(const struct csi_onnx *onnx, enum cs_status status, const char *format, ...)
     CSI_PRINTF(3, 4);
+/* Stores the error with the node at hand and gives the status; a macro for the same reason as csi_fail. */
+#define csi_onnx_fail(onnx, status, ...)                                                                     \
+    (csi_onnx_set_error((onnx), (status), __VA_ARGS__), csi_same_status(status))
 const Onnx__AttributeProto *csi_onnx_attribute(const struct csi_onnx *onnx, const char *name);
 int64_t csi_onnx_int(const struct csi_onnx *onnx, const char *name, int64_t otherwise);
 float csi_onnx_float(const struct csi_onnx *onnx, const char *name, float otherwise);
