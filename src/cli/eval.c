@@ -179,7 +179,7 @@ static int evaluate(const struct eval_options *own, const struct cs_diagnoser_op
     cs_model *model = NULL;
     struct cs_error error;
     struct cs_stream stream = {0};
-    struct csi_buffer rows;
+    struct csi_buffer rows = {0};
     struct run run = {.files = {paths, options->limits.max_bytes},
                       .rows = own->predictions != NULL ? &rows : NULL};
     uint64_t start;

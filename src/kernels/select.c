@@ -61,7 +61,7 @@ size_t csi_kernels_list(uint32_t cpu_features, const struct csi_kernels *sets[CS
 
 const struct csi_kernels *csi_kernels_select(uint32_t cpu_features)
 {
-    const struct csi_kernels *sets[CSI_KERNEL_SETS];
+    const struct csi_kernels *sets[CSI_KERNEL_SETS] = {NULL};
 
     return sets[csi_kernels_list(cpu_features, sets) - 1];
 }
