@@ -20,7 +20,7 @@ void *csi_aligned_alloc(size_t size)
 
     if (size > SIZE_MAX - HUGE_PAGE)
         return NULL;
-    memory = aligned_alloc(alignment, csi_round_up(size == 0 ? 1 : size, CSI_ALIGNMENT));
+    memory = aligned_alloc(alignment, csi_round_up(size == 0 ? 1 : size, alignment)); /* C11: a multiple */
     if (memory != NULL && size >= HUGE_FROM)
         madvise(memory, size / HUGE_PAGE * HUGE_PAGE,
                 MADV_HUGEPAGE); /* a hint: without it nothing but speed is lost */
