@@ -29,6 +29,7 @@
 struct csi_wino_plane {
     const float *pixels;
     size_t height, width, pitch;
+    size_t first, last; /* channels to take, multiples of 16 */
 };
 
 /* Where a tile's outputs go, one image. `height` and `width` are those before pooling. */
@@ -45,7 +46,7 @@ struct csi_wino_target {
 
 enum csi_wino_size { CSI_WINO_4, CSI_WINO_6 };
 
-/* Transforms the tile whose outputs start at (y, x): all of pitch / 16 channel blocks. Pixels outside the
+/* Transforms the tile whose outputs start at (y, x): channel blocks from first to last. Pixels outside the
  * image are zero. */
 typedef void csi_wino_input_fn(const struct csi_wino_plane *image, size_t y, size_t x, float *v,
                                size_t block_stride, size_t position_stride);
@@ -72,11 +73,17 @@ struct csi_wino_ops {
 
 /* What replaces the product when it runs in 16-bit fixed point; the transforms stay float32. V and weights
  * then hold int16 behind their scales, see the file of the instruction set. */
-#define CSI_WINO_FIXED_MOST 4095.0F /* largest integer */
+#define CSI_WINO_FIXED_MOST     4095.0F /* largest integer */
+#define CSI_WINO_FIXED_CHANNELS 128u    /* share a scale and are added in int32: 4095² · 128 < 2³¹ */
+/* Floats before a panel's integers: a scale for each such group of channels. */
+static inline size_t csi_wino_fixed_head(size_t pitch)
+{
+    return ((pitch + CSI_WINO_FIXED_CHANNELS - 1) / CSI_WINO_FIXED_CHANNELS + 15) & ~(size_t)15;
+}
 struct csi_wino_fixed_ops {
     uint32_t features;
-    /* `count` floats of a panel (one position) → 16 floats of head and count int16. */
-    void (*quantize)(const float *v, size_t count, float *out);
+    /* `count` floats of a panel (one position, some channels) → count int16, and their scale. */
+    void (*quantize)(const float *v, size_t count, int16_t *out, float *scale);
     csi_wino_gemm_fn *gemm;
 };
 

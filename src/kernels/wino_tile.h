@@ -136,9 +136,9 @@ CSI_INLINE void input_tile(size_t side, const struct csi_wino_plane *image, size
     if (inside) {
         row = image->width * image->pitch;
         pixel = image->pitch;
-        src = image->pixels + (y - 1) * row + (x - 1) * pixel;
+        src = image->pixels + (y - 1) * row + (x - 1) * pixel + image->first;
     }
-    for (size_t channel = 0; channel < image->pitch; channel += CSI_WINO_BLOCK, v += block_stride) {
+    for (size_t channel = image->first; channel < image->last; channel += CSI_WINO_BLOCK, v += block_stride) {
         if (!inside)
             gather_patch(side, image, y, x, channel, patch);
         for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane += VEC_LANES)

@@ -15,7 +15,7 @@
         "conv3x3_wino6_staged_" #set, &csi_wino_ops_##set, CSI_WINO_6, true, NULL                            \
     }
 
-/* Best instruction set first; four variants each, in the order that `pick` relies on. */
+/* Best instruction set first; four variants each, in the order that the choice relies on. */
 static const struct csi_wino variants[] = {
 #if defined(__x86_64__)
     VARIANTS(avx512),

@@ -58,7 +58,7 @@ static size_t band_tiles(const struct csi_wino_shape *shape)
  */
 static size_t v_stride(const struct csi_wino_shape *shape, size_t tiles)
 {
-    const size_t heads = shape->fixed ? panels_of(shape, tiles) * 16 : 0;
+    const size_t heads = shape->fixed ? panels_of(shape, tiles) * csi_wino_fixed_head(shape->kpitch) : 0;
     return csi_round_up(tiles * csi_wino_tile_floats(shape), 16) + heads + 16;
 }
 
@@ -70,7 +70,7 @@ static size_t m_stride(const struct csi_wino_shape *shape, size_t tiles)
 /* From one position to the next in the float32 panel that a worker quantizes; and all of it. */
 static size_t panel_stride(const struct csi_wino_shape *shape)
 {
-    return shape->ops->rows * shape->kpitch + 16;
+    return shape->ops->rows * csi_min_size(shape->kpitch, CSI_WINO_FIXED_CHANNELS) + 16;
 }
 
 static size_t panel_floats(const struct csi_wino_shape *shape)
@@ -81,7 +81,8 @@ static size_t panel_floats(const struct csi_wino_shape *shape)
 /* Where in V (of one position) a panel that starts with tile `start` stands. */
 static size_t panel_offset(const struct csi_wino_shape *shape, size_t panel, size_t start)
 {
-    return start * csi_wino_tile_floats(shape) + (shape->fixed ? panel * 16 : 0);
+    return start * csi_wino_tile_floats(shape) +
+           (shape->fixed ? panel * csi_wino_fixed_head(shape->kpitch) : 0);
 }
 
 static size_t banded_floats(const struct csi_wino_shape *shape)
@@ -131,32 +132,69 @@ static void next_place(const struct csi_wino_shape *shape, struct place *place)
     place->image++;
 }
 
+/* Tiles first … last - 1, the first of them at `place`, channels from `from` to `to`, into `v` with the given
+ * strides. */
+static struct place transform_tiles(const struct run *run, struct place place, size_t count, size_t from,
+                                    size_t to, const struct csi_wino_plane *strip, float *v,
+                                    size_t block_stride, size_t position_stride)
+{
+    const struct csi_wino_shape *shape = run->shape;
+    const size_t height = run->desc->height, width = run->desc->width;
+    for (size_t t = 0; t < count; t++, next_place(shape, &place)) {
+        struct csi_wino_plane plane = {0};
+        if (strip) {
+            plane = *strip;
+        } else {
+            plane.pixels = run->input + place.image * height * width * shape->kpitch;
+            plane.height = height;
+            plane.width = width;
+            plane.pitch = shape->kpitch;
+        }
+        plane.first = from;
+        plane.last = to;
+        shape->ops->input[shape->size](&plane, strip ? 1 : place.row * shape->side,
+                                       place.column * shape->side, v + t * CSI_WINO_BLOCK, block_stride,
+                                       position_stride);
+    }
+    return place;
+}
+
 /* Transforms tiles first … last - 1 of the `tiles` tiles whose V starts at `v`; the first of them stands at
- * `place`. With a `strip`, the pixels come from there: the rows above, of and below one row of tiles. */
+ * `place`. With a `strip`, the pixels come from there: the rows above, of and below one row of tiles. Fixed
+ * point goes some channels at a time, whose float32 stays in the core's cache until it is quantized. */
 static void transform_in(const struct run *run, float *v, size_t tiles, size_t first, size_t last,
                          struct place place, const struct csi_wino_plane *strip, unsigned worker)
 {
     const struct csi_wino_shape *shape = run->shape;
-    float *own = run->panels + worker * (shape->fixed ? run->panel_worker_floats : 0);
-    const size_t height = run->desc->height, width = run->desc->width, panels = panels_of(shape, tiles);
-    size_t panel = first * panels / tiles;
+    const size_t panels = panels_of(shape, tiles), stride = panel_stride(shape);
+    size_t panel = first * panels / tiles, next = 0;
     while (part(tiles, panels, panel + 1) <= first)
         panel++;
-    for (size_t t = first; t < last; panel++) {
-        const size_t start = part(tiles, panels, panel), end = part(tiles, panels, panel + 1);
-        const size_t block_stride = (end - start) * CSI_WINO_BLOCK;
-        float *to = shape->fixed ? own : v + panel_offset(shape, panel, start);
-        for (; t < end && t < last; t++, next_place(shape, &place)) {
-            const struct csi_wino_plane image = {run->input + place.image * height * width * shape->kpitch,
-                                                 height, width, shape->kpitch};
-            shape->ops->input[shape->size](strip ? strip : &image, strip ? 1 : place.row * shape->side,
-                                           place.column * shape->side, to + (t - start) * CSI_WINO_BLOCK,
-                                           block_stride,
-                                           shape->fixed ? panel_stride(shape) : run->v_position);
+    for (size_t t = first; t < last; panel++, t = next) {
+        const size_t start = part(tiles, panels, panel), end = part(tiles, panels, panel + 1),
+                     rows = end - start;
+        float *to = v + panel_offset(shape, panel, start);
+        next = csi_min_size(end, last);
+        if (!shape->fixed) {
+            place =
+                transform_tiles(run, place, next - t, 0, shape->kpitch, strip,
+                                to + (t - start) * CSI_WINO_BLOCK, rows * CSI_WINO_BLOCK, run->v_position);
+            continue;
         }
-        for (size_t p = 0; shape->fixed && p < shape->positions; p++)
-            shape->fixed->quantize(own + p * panel_stride(shape), (end - start) * shape->kpitch,
-                                   v + p * run->v_position + panel_offset(shape, panel, start));
+        float *own = run->panels + worker * run->panel_worker_floats;
+        struct place after = place;
+        for (size_t k = 0; k < shape->kpitch; k += CSI_WINO_FIXED_CHANNELS) {
+            const size_t channels = csi_min_size(CSI_WINO_FIXED_CHANNELS, shape->kpitch - k);
+            after =
+                transform_tiles(run, place, rows, k, k + channels, strip, own, rows * CSI_WINO_BLOCK, stride);
+            for (size_t p = 0; p < shape->positions; p++) {
+                float *head = to + p * run->v_position;
+                int16_t *integers = (int16_t *)(void *)(head + csi_wino_fixed_head(shape->kpitch)) + rows * k;
+                shape->fixed->quantize(own + p * stride, rows * channels, integers,
+                                       head + k / CSI_WINO_FIXED_CHANNELS);
+            }
+        }
+        place = after;
     }
 }
 
@@ -393,7 +431,7 @@ static void pair_task(void *context, size_t index, unsigned worker)
                  bands = (shape->tiles_x + run->bands - 1) / run->bands;
     float *strip = pair->strips + worker * pair->strip_floats,
           *lines = pair->lines + worker * pair->line_floats;
-    const struct csi_wino_plane plane = {strip, side + 2, run->desc->width, shape->kpitch};
+    const struct csi_wino_plane plane = {strip, side + 2, run->desc->width, shape->kpitch, 0, shape->kpitch};
     const size_t first = part(shape->tiles_y, pair->chunks, chunk),
                  last = part(shape->tiles_y, pair->chunks, chunk + 1);
     for (size_t y = first; y < last; y++) {

@@ -61,7 +61,7 @@ static void input_tile(size_t side, const float *matrix, const struct csi_wino_p
 {
     const size_t n = side + 2;
     float patch[8 * 8], out[8 * 8];
-    for (size_t channel = 0; channel < image->pitch; channel++) {
+    for (size_t channel = image->first; channel < image->last; channel++) {
         for (size_t i = 0; i < n; i++) {
             for (size_t j = 0; j < n; j++) {
                 size_t row = y + i, column = x + j; /* one more than the image's */
@@ -72,7 +72,8 @@ static void input_tile(size_t side, const float *matrix, const struct csi_wino_p
             }
         }
         sandwich(matrix, n, n, patch, out);
-        float *block = v + channel / CSI_WINO_BLOCK * block_stride + channel % CSI_WINO_BLOCK;
+        float *block =
+            v + (channel - image->first) / CSI_WINO_BLOCK * block_stride + channel % CSI_WINO_BLOCK;
         for (size_t p = 0; p < n * n; p++)
             block[p * position_stride] = out[p];
     }

@@ -2,11 +2,12 @@
  * Winograd steps in 16-bit fixed point for AVX-512 with VNNI: the transforms are float32's, the product
  * multiplies pairs of 13-bit integers (vpdpwssd), twice as many a cycle as float32.
  *
- * V has one scale a panel of tiles and position, found from the panel itself: nothing is calibrated and
- * nothing clamps. Weights have one a position and output channel. |integers| ≤ 4095, and 4095² · 128 < 2³¹:
- * 128 channels are added in int32, then the sum moves to float32, so no input can overflow.
+ * V has one scale for 128 channels of a panel of tiles and a position, found from the panel itself: nothing
+ * is calibrated and nothing clamps. Weights have one a position and output channel. |integers| ≤ 4095, and
+ * 4095² · 128 < 2³¹: 128 channels are added in int32, then the sum moves to float32, so no input can
+ * overflow.
  *
- * V of a panel: a cache line that holds the scale, then [channel block of 16][tile][16] int16.
+ * V of a panel: the scales, rounded up to whole cache lines, then [channel block of 16][tile][16] int16.
  * Weights of a position: LANES scales, then [channel pair][LANES][2] int16.
  */
 #include <immintrin.h>
@@ -17,10 +18,11 @@
 #define ROWS  14u
 #define LANES 32u
 /* Blocks of 16 channels that are added in int32. */
-#define EXACT_BLOCKS 8u
+#define EXACT_BLOCKS (CSI_WINO_FIXED_CHANNELS / CSI_WINO_BLOCK)
 
 CSI_INLINE void product(size_t rows, size_t blocks, const int16_t *v, const int16_t *w, float *m,
-                        __m512 scale0, __m512 scale1, bool first, const float *ahead, size_t ahead_lines)
+                        const float *v_scale, const float *w_scales, bool first, const float *ahead,
+                        size_t ahead_lines)
 {
     __m512i sum[ROWS][2];
     CSI_UNROLL
@@ -35,15 +37,19 @@ CSI_INLINE void product(size_t rows, size_t blocks, const int16_t *v, const int1
                 const __m512i w0 = _mm512_load_si512(w), w1 = _mm512_load_si512(w + 32);
                 CSI_UNROLL
                 for (size_t r = 0; r < rows; r++) {
-                    int pair;
+                    float pair; /* as float: an integer would take the way through a general register */
                     __builtin_memcpy(&pair, v + r * CSI_WINO_BLOCK + c + k, sizeof(pair));
-                    const __m512i b = _mm512_set1_epi32(pair);
+                    const __m512i b = _mm512_castps_si512(_mm512_set1_ps(pair));
                     sum[r][0] = _mm512_dpwssd_epi32(sum[r][0], b, w0);
                     sum[r][1] = _mm512_dpwssd_epi32(sum[r][1], b, w1);
                 }
             }
         }
     }
+    /* Made here: above, they would take the registers that the sums need. */
+    const __m512 scale = _mm512_set1_ps(*v_scale);
+    const __m512 scale0 = _mm512_mul_ps(scale, _mm512_load_ps(w_scales));
+    const __m512 scale1 = _mm512_mul_ps(scale, _mm512_load_ps(w_scales + 16));
     CSI_UNROLL
     for (size_t r = 0; r < rows; r++, m += LANES) {
         __m512 sum0 = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][0]), scale0);
@@ -60,14 +66,11 @@ CSI_INLINE void product(size_t rows, size_t blocks, const int16_t *v, const int1
 CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, float *m,
                           const float *ahead, size_t ahead_lines)
 {
-    const __m512 scale = _mm512_set1_ps(*v);
-    const __m512 scale0 = _mm512_mul_ps(scale, _mm512_load_ps(w)),
-                 scale1 = _mm512_mul_ps(scale, _mm512_load_ps(w + 16));
-    const int16_t *panel = (const int16_t *)(const void *)(v + 16);
+    const int16_t *panel = (const int16_t *)(const void *)(v + csi_wino_fixed_head(blocks * CSI_WINO_BLOCK));
     const int16_t *weights = (const int16_t *)(const void *)(w + LANES);
-    for (size_t done = 0; done < blocks; done += EXACT_BLOCKS) {
+    for (size_t done = 0; done < blocks; done += EXACT_BLOCKS, v++) {
         const size_t here = blocks - done < EXACT_BLOCKS ? blocks - done : EXACT_BLOCKS;
-        product(rows, here, panel, weights, m, scale0, scale1, done == 0, ahead, ahead_lines);
+        product(rows, here, panel, weights, m, v, w, done == 0, ahead, ahead_lines);
         panel += here * rows * CSI_WINO_BLOCK;
         weights += here * CSI_WINO_BLOCK * LANES;
         ahead += here * 2 * ahead_lines * 16;
@@ -95,7 +98,7 @@ static void gemm(size_t rows, size_t blocks, const float *v, const float *w, flo
     }
 }
 
-static void quantize(const float *v, size_t count, float *out)
+static void quantize(const float *v, size_t count, int16_t *out, float *scale_out)
 {
     __m512 most0 = _mm512_setzero_ps(), most1 = most0;
     size_t i = 0;
@@ -109,11 +112,10 @@ static void quantize(const float *v, size_t count, float *out)
     /* All zero: any scale will do. */
     const float scale = most > 0.0F ? most / CSI_WINO_FIXED_MOST : 1.0F;
     const __m512 inverse = _mm512_set1_ps(1.0F / scale);
-    int16_t *integers = (int16_t *)(void *)(out + 16);
-    *out = scale;
+    *scale_out = scale;
     for (i = 0; i < count; i += 16) {
         const __m512i wide = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(v + i), inverse));
-        _mm256_store_si256((__m256i *)(void *)(integers + i), _mm512_cvtepi32_epi16(wide));
+        _mm256_store_si256((__m256i *)(void *)(out + i), _mm512_cvtepi32_epi16(wide));
     }
 }
 
