@@ -275,6 +275,10 @@ CS_API struct cs_model_info cs_model_info(const cs_model *model);
 /* Writes the model as a native .safetensors file (atomically: a reader sees the old file or the new one). */
 CS_API enum cs_status cs_model_save(const cs_model *model, const char *path, struct cs_error *error);
 
+/* The same, with the strings of `metadata_json` (a JSON object, string to string; NULL: none) put over the file's metadata. */
+CS_API enum cs_status cs_model_save_with_metadata(const cs_model *model, const char *metadata_json, const char *path,
+                                                  struct cs_error *error);
+
 /* Index of a class by exact name, by label or by decimal index; CS_NOT_FOUND otherwise. */
 CS_API enum cs_status cs_model_find_class(const cs_model *model, const char *text, size_t *index,
                                           struct cs_error *error);

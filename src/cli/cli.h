@@ -20,6 +20,7 @@ int csi_command_explain(int argc, char **argv);
 int csi_command_serve(int argc, char **argv);
 int csi_command_bench(int argc, char **argv);
 int csi_command_eval(int argc, char **argv);
+int csi_command_quantize(int argc, char **argv);
 int csi_command_convert(int argc, char **argv);
 int csi_command_inspect(int argc, char **argv);
 int csi_command_doctor(int argc, char **argv);

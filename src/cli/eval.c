@@ -132,7 +132,7 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
 }
 
 /* The class of "DIR/<class>/…": the first folder below DIR. */
-static size_t class_of(const char *path, const char *root, const char *const *classes, size_t count)
+size_t csi_eval_class_of(const char *path, const char *root, const char *const *classes, size_t count)
 {
     const char *start = path + strlen(root);
     size_t length;
@@ -195,7 +195,7 @@ static int evaluate(const struct eval_options *own, const struct cs_diagnoser_op
         if (run.truth == NULL || !csi_eval_init(&run.eval, info.class_count, info.classes, info.labels))
             status = csi_fail_memory(&error, "eval");
         for (size_t i = 0; status == CS_OK && i < paths->count; i++)
-            run.truth[i] = class_of(paths->items[i], root, info.classes, info.class_count);
+            run.truth[i] = csi_eval_class_of(paths->items[i], root, info.classes, info.class_count);
         stream = (struct cs_stream){
             paths->count, own->batch, cs_request_defaults(), csi_stream_load, csi_stream_unload,
             on_done,      &run};

@@ -32,6 +32,8 @@ struct csi_eval {
 bool csi_eval_init(struct csi_eval *eval, size_t class_count, const char *const *classes,
                    const char *const *labels);
 void csi_eval_free(struct csi_eval *eval);
+/* The class of ROOT/<class>/…: CSI_EVAL_NO_CLASS when the first folder below ROOT names none. */
+size_t csi_eval_class_of(const char *path, const char *root, const char *const *classes, size_t count);
 /* `truth` may be CSI_EVAL_NO_CLASS. The diagnosis lists all classes. */
 void csi_eval_add(struct csi_eval *eval, size_t truth, const cs_diagnosis *diagnosis);
 

@@ -14,6 +14,7 @@ static const struct {
     {"serve", "web app, REST API and metrics", csi_command_serve},
     {"bench", "measure latency, stages and layers", csi_command_bench},
     {"eval", "accuracy and calibration on a labelled directory", csi_command_eval},
+    {"quantize", "check the fast precision on photos and let a model vouch for it", csi_command_quantize},
     {"convert", "turn any readable model into the native file", csi_command_convert},
     {"inspect", "say what a model file holds", csi_command_inspect},
     {"doctor", "check CPU, libraries, model and caches", csi_command_doctor},

@@ -5,6 +5,7 @@
 #include "diagnosis/model.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,11 +220,25 @@ static void identify(cs_model *model)
     csi_hasher_final(&hasher, &model->identity);
 }
 
+/* What AUTO means: the fastest precision whose accuracy the file vouches for (`cropshield quantize` writes
+ * that down). */
+static enum cs_precision vouched_precision(const struct csi_graph *graph)
+{
+    json_t *metadata = json_loads(graph->metadata_json != NULL ? graph->metadata_json : "{}", 0, NULL);
+    const char *name = json_string_value(json_object_get(metadata, "vouched_precision"));
+    enum cs_precision precision = name != NULL && strcmp(name, cs_precision_name(CS_PRECISION_INT8)) == 0
+                                      ? CS_PRECISION_INT8
+                                      : CS_PRECISION_FP32;
+
+    json_decref(metadata);
+    return precision;
+}
+
 static enum cs_status compile(cs_model *model, const struct csi_graph *graph,
                               const struct cs_model_options *options, struct cs_error *error)
 {
     struct csi_plan_options plan = {
-        .precision = options->precision,
+        .precision = options->precision == CS_PRECISION_AUTO ? vouched_precision(graph) : options->precision,
         .cpu_features = model->compute->cpu_features,
         .max_batch = model->max_batch,
         .target_layer =
@@ -393,9 +408,11 @@ struct cs_model_info csi_model_info(const cs_model *model)
     };
 }
 
-enum cs_status csi_model_save(const cs_model *model, const char *path, struct cs_error *error)
+enum cs_status csi_model_save(const cs_model *model, const char *metadata_json, const char *path,
+                              struct cs_error *error)
 {
-    struct csi_model_file_options file = {.path = model->embedded ? NULL : model->path};
+    struct csi_model_file_options file = {.path = model->embedded ? NULL : model->path,
+                                          .metadata_json = metadata_json};
     const char *source = !model->embedded ? model->path : NULL;
     const uint8_t *bytes = NULL;
     uint8_t *owned = NULL, *out = NULL;

@@ -65,7 +65,8 @@ enum cs_status csi_model_load(const struct cs_model_options *options, struct csi
 cs_model *csi_model_retain(cs_model *model);
 void csi_model_release(cs_model *model);
 struct cs_model_info csi_model_info(const cs_model *model);
-enum cs_status csi_model_save(const cs_model *model, const char *path, struct cs_error *error);
+enum cs_status csi_model_save(const cs_model *model, const char *metadata_json, const char *path,
+                              struct cs_error *error);
 enum cs_status csi_model_find_class(const cs_model *model, const char *text, size_t *index,
                                     struct cs_error *error);
 /* softmax(logits / temperature); in place allowed. */

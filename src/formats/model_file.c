@@ -277,6 +277,26 @@ static enum cs_status describe_graph(const struct csi_graph *graph, struct csi_t
     return status;
 }
 
+/* The strings of the object `text` into `metadata`, over what is there. */
+static enum cs_status put_over(json_t *metadata, const char *text, struct cs_error *error)
+{
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *value;
+    const char *key;
+    enum cs_status status = CS_OK;
+
+    if (!json_is_object(object))
+        status = csi_fail(error, CS_BAD_REQUEST, "metadata: not a JSON object");
+    json_object_foreach(object, key, value)
+    {
+        if (status == CS_OK && !json_is_string(value))
+            status = csi_fail(error, CS_BAD_REQUEST, "metadata: '%.60s' is no string", key);
+        if (status == CS_OK && json_object_set(metadata, key, value) != 0)
+            status = csi_fail_memory(error, "metadata");
+    }
+    json_decref(object);
+    return status;
+}
+
 enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
                                       const struct csi_model_file_options *options, uint8_t **out,
                                       size_t *out_size, struct cs_error *error)
@@ -302,6 +322,8 @@ enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
         status = describe_graph(graph, &set, error);
     if (status == CS_OK)
         status = csi_metadata_from_graph(graph, set.metadata, error);
+    if (status == CS_OK && options->metadata_json != NULL)
+        status = put_over(set.metadata, options->metadata_json, error);
     if (status == CS_OK)
         status = csi_safetensors_write(&set, &buffer, error);
     csi_graph_destroy(graph);

@@ -30,7 +30,13 @@ struct cs_model_info cs_model_info(const cs_model *model)
 
 enum cs_status cs_model_save(const cs_model *model, const char *path, struct cs_error *error)
 {
-    return csi_model_save(model, path, error);
+    return csi_model_save(model, NULL, path, error);
+}
+
+enum cs_status cs_model_save_with_metadata(const cs_model *model, const char *metadata_json, const char *path,
+                                           struct cs_error *error)
+{
+    return csi_model_save(model, metadata_json, path, error);
 }
 
 enum cs_status cs_model_find_class(const cs_model *model, const char *text, size_t *index,
