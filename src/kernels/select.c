@@ -30,16 +30,21 @@ static const struct {
 static struct csi_kernels tables[STEPS][2];
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 
+/* Only what this processor has: the code that fills a set's table is compiled for that set as well. */
 static void fill_tables(void)
 {
+    uint32_t present = csi_cpu()->features;
+
     for (size_t i = 0; i < STEPS; i++) {
+        if ((present & ladder[i].features) != ladder[i].features)
+            continue;
         for (size_t extra = 0; extra < 2; extra++) {
             struct csi_kernels *kernels = &tables[i][extra];
 
             csi_kernels_fill_generic(kernels);
             if (i > 0)
                 ladder[i].fill(kernels);
-            if (extra == 1 && ladder[i].fill_extra != NULL)
+            if (extra == 1 && ladder[i].fill_extra != NULL && (present & ladder[i].extra) == ladder[i].extra)
                 ladder[i].fill_extra(kernels);
         }
     }
@@ -50,6 +55,7 @@ size_t csi_kernels_list(uint32_t cpu_features, const struct csi_kernels *sets[CS
     size_t count = 0;
 
     pthread_once(&tables_once, fill_tables);
+    cpu_features &= csi_cpu()->features;
     for (size_t i = 0; i < STEPS; i++) {
         bool extra = (cpu_features & ladder[i].extra) == ladder[i].extra;
 

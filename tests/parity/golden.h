@@ -248,6 +248,19 @@ static const char *const golden_cases[] = {
     "resnet34",           "resnet50",       "mobilenet_v2", "vgg11_bn", "vgg16_bn", "mobilenet_v3_small",
     "mobilenet_v3_large", "efficientnet_b0"};
 static const char *const golden_masks[] = {"generic", "avx2", "avx512", "neon"};
+/* CROPSHIELD_TESTS=short, set where everything takes many times as long (sanitizers, emulators), leaves the
+ * full-size networks to the other runs; the small ones have the same steps. */
+static inline bool golden_wanted(const char *name)
+{
+    const char *tests = getenv("CROPSHIELD_TESTS");
+
+    if (tests == NULL || strcmp(tests, "short") != 0 ||
+        (strcmp(name, "embedded") != 0 && strcmp(name, "lite") != 0))
+        return true;
+    printf("%-20s left out: CROPSHIELD_TESTS=short\n", name);
+    return false;
+}
+
 #define GOLDEN_CASES (sizeof golden_cases / sizeof golden_cases[0])
 #define GOLDEN_MASKS (sizeof golden_masks / sizeof golden_masks[0])
 

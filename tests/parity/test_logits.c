@@ -52,6 +52,8 @@ static void logits_are_those_of_pytorch(void **state)
     for (size_t i = 0; i < GOLDEN_CASES; i++) {
         struct golden golden;
 
+        if (!golden_wanted(golden_cases[i]))
+            continue;
         golden_load(golden_cases[i], &golden);
         for (size_t k = 0; k < GOLDEN_MASKS; k++) {
             uint32_t features;
