@@ -87,7 +87,7 @@ static enum cs_status make_photo(uint8_t **bytes, size_t *size, struct cs_error 
 
             noise = noise * 1664525u + 1013904223u;
             p[0] = (uint8_t)((leaf ? 70 : 150) + vein / 2 + (noise >> 28));
-            p[1] = (uint8_t)((leaf ? 130 : 145) + vein + (noise >> 27) / 2);
+            p[1] = (uint8_t)((leaf ? 130 : 145) + vein + (noise >> 28));
             p[2] = (uint8_t)((leaf ? 50 : 140) + vein / 3 + (noise >> 28));
         }
     status = cs_image_from_pixels(pixels, WIDTH, HEIGHT, (size_t)WIDTH * 3, &image, error);

@@ -103,7 +103,7 @@ static double flops_of(const struct csi_ir *ir, const struct csi_ir_node *node)
 
     if (node->op != CSI_OP_CONV)
         return 0.0;
-    return 2.0 * pixels * (double)out->channels * (double)(in->channels / node->groups) *
+    return 2.0 * pixels * (double)out->channels * (double)in->channels / (double)node->groups *
            (double)node->kernel[0] * (double)node->kernel[1];
 }
 

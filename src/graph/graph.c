@@ -333,7 +333,7 @@ double csi_graph_macs(const struct csi_graph *graph)
         weight = &graph->values[node->inputs[1]];
         if (node->op == CSI_OP_CONV) /* every output takes I/groups·KH·KW */
             total += (double)csi_value_elements(&graph->values[node->output]) *
-                     (double)(csi_value_elements(weight) / weight->dims[0]);
+                     (double)csi_value_elements(weight) / (double)weight->dims[0];
         else
             total += (double)csi_value_elements(weight);
     }
