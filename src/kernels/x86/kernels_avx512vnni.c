@@ -13,7 +13,7 @@ static double peak_int8(size_t rounds, float *sink)
         _Pragma("GCC unroll 12") for (size_t i = 0; i < 12; i++) sum[i] = _mm512_dpbusd_epi32(sum[i], a, b);
     }
     _Pragma("GCC unroll 12") for (size_t i = 1; i < 12; i++) sum[0] = _mm512_add_epi32(sum[0], sum[i]);
-    *sink = (float)_mm512_reduce_add_epi32(sum[0]);
+    *sink = _mm512_reduce_add_ps(_mm512_cvtepi32_ps(sum[0])); /* in integers, the lanes' sum would overflow */
     return (double)rounds * 12.0 * 2.0 * 64.0;
 }
 
