@@ -1,6 +1,6 @@
 /*
- * Feeds every file of the folders (or files) named on the command line to a fuzz target, and every truncation of small ones,
- * so that the committed corpus is part of the normal tests. Sanitizer builds make it bite.
+ * Feeds every file of the folders (or files) named on the command line to a fuzz target, and every truncation
+ * of small ones, so that the committed corpus is part of the normal tests. Sanitizer builds make it bite.
  */
 #include <dirent.h>
 #include <stdint.h>

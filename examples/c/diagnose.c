@@ -1,7 +1,8 @@
 /*
  * Diagnoses photos with libcropshield: diagnose PHOTO… [-o HEATMAP.png]
  *
- * For each photo: verdict and the three most probable classes; with -o also the heat map of the last photo's top class.
+ * For each photo: verdict and the three most probable classes; with -o also the heat map of the last photo's
+ * top class.
  *
  *     cc diagnose.c $(pkg-config --cflags --libs cropshield) -o diagnose
  */
@@ -47,10 +48,11 @@ static void print(const cs_diagnosis *diagnosis)
 {
     size_t i;
 
-    printf("%s: %s (%u×%u, %.1f ms)\n", diagnosis->name, cs_verdict_name(diagnosis->verdict), diagnosis->width,
-           diagnosis->height, diagnosis->timings.total);
+    printf("%s: %s (%u×%u, %.1f ms)\n", diagnosis->name, cs_verdict_name(diagnosis->verdict),
+           diagnosis->width, diagnosis->height, diagnosis->timings.total);
     for (i = 0; i < diagnosis->prediction_count; i++)
-        printf("  %5.1f %%  %s\n", 100 * diagnosis->predictions[i].probability, diagnosis->predictions[i].label);
+        printf("  %5.1f %%  %s\n", 100 * diagnosis->predictions[i].probability,
+               diagnosis->predictions[i].label);
 }
 
 /* Prints the diagnosis of one photo and stores its id. */
@@ -80,7 +82,8 @@ static int diagnose(cs_diagnoser *diagnoser, const char *path, char id[CS_ID_SIZ
 
 static int write_heatmap(cs_diagnoser *diagnoser, const char *id, const char *path)
 {
-    struct cs_heatmap_request request = cs_heatmap_request_defaults(); /* the top class, jet, half transparent */
+    struct cs_heatmap_request request =
+        cs_heatmap_request_defaults(); /* the top class, jet, half transparent */
     struct cs_blob png;
     struct cs_error error;
     int written;

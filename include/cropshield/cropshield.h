@@ -22,19 +22,20 @@
  *  2. Conventions that hold everywhere
  * ---------------------------------------------------------------------------------------------------------------
  *
- *  - Every function that can fail returns `enum cs_status` and takes, last, a `struct cs_error *` that may be NULL.
- *    On failure the output pointers are NULL (or untouched buffers) and the error holds the status and one sentence.
- *    An error struct on the caller's stack, rather than a message on a context, works for constructors too and needs
- *    no thread-local state.
- *  - Settings are plain structs. Get one from its `…_defaults()`, change what you want. A zero or NULL member that the
- *    comment calls "default" means the default.
- *  - `…_destroy(NULL)` does nothing. Whatever a function hands out is destroyed by the function named beside it.
+ *  - Every function that can fail returns `enum cs_status` and takes, last, a `struct cs_error *` that may be
+ * NULL. On failure the output pointers are NULL (or untouched buffers) and the error holds the status and one
+ * sentence. An error struct on the caller's stack, rather than a message on a context, works for constructors
+ * too and needs no thread-local state.
+ *  - Settings are plain structs. Get one from its `…_defaults()`, change what you want. A zero or NULL member
+ * that the comment calls "default" means the default.
+ *  - `…_destroy(NULL)` does nothing. Whatever a function hands out is destroyed by the function named beside
+ * it.
  *  - Strings are UTF-8 and NUL-terminated. `const char *` members of a struct live as long as the struct.
  *  - Images are 8-bit RGB, row-major, top row first, 3 bytes a pixel. Tensors are float32, NCHW.
  *  - A bad input never aborts and never prints.
  *
- *  Threads: a `cs_model` and a `cs_diagnoser` may be used by any number of threads at the same time. A `cs_session` and a
- *  `cs_image` belong to one thread at a time.
+ *  Threads: a `cs_model` and a `cs_diagnoser` may be used by any number of threads at the same time. A
+ * `cs_session` and a `cs_image` belong to one thread at a time.
  */
 #ifndef CROPSHIELD_H
 #define CROPSHIELD_H
@@ -53,14 +54,15 @@ extern "C" {
 #define CS_API
 #endif
 
-#define CS_VERSION_MAJOR 1
-#define CS_VERSION_MINOR 0
-#define CS_VERSION_PATCH 0
+#define CS_VERSION_MAJOR  1
+#define CS_VERSION_MINOR  0
+#define CS_VERSION_PATCH  0
 #define CS_VERSION_STRING "1.0.0"
 
 /* ----------------------------------------------------------------------------------------------------------------
  *  3. Status codes and errors
- * ---------------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 /* Values are pinned: they never change meaning and are never reused. */
 enum cs_status {
@@ -91,7 +93,8 @@ CS_API const char *cs_status_name(enum cs_status status);
 
 /* ----------------------------------------------------------------------------------------------------------------
  *  4. Version and machine
- * ---------------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 /* "1.0.0". Constant. */
 CS_API const char *cs_version(void);
@@ -115,20 +118,22 @@ struct cs_machine_info {
     char gpu[96]; /* "" when none is usable */
 };
 /* `cpu_mask`: comma-separated names of the instruction sets that may be used; NULL or "" for all. */
-CS_API enum cs_status cs_machine_info(const char *cpu_mask, struct cs_machine_info *info, struct cs_error *error);
+CS_API enum cs_status cs_machine_info(const char *cpu_mask, struct cs_machine_info *info,
+                                      struct cs_error *error);
 
 /* Peak rates of this CPU as measured now (takes about half a second), for `threads` threads. */
 struct cs_machine_peaks {
-    double fma_gflops;   /* float32 fused multiply-adds, 2 FLOP each, kernel set `cpu_mask` allows */
-    double int8_gops;    /* 8-bit dot products (VNNI, SDOT), 0 when there is none */
-    double memory_gbs;   /* streaming reads, GB/s */
+    double fma_gflops; /* float32 fused multiply-adds, 2 FLOP each, kernel set `cpu_mask` allows */
+    double int8_gops;  /* 8-bit dot products (VNNI, SDOT), 0 when there is none */
+    double memory_gbs; /* streaming reads, GB/s */
 };
-CS_API enum cs_status cs_machine_measure(const char *cpu_mask, unsigned threads, struct cs_machine_peaks *peaks,
-                                         struct cs_error *error);
+CS_API enum cs_status cs_machine_measure(const char *cpu_mask, unsigned threads,
+                                         struct cs_machine_peaks *peaks, struct cs_error *error);
 
 /* ----------------------------------------------------------------------------------------------------------------
  *  5. Images
- * ---------------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 enum cs_image_format { CS_FORMAT_UNKNOWN = 0, CS_FORMAT_JPEG = 1, CS_FORMAT_PNG = 2, CS_FORMAT_WEBP = 3 };
 
@@ -137,15 +142,16 @@ CS_API const char *cs_image_format_name(enum cs_image_format format);
 
 /* Past a limit the answer is CS_IMAGE_TOO_LARGE. Headers are checked before anything is allocated. */
 struct cs_limits {
-    size_t max_bytes;         /* encoded size; default 25 MiB */
-    uint64_t max_pixels;      /* width × height; default 50,000,000 */
-    uint32_t max_side;        /* pixels; default 16,384 */
-    uint32_t max_jpeg_scans;  /* progressive scans; default 100 */
+    size_t max_bytes;        /* encoded size; default 25 MiB */
+    uint64_t max_pixels;     /* width × height; default 50,000,000 */
+    uint32_t max_side;       /* pixels; default 16,384 */
+    uint32_t max_jpeg_scans; /* progressive scans; default 100 */
 };
 CS_API struct cs_limits cs_limits_defaults(void);
 
 enum cs_decode_mode {
-    CS_DECODE_FAST = 0, /* JPEG: the largest scaled decode that keeps both sides at least twice what is needed next */
+    CS_DECODE_FAST =
+        0, /* JPEG: the largest scaled decode that keeps both sides at least twice what is needed next */
     CS_DECODE_EXACT = 1 /* every pixel of the file is decoded */
 };
 
@@ -164,8 +170,8 @@ CS_API enum cs_status cs_image_probe(const void *bytes, size_t size, const struc
                                      struct cs_image_info *info, struct cs_error *error);
 
 /* Decodes to RGB, EXIF orientation applied, alpha composed on white; nothing is resized (CS_DECODE_EXACT). */
-CS_API enum cs_status cs_image_decode(const void *bytes, size_t size, const struct cs_limits *limits, cs_image **image,
-                                      struct cs_image_info *info, struct cs_error *error);
+CS_API enum cs_status cs_image_decode(const void *bytes, size_t size, const struct cs_limits *limits,
+                                      cs_image **image, struct cs_image_info *info, struct cs_error *error);
 
 /* Decodes and fits the photo into `max_side` (Lanczos, aspect kept, never enlarged) in one streaming pass. */
 CS_API enum cs_status cs_image_decode_display(const void *bytes, size_t size, const struct cs_limits *limits,
@@ -173,12 +179,12 @@ CS_API enum cs_status cs_image_decode_display(const void *bytes, size_t size, co
                                               struct cs_image_info *info, struct cs_error *error);
 
 /* A new image from `pixels` (RGB, `stride` bytes a row, copied). */
-CS_API enum cs_status cs_image_from_pixels(const uint8_t *pixels, uint32_t width, uint32_t height, size_t stride,
-                                           cs_image **image, struct cs_error *error);
+CS_API enum cs_status cs_image_from_pixels(const uint8_t *pixels, uint32_t width, uint32_t height,
+                                           size_t stride, cs_image **image, struct cs_error *error);
 
 /* Resamples to exactly width × height; within 1/255 of Pillow's `Image.resize` at every pixel. */
-CS_API enum cs_status cs_image_resize(const cs_image *image, uint32_t width, uint32_t height, enum cs_filter filter,
-                                      cs_image **resized, struct cs_error *error);
+CS_API enum cs_status cs_image_resize(const cs_image *image, uint32_t width, uint32_t height,
+                                      enum cs_filter filter, cs_image **resized, struct cs_error *error);
 
 CS_API uint32_t cs_image_width(const cs_image *image);
 CS_API uint32_t cs_image_height(const cs_image *image);
@@ -199,7 +205,8 @@ CS_API enum cs_status cs_image_encode(const cs_image *image, enum cs_image_forma
 
 /* ----------------------------------------------------------------------------------------------------------------
  *  6. Models
- * ---------------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 enum cs_device { CS_DEVICE_AUTO = 0, CS_DEVICE_CPU = 1, CS_DEVICE_CUDA = 2 };
 enum cs_precision {
@@ -214,21 +221,22 @@ CS_API const char *cs_device_name(enum cs_device device);
 
 /* Replaces what the model file says about preprocessing; zero members keep the file's value. */
 struct cs_preprocess_override {
-    uint32_t resize;    /* short side in pixels before the crop */
-    uint32_t crop;      /* side of the centre crop = network input */
-    float mean[3];      /* used when `has_mean` */
-    float std_dev[3];   /* used when `has_std` */
+    uint32_t resize;  /* short side in pixels before the crop */
+    uint32_t crop;    /* side of the centre crop = network input */
+    float mean[3];    /* used when `has_mean` */
+    float std_dev[3]; /* used when `has_std` */
     bool has_mean, has_std;
 };
 
 struct cs_model_options {
-    const char *path;      /* NULL or "": the embedded model; "lite": the shipped small model; else a file */
+    const char *path; /* NULL or "": the embedded model; "lite": the shipped small model; else a file */
     enum cs_device device;
     int device_index;
     enum cs_precision precision;
     unsigned threads;         /* compute threads; 0: physical cores allowed to this process */
     const char *cpu_mask;     /* instruction sets that may be used, e.g. "generic", "avx2"; NULL for all */
-    const char *classes_path; /* class_to_idx.json to use instead of the one found; NULL: metadata, else beside the model */
+    const char *classes_path; /* class_to_idx.json to use instead of the one found; NULL: metadata, else
+                                 beside the model */
     const char *target_layer; /* Grad-CAM layer; NULL: the architecture's */
     const char *cache_dir;    /* where packed weights may be kept; NULL: nowhere */
     unsigned max_batch;       /* photos a forward pass; default 8 */
@@ -238,9 +246,11 @@ CS_API struct cs_model_options cs_model_options_defaults(void);
 
 typedef struct cs_model cs_model;
 
-/* Loads, compiles and packs. The model is immutable afterwards and may be shared by threads. Counted: destroyed when the
- * last owner (creator, retainers, sessions) lets go. Nothing in a model file is ever executed. */
-CS_API enum cs_status cs_model_load(const struct cs_model_options *options, cs_model **model, struct cs_error *error);
+/* Loads, compiles and packs. The model is immutable afterwards and may be shared by threads. Counted:
+ * destroyed when the last owner (creator, retainers, sessions) lets go. Nothing in a model file is ever
+ * executed. */
+CS_API enum cs_status cs_model_load(const struct cs_model_options *options, cs_model **model,
+                                    struct cs_error *error);
 CS_API cs_model *cs_model_retain(cs_model *model);
 CS_API void cs_model_destroy(cs_model *model);
 
@@ -263,10 +273,10 @@ struct cs_model_info {
     uint64_t parameters;
     double gmac; /* multiply-accumulates of one photo / 1e9, counted as direct convolution */
     double temperature;
-    uint32_t input_size;             /* S: the network sees 3×S×S */
-    uint32_t map_width, map_height;  /* Grad-CAM map */
-    size_t embedding_size;           /* features before the classifier; 0 when there is no such point */
-    bool has_leaf_gate;              /* the file carries the parameters of the "not a leaf" verdict */
+    uint32_t input_size;            /* S: the network sees 3×S×S */
+    uint32_t map_width, map_height; /* Grad-CAM map */
+    size_t embedding_size;          /* features before the classifier; 0 when there is no such point */
+    bool has_leaf_gate;             /* the file carries the parameters of the "not a leaf" verdict */
     double load_ms;
 };
 /* Pointers live as long as the model. */
@@ -275,9 +285,10 @@ CS_API struct cs_model_info cs_model_info(const cs_model *model);
 /* Writes the model as a native .safetensors file (atomically: a reader sees the old file or the new one). */
 CS_API enum cs_status cs_model_save(const cs_model *model, const char *path, struct cs_error *error);
 
-/* The same, with the strings of `metadata_json` (a JSON object, string to string; NULL: none) put over the file's metadata. */
-CS_API enum cs_status cs_model_save_with_metadata(const cs_model *model, const char *metadata_json, const char *path,
-                                                  struct cs_error *error);
+/* The same, with the strings of `metadata_json` (a JSON object, string to string; NULL: none) put over the
+ * file's metadata. */
+CS_API enum cs_status cs_model_save_with_metadata(const cs_model *model, const char *metadata_json,
+                                                  const char *path, struct cs_error *error);
 
 /* Index of a class by exact name, by label or by decimal index; CS_NOT_FOUND otherwise. */
 CS_API enum cs_status cs_model_find_class(const cs_model *model, const char *text, size_t *index,
@@ -285,7 +296,8 @@ CS_API enum cs_status cs_model_find_class(const cs_model *model, const char *tex
 
 /* ----------------------------------------------------------------------------------------------------------------
  *  7. The steps one by one
- * ---------------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 enum cs_cam_method {
     CS_CAM_GRADCAM = 0,
@@ -304,24 +316,26 @@ enum cs_colormap {
 };
 CS_API const char *cs_cam_method_name(enum cs_cam_method method);
 CS_API const char *cs_colormap_name(enum cs_colormap colormap);
-CS_API enum cs_status cs_cam_method_parse(const char *name, enum cs_cam_method *method, struct cs_error *error);
+CS_API enum cs_status cs_cam_method_parse(const char *name, enum cs_cam_method *method,
+                                          struct cs_error *error);
 CS_API enum cs_status cs_colormap_parse(const char *name, enum cs_colormap *colormap, struct cs_error *error);
 
 typedef struct cs_session cs_session;
 
-/* One session: one thread's scratch memory for one model (which it keeps alive). All memory of a forward pass is allocated
- * here; forward passes allocate nothing. */
+/* One session: one thread's scratch memory for one model (which it keeps alive). All memory of a forward pass
+ * is allocated here; forward passes allocate nothing. */
 CS_API enum cs_status cs_session_create(cs_model *model, cs_session **session, struct cs_error *error);
 CS_API void cs_session_destroy(cs_session *session);
 
-/* Photo at display size -> network input: short side resized (bilinear, antialiased), centre crop, mean and deviation.
- * `output`: 3×S×S float32, S = input_size. */
+/* Photo at display size -> network input: short side resized (bilinear, antialiased), centre crop, mean and
+ * deviation. `output`: 3×S×S float32, S = input_size. */
 CS_API enum cs_status cs_preprocess(const cs_model *model, const cs_image *image, float *output,
                                     struct cs_error *error);
 
-/* Forward pass of `batch` inputs (batch×3×S×S float32, 1 ≤ batch ≤ max_batch). Results stay in the session until its next
- * forward pass. */
-CS_API enum cs_status cs_session_forward(cs_session *session, const float *input, size_t batch, struct cs_error *error);
+/* Forward pass of `batch` inputs (batch×3×S×S float32, 1 ≤ batch ≤ max_batch). Results stay in the session
+ * until its next forward pass. */
+CS_API enum cs_status cs_session_forward(cs_session *session, const float *input, size_t batch,
+                                         struct cs_error *error);
 
 /* batch×class_count logits of the last forward pass, borrowed. */
 CS_API const float *cs_session_logits(const cs_session *session);
@@ -331,14 +345,17 @@ CS_API const float *cs_session_embedding(const cs_session *session);
 /* probabilities = softmax(logits / temperature). Both: class_count floats; may be the same array. */
 CS_API void cs_probabilities(const cs_model *model, const float *logits, float *probabilities);
 
-/* Class-activation map of photo `index` of the last forward pass for class `class_index`: map_height×map_width float32,
- * ReLU applied, min–max normalised to [0, 1] (all zeros when the map is constant). */
-CS_API enum cs_status cs_session_map(cs_session *session, size_t index, size_t class_index, enum cs_cam_method method,
-                                     float *map, struct cs_error *error);
+/* Class-activation map of photo `index` of the last forward pass for class `class_index`:
+ * map_height×map_width float32, ReLU applied, min–max normalised to [0, 1] (all zeros when the map is
+ * constant). */
+CS_API enum cs_status cs_session_map(cs_session *session, size_t index, size_t class_index,
+                                     enum cs_cam_method method, float *map, struct cs_error *error);
 
-/* The heat map over the photo: map resized bilinearly to the image, coloured, blended: (1-alpha)·photo + alpha·colour. */
-CS_API enum cs_status cs_overlay(const cs_image *image, const float *map, uint32_t map_width, uint32_t map_height,
-                                 enum cs_colormap colormap, float alpha, cs_image **overlay, struct cs_error *error);
+/* The heat map over the photo: map resized bilinearly to the image, coloured, blended: (1-alpha)·photo +
+ * alpha·colour. */
+CS_API enum cs_status cs_overlay(const cs_image *image, const float *map, uint32_t map_width,
+                                 uint32_t map_height, enum cs_colormap colormap, float alpha,
+                                 cs_image **overlay, struct cs_error *error);
 
 /* What one layer of the compiled network took. */
 struct cs_layer_profile {
@@ -350,14 +367,21 @@ struct cs_layer_profile {
 };
 /* Times every layer over `iterations` forward passes; `*layers` is freed with cs_layer_profiles_destroy. */
 CS_API enum cs_status cs_session_profile(cs_session *session, size_t batch, unsigned iterations,
-                                         struct cs_layer_profile **layers, size_t *count, struct cs_error *error);
+                                         struct cs_layer_profile **layers, size_t *count,
+                                         struct cs_error *error);
 CS_API void cs_layer_profiles_destroy(struct cs_layer_profile *layers);
 
 /* ----------------------------------------------------------------------------------------------------------------
  *  8. Diagnosis: the whole way, with caches
- * ---------------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
-enum cs_verdict { CS_VERDICT_CONFIDENT = 0, CS_VERDICT_LIKELY = 1, CS_VERDICT_UNCERTAIN = 2, CS_VERDICT_NOT_A_LEAF = 3 };
+enum cs_verdict {
+    CS_VERDICT_CONFIDENT = 0,
+    CS_VERDICT_LIKELY = 1,
+    CS_VERDICT_UNCERTAIN = 2,
+    CS_VERDICT_NOT_A_LEAF = 3
+};
 CS_API const char *cs_verdict_name(enum cs_verdict verdict);
 
 enum cs_cache_result { CS_CACHE_OFF = 0, CS_CACHE_MISS = 1, CS_CACHE_HIT = 2, CS_CACHE_COALESCED = 3 };
@@ -371,7 +395,8 @@ struct cs_prediction {
     bool tested;            /* false: the model never met a test photo of this class */
 };
 
-/* Milliseconds; a stage that did not run (cache hit, not asked for) is 0. `total` is wall time of the whole call. */
+/* Milliseconds; a stage that did not run (cache hit, not asked for) is 0. `total` is wall time of the whole
+ * call. */
 struct cs_timings {
     double decode, resize, preprocess, inference, gradcam, total;
 };
@@ -403,23 +428,32 @@ typedef struct cs_diagnosis {
 
 CS_API void cs_diagnosis_destroy(cs_diagnosis *diagnosis);
 
-/* The diagnosis object as JSON (docs/api.md), one line, no newline at the end; freed with cs_blob_destroy. NUL-terminated,
- * `size` does not count the NUL. */
-CS_API enum cs_status cs_diagnosis_json(const cs_diagnosis *diagnosis, struct cs_blob *json, struct cs_error *error);
+/* The diagnosis object as JSON (docs/api.md), one line, no newline at the end; freed with cs_blob_destroy.
+ * NUL-terminated, `size` does not count the NUL. */
+CS_API enum cs_status cs_diagnosis_json(const cs_diagnosis *diagnosis, struct cs_blob *json,
+                                        struct cs_error *error);
 
-enum cs_stage { CS_STAGE_DECODE, CS_STAGE_RESIZE, CS_STAGE_PREPROCESS, CS_STAGE_INFERENCE, CS_STAGE_GRADCAM, CS_STAGE_DONE };
+enum cs_stage {
+    CS_STAGE_DECODE,
+    CS_STAGE_RESIZE,
+    CS_STAGE_PREPROCESS,
+    CS_STAGE_INFERENCE,
+    CS_STAGE_GRADCAM,
+    CS_STAGE_DONE
+};
 CS_API const char *cs_stage_name(enum cs_stage stage);
 
 /* One request. Zero-initialised members mean the default. */
 struct cs_request {
-    const char *name;     /* shown back, never opened; NULL: "" */
-    size_t top_k;         /* default 3; more than there are classes: all */
-    bool gradcam;         /* also prepare the heat map of the top class, so that it is a hit later */
-    bool no_cache;        /* neither look up nor keep */
+    const char *name; /* shown back, never opened; NULL: "" */
+    size_t top_k;     /* default 3; more than there are classes: all */
+    bool gradcam;     /* also prepare the heat map of the top class, so that it is a hit later */
+    bool no_cache;    /* neither look up nor keep */
     enum cs_colormap colormap;
-    float alpha;          /* default 0.5; give a negative number for 0 */
+    float alpha; /* default 0.5; give a negative number for 0 */
     enum cs_cam_method method;
-    void (*on_stage)(void *context, enum cs_stage stage, double ms); /* called on the calling thread as stages end; may be NULL */
+    void (*on_stage)(void *context, enum cs_stage stage,
+                     double ms); /* called on the calling thread as stages end; may be NULL */
     void *context;
 };
 CS_API struct cs_request cs_request_defaults(void);
@@ -434,27 +468,31 @@ struct cs_diagnoser_options {
     double cache_ttl_s;            /* 0: entries do not age */
     const char *cache_path;        /* SQLite file that keeps both caches over a restart; NULL: memory only */
     size_t cache_path_bytes;       /* bound of that file's content; default 256 MiB */
-    bool watch;                    /* look at the model file's change time and load the new one between two requests */
-    void (*on_warning)(void *context, const char *message); /* damaged cache file, bad new model, …; may be NULL; any thread */
+    bool watch; /* look at the model file's change time and load the new one between two requests */
+    void (*on_warning)(
+        void *context,
+        const char *message); /* damaged cache file, bad new model, …; may be NULL; any thread */
     void *context;
 };
 CS_API struct cs_diagnoser_options cs_diagnoser_options_defaults(void);
 
 typedef struct cs_diagnoser cs_diagnoser;
 
-CS_API enum cs_status cs_diagnoser_create(const struct cs_diagnoser_options *options, cs_diagnoser **diagnoser,
-                                          struct cs_error *error);
+CS_API enum cs_status cs_diagnoser_create(const struct cs_diagnoser_options *options,
+                                          cs_diagnoser **diagnoser, struct cs_error *error);
 CS_API void cs_diagnoser_destroy(cs_diagnoser *diagnoser);
 
-/* Encoded photo -> diagnosis. `request` NULL: defaults. Thread-safe. Identical photos asked for at the same time are
- * computed once. */
+/* Encoded photo -> diagnosis. `request` NULL: defaults. Thread-safe. Identical photos asked for at the same
+ * time are computed once. */
 CS_API enum cs_status cs_diagnose(cs_diagnoser *diagnoser, const void *bytes, size_t size,
-                                  const struct cs_request *request, cs_diagnosis **diagnosis, struct cs_error *error);
+                                  const struct cs_request *request, cs_diagnosis **diagnosis,
+                                  struct cs_error *error);
 
-/* Many photos as a stream: reading and decoding overlap with computing, forward passes run in batches of `batch` (0: chosen).
- * `load` (called from worker threads, any order) gives photo `index`'s bytes, which `unload` takes back; `done` is called
- * once for each photo, in order of index, on the calling thread, with a diagnosis (owned by the library, valid in the call)
- * or an error. A failing photo does not stop the rest. `done` returning false stops the stream early. */
+/* Many photos as a stream: reading and decoding overlap with computing, forward passes run in batches of
+ * `batch` (0: chosen). `load` (called from worker threads, any order) gives photo `index`'s bytes, which
+ * `unload` takes back; `done` is called once for each photo, in order of index, on the calling thread, with a
+ * diagnosis (owned by the library, valid in the call) or an error. A failing photo does not stop the rest.
+ * `done` returning false stops the stream early. */
 struct cs_stream {
     size_t count;
     size_t batch;
@@ -465,25 +503,29 @@ struct cs_stream {
     bool (*done)(void *context, size_t index, const cs_diagnosis *diagnosis, const struct cs_error *failure);
     void *context;
 };
-CS_API enum cs_status cs_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stream *stream, struct cs_error *error);
+CS_API enum cs_status cs_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stream *stream,
+                                         struct cs_error *error);
 
-/* Several photos of one plant (at most CS_CASE_MAX): mean log-probability. `agreement` is the share of photos whose own top
- * class is the combined one. The result's `id` is the BLAKE2b-256 of the photos' ids in order. */
+/* Several photos of one plant (at most CS_CASE_MAX): mean log-probability. `agreement` is the share of photos
+ * whose own top class is the combined one. The result's `id` is the BLAKE2b-256 of the photos' ids in order.
+ */
 #define CS_CASE_MAX 6
-CS_API enum cs_status cs_diagnose_case(cs_diagnoser *diagnoser, const cs_diagnosis *const *photos, size_t count,
-                                       size_t top_k, cs_diagnosis **combined, double *agreement, struct cs_error *error);
+CS_API enum cs_status cs_diagnose_case(cs_diagnoser *diagnoser, const cs_diagnosis *const *photos,
+                                       size_t count, size_t top_k, cs_diagnosis **combined, double *agreement,
+                                       struct cs_error *error);
 
 struct cs_heatmap_request {
-    size_t class_index;      /* SIZE_MAX: the photo's top class */
+    size_t class_index; /* SIZE_MAX: the photo's top class */
     enum cs_cam_method method;
     enum cs_colormap colormap;
-    float alpha;             /* 0..1 */
+    float alpha;                 /* 0..1 */
     enum cs_image_format format; /* CS_FORMAT_PNG, CS_FORMAT_JPEG or CS_FORMAT_WEBP; CS_FORMAT_UNKNOWN: PNG */
 };
 CS_API struct cs_heatmap_request cs_heatmap_request_defaults(void);
 
-/* Heat-map overlay at display size of a photo diagnosed before, by its id. CS_NOT_FOUND when the photo is not kept (any
- * more): send it again. `result` (may be NULL) tells hit or miss, `ms` (may be NULL) the time taken. */
+/* Heat-map overlay at display size of a photo diagnosed before, by its id. CS_NOT_FOUND when the photo is not
+ * kept (any more): send it again. `result` (may be NULL) tells hit or miss, `ms` (may be NULL) the time
+ * taken. */
 CS_API enum cs_status cs_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *id,
                                            const struct cs_heatmap_request *request, struct cs_blob *image,
                                            enum cs_cache_result *result, double *ms, struct cs_error *error);
@@ -492,14 +534,15 @@ CS_API enum cs_status cs_diagnoser_map(cs_diagnoser *diagnoser, const char *id, 
                                        enum cs_cam_method method, struct cs_blob *blob, uint32_t *width,
                                        uint32_t *height, struct cs_error *error);
 /* The display image of a photo diagnosed before, encoded. */
-CS_API enum cs_status cs_diagnoser_display(cs_diagnoser *diagnoser, const char *id, enum cs_image_format format,
-                                           struct cs_blob *image, struct cs_error *error);
+CS_API enum cs_status cs_diagnoser_display(cs_diagnoser *diagnoser, const char *id,
+                                           enum cs_image_format format, struct cs_blob *image,
+                                           struct cs_error *error);
 
 /* The model in use now, retained: give it back with cs_model_destroy. */
 CS_API cs_model *cs_diagnoser_model(cs_diagnoser *diagnoser);
 
 struct cs_diagnoser_status {
-    uint64_t model_loads;        /* successful loads, the first included */
+    uint64_t model_loads; /* successful loads, the first included */
     uint64_t model_load_failures;
     char last_error[CS_ERROR_MESSAGE_SIZE]; /* of the newest failed reload; "" after a good one */
     double model_load_ms;
@@ -507,8 +550,8 @@ struct cs_diagnoser_status {
 };
 CS_API void cs_diagnoser_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status);
 
-/* Loads the model file again now. On failure the old model stays and the error says why. Requests in flight finish on the
- * model they began with. */
+/* Loads the model file again now. On failure the old model stays and the error says why. Requests in flight
+ * finish on the model they began with. */
 CS_API enum cs_status cs_diagnoser_reload(cs_diagnoser *diagnoser, struct cs_error *error);
 
 enum cs_cache { CS_CACHE_MODEL = 0, CS_CACHE_PREDICTION = 1, CS_CACHE_GRADCAM = 2 };
@@ -521,9 +564,11 @@ struct cs_cache_stats {
     uint64_t disk_entries, disk_bytes, disk_hits, disk_errors;
 };
 CS_API const char *cs_cache_name(enum cs_cache cache);
-CS_API void cs_diagnoser_cache_stats(cs_diagnoser *diagnoser, enum cs_cache cache, struct cs_cache_stats *stats);
+CS_API void cs_diagnoser_cache_stats(cs_diagnoser *diagnoser, enum cs_cache cache,
+                                     struct cs_cache_stats *stats);
 /* Clearing the model cache loads the model again and clears the two others. */
-CS_API enum cs_status cs_diagnoser_cache_clear(cs_diagnoser *diagnoser, enum cs_cache cache, struct cs_error *error);
+CS_API enum cs_status cs_diagnoser_cache_clear(cs_diagnoser *diagnoser, enum cs_cache cache,
+                                               struct cs_error *error);
 
 #ifdef __cplusplus
 }

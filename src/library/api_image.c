@@ -147,4 +147,3 @@ enum cs_status cs_image_encode(const cs_image *image, enum cs_image_format forma
     blob->size = out.size;
     return CS_OK;
 }
-
