@@ -17,12 +17,13 @@
 #define CSI_NAME_SIZE 128
 
 /* Limits that keep hostile files from costing more than they weigh. */
-#define CSI_GRAPH_MAX_NODES      20000u
-#define CSI_GRAPH_MAX_VALUES     100000u
-#define CSI_GRAPH_MAX_CLASSES    100000u
-#define CSI_GRAPH_MAX_ELEMENTS   ((size_t)1 << 31) /* of one constant */
-#define CSI_GRAPH_MAX_ACTIVATION ((size_t)1 << 27) /* elements of one activation: the engine allocates them  \
-                                                    */
+#define CSI_GRAPH_MAX_NODES    20000u
+#define CSI_GRAPH_MAX_VALUES   100000u
+#define CSI_GRAPH_MAX_CLASSES  100000u
+#define CSI_GRAPH_MAX_ELEMENTS ((size_t)1 << 31) /* of one constant */
+#define CSI_GRAPH_MAX_ACTIVATION                                                                             \
+    ((size_t)1 << 27) /* elements of one activation: the engine allocates them                               \
+                       */
 
 enum csi_op {
     CSI_OP_INPUT,           /* no inputs; the photo: [N,3,S,S] */
