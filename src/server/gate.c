@@ -100,9 +100,18 @@ static void watch(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t ev
         conn->watched = true;
 }
 
+const char *csi_refusal_reason_name(enum csi_refusal_reason reason)
+{
+    static const char *const names[CSI_REFUSED_COUNT] = {"head", "head_timeout", "body_timeout",
+                                                         "connections", "early"};
+
+    return (unsigned)reason < CSI_REFUSED_COUNT ? names[reason] : "";
+}
+
 /* Writes the whole answer of a refusal. The send buffer is empty at this point, so that it fits. */
-static void send_refusal(struct csi_http_gate *gate, struct csi_conn *conn, unsigned status, const char *code,
-                         const char *message, bool v2, unsigned retry_after_s)
+static void send_refusal(struct csi_http_gate *gate, struct csi_conn *conn, enum csi_refusal_reason reason,
+                         unsigned status, const char *code, const char *message, bool v2,
+                         unsigned retry_after_s)
 {
     char text[CSI_REFUSAL_SIZE];
     size_t size = csi_refusal_format(text, sizeof text, status, code, message, v2, retry_after_s);
@@ -111,7 +120,7 @@ static void send_refusal(struct csi_http_gate *gate, struct csi_conn *conn, unsi
         /* The peer has gone: nobody to tell. */
     }
     if (gate->options.refused != NULL)
-        gate->options.refused(gate->options.context, status);
+        gate->options.refused(gate->options.context, status, reason);
 }
 
 /* Locked; the gate's thread. Reads and forgets what the peer still sends. */
@@ -147,7 +156,8 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
     socklen_t address_size = conn->address_size;
 
     if (duplicate < 0) {
-        send_refusal(gate, conn, 503, "overloaded", "too many open connections", false, 1);
+        send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections",
+                     false, 1);
         begin_linger(gate, conn);
         return;
     }
@@ -165,7 +175,8 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
         MHD_YES) {
         pthread_mutex_lock(&gate->lock);
         conn->lent_fd = -1; /* libmicrohttpd has closed it */
-        send_refusal(gate, conn, 503, "overloaded", "too many open connections", false, 1);
+        send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections",
+                     false, 1);
         begin_linger(gate, conn);
         return;
     }
@@ -190,8 +201,8 @@ static void look(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t eve
             drop(gate, conn); /* nothing more will come */
         return;
     case CSI_GUARD_REFUSED:
-        send_refusal(gate, conn, head.status, head.status == 413 ? "image_too_large" : "bad_request",
-                     head.reason, false, 0);
+        send_refusal(gate, conn, CSI_REFUSED_HEAD, head.status,
+                     head.status == 413 ? "image_too_large" : "bad_request", head.reason, false, 0);
         begin_linger(gate, conn);
         return;
     }
@@ -229,7 +240,8 @@ static bool accept_one(struct csi_http_gate *gate)
     if (conn == NULL) {
         struct csi_conn none = {.fd = fd};
 
-        send_refusal(gate, &none, 503, "overloaded", "too many open connections", false, 1);
+        send_refusal(gate, &none, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections",
+                     false, 1);
         close(fd);
         return true;
     }
@@ -257,14 +269,16 @@ static void expire(struct csi_http_gate *gate, struct csi_conn *conn)
     switch (conn->phase) {
     case CSI_CONN_HEAD:
         if (recv(conn->fd, gate->scratch, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
-            send_refusal(gate, conn, 408, "timeout", "the request head took too long", false, 0);
+            send_refusal(gate, conn, CSI_REFUSED_HEAD_TIMEOUT, 408, "timeout",
+                         "the request head took too long", false, 0);
             begin_linger(gate, conn);
         } else {
             drop(gate, conn); /* never said a word: browsers open connections ahead */
         }
         return;
     case CSI_CONN_BODY:
-        send_refusal(gate, conn, 408, "timeout", "the request body took too long", false, 0);
+        send_refusal(gate, conn, CSI_REFUSED_BODY_TIMEOUT, 408, "timeout", "the request body took too long",
+                     false, 0);
         conn->phase = CSI_CONN_CUT;
         conn->deadline_ns = 0;
         shutdown(conn->fd, SHUT_RD); /* libmicrohttpd reads the end and closes */
@@ -511,7 +525,7 @@ bool csi_conn_refuse(struct csi_http_gate *gate, struct csi_conn *conn, unsigned
     if (open) {
         conn->phase = CSI_CONN_CUT;
         conn->deadline_ns = 0;
-        send_refusal(gate, conn, status, code, message, v2, retry_after_s);
+        send_refusal(gate, conn, CSI_REFUSED_EARLY, status, code, message, v2, retry_after_s);
     }
     pthread_mutex_unlock(&gate->lock);
     return open;

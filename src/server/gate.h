@@ -33,6 +33,18 @@ enum csi_conn_phase {
     CSI_CONN_LINGER  /* back from libmicrohttpd, or never lent; linger deadline */
 };
 
+/* Why a request was answered by the gate itself. */
+enum csi_refusal_reason {
+    CSI_REFUSED_HEAD,         /* the guard found its head malformed or too large */
+    CSI_REFUSED_HEAD_TIMEOUT, /* the head did not come in time */
+    CSI_REFUSED_BODY_TIMEOUT, /* the body did not come in time */
+    CSI_REFUSED_CONNECTIONS,  /* too many open connections */
+    CSI_REFUSED_EARLY,        /* csi_conn_refuse: a route answered before the body had come */
+    CSI_REFUSED_COUNT
+};
+/* "head", "head_timeout", "body_timeout", "connections", "early": a metric's label. Constant. */
+const char *csi_refusal_reason_name(enum csi_refusal_reason reason);
+
 struct csi_conn;
 struct csi_http_gate;
 
@@ -41,9 +53,10 @@ struct csi_http_gate_options {
     struct MHD_Daemon *daemon; /* borrowed */
     unsigned max_connections;  /* past it new ones get 503 */
     double header_timeout_s, body_timeout_s, reply_timeout_s;
-    void (*refused)(void *context,
-                    unsigned status); /* a request was answered by the gate itself; its thread */
-    void (*tick)(void *context);      /* about once a second, on the gate's thread */
+    /* A request was answered by the gate itself. On the gate's thread or that of csi_conn_refuse's caller;
+     * the gate's lock is held. */
+    void (*refused)(void *context, unsigned status, enum csi_refusal_reason reason);
+    void (*tick)(void *context); /* about once a second, on the gate's thread */
     void (*hangup)(void *context,
                    struct csi_conn *conn); /* the peer of an event stream has gone; the gate's thread */
     void *context;

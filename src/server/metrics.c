@@ -124,6 +124,12 @@ void csi_metrics_write_requests(const struct csi_metrics *metrics, struct csi_bu
             else
                 csi_buffer_printf(out, "%u\"} %llu\n", statuses[j], (unsigned long long)count);
         }
+    csi_buffer_printf(out, "# HELP cropshield_http_refused_total Requests that were answered at the gate.\n"
+                           "# TYPE cropshield_http_refused_total counter\n");
+    for (unsigned i = 0; i < CSI_REFUSED_COUNT; i++)
+        csi_buffer_printf(out, "cropshield_http_refused_total{reason=\"%s\"} %llu\n",
+                          csi_refusal_reason_name((enum csi_refusal_reason)i),
+                          (unsigned long long)atomic_load(&metrics->refused[i]));
     csi_buffer_printf(
         out,
         "# HELP cropshield_http_request_duration_seconds From a checked head to the answer's first byte.\n"

@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "server/gate.h"
 
 #define CSI_METRICS_ROUTES   48u /* rows of the route table, and one for everything else */
 #define CSI_METRICS_STATUSES 16u
@@ -28,6 +29,7 @@ struct csi_metrics {
     struct csi_histogram
         stages[CSI_METRICS_STAGES]; /* decode, resize, preprocess, inference, gradcam, total */
     _Atomic uint64_t photos, photo_errors;
+    _Atomic uint64_t refused[CSI_REFUSED_COUNT]; /* answered by the gate itself */
 };
 
 void csi_metrics_request(struct csi_metrics *metrics, unsigned route, unsigned http_status, double ms);

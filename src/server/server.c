@@ -140,12 +140,13 @@ static enum cs_status open_listener(struct csi_server *server, int *result, stru
     return CS_OK;
 }
 
-static void on_refused(void *context, unsigned status)
+static void on_refused(void *context, unsigned status, enum csi_refusal_reason reason)
 {
     struct csi_server *server = context;
 
+    atomic_fetch_add(&server->metrics.refused[reason], 1);
     if (server->options.access_log)
-        csi_log(CSI_LOG_INFO, "refused at the gate: %u", status);
+        csi_log(CSI_LOG_INFO, "refused at the gate: %u %s", status, csi_refusal_reason_name(reason));
 }
 
 static void on_hangup(void *context, struct csi_conn *conn)
