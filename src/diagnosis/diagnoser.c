@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/memory.h"
 
 #define DEFAULT_MAX_SIZE 800u
@@ -114,6 +115,7 @@ enum cs_status csi_diagnoser_create(const struct cs_diagnoser_options *options, 
         return csi_fail_memory(error, "diagnoser");
     made->options = *options;
     csi_slot_init(made);
+    csi_places_init(&made->decoding, csi_cpu()->physical_cores + 1); /* one more: it fills the others' gaps */
     status = own_strings(made, error);
     if (status == CS_OK)
         status = settle_options(&made->options, error);
@@ -138,6 +140,7 @@ void csi_diagnoser_destroy(cs_diagnoser *diagnoser)
     csi_cache_destroy(diagnoser->gradcams);
     csi_cache_destroy(diagnoser->predictions);
     csi_disk_close(diagnoser->disk);
+    csi_places_destroy(&diagnoser->decoding);
     for (size_t i = 0; i < sizeof diagnoser->strings / sizeof diagnoser->strings[0]; i++)
         free(diagnoser->strings[i]);
     free(diagnoser);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "diagnosis/model.h"
+#include "diagnosis/places.h"
 #include "diagnosis/recent.h"
 #include "diagnosis/record.h"
 #include "image/image.h"
@@ -41,6 +42,7 @@ struct cs_diagnoser {
     struct csi_disk *disk;
     struct csi_cache *predictions, *gradcams;
     struct csi_recent *recent;
+    struct csi_places decoding; /* photos being decoded at a time */
 };
 
 enum cs_status csi_diagnoser_create(const struct cs_diagnoser_options *options, cs_diagnoser **diagnoser,
@@ -73,9 +75,12 @@ struct csi_job {
     bool serial; /* this thread alone: a stream that runs one photo a worker */
     struct csi_hash id;
     struct cs_timings timings;
-    struct csi_photo_facts facts; /* filled when the photo was decoded here */
-    cs_image *display;            /* the same */
-    struct csi_content content;   /* measured by preprocessing when the model's gate or coach needs it */
+    bool decode_tried;            /* the three below hold what came of it */
+    struct cs_error decode_error; /* status CS_OK when it went well */
+    struct csi_photo_facts facts;
+    cs_image *display;
+    bool display_kept;          /* in the heat-map cache, for maps asked for later */
+    struct csi_content content; /* measured by preprocessing when the model's gate or coach needs it */
 };
 
 enum cs_status csi_diagnose(cs_diagnoser *diagnoser, const void *bytes, size_t size,

@@ -79,9 +79,10 @@ struct cs_session {
     bool owns_model; /* made by the user: it keeps its model alive; pooled ones are kept by their model */
     struct cs_session *next;
     struct csi_exec *exec;
-    size_t batch; /* of the last forward pass; 0: none yet */
-    float *input; /* one photo's network input */
-    float *maps;  /* class_count maps, when there are maps at all */
+    size_t batch;  /* of the last forward pass; 0: none yet */
+    double run_ms; /* what the last forward pass took, without the wait for its turn */
+    float *input;  /* one photo's network input */
+    float *maps;   /* class_count maps, when there are maps at all */
 };
 
 enum cs_status csi_session_create(cs_model *model, bool owns_model, cs_session **session,

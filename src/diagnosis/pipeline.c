@@ -10,6 +10,9 @@
 #include "diagnosis/diagnoser.h"
 #include "diagnosis/diagnosis.h"
 
+/* Hashed beside decoding from this size on: a thread costs about as much as hashing 64 KiB. */
+#define HASH_APART ((size_t)512 << 10)
+
 void csi_job_stage(const struct csi_job *job, enum cs_stage stage, double ms)
 {
     if (job->request != NULL && job->request->on_stage != NULL)
@@ -58,7 +61,8 @@ static void keep_display(const struct csi_job *job)
     csi_cache_put_taking(diagnoser->gradcams, &key, bytes, size);
 }
 
-enum cs_status csi_job_decode(struct csi_job *job, struct cs_error *error)
+/* Decodes job->bytes into job->display and job->facts, once. Needs no id and touches no cache. */
+static void decode(struct csi_job *job)
 {
     const struct cs_diagnoser_options *options = &job->diagnoser->options;
     struct csi_display_options how = {.limits = options->limits,
@@ -68,12 +72,16 @@ enum cs_status csi_job_decode(struct csi_job *job, struct cs_error *error)
     struct cs_image_info info;
     enum cs_status status;
 
-    if (job->display != NULL)
-        return CS_OK;
+    job->decode_tried = true;
+    csi_error_clear(&job->decode_error);
+    csi_places_enter(&job->diagnoser->decoding);
     status = csi_image_load_display(job->bytes, job->size, &how, &job->display, &info, &job->timings.decode,
-                                    &job->timings.resize, error);
-    if (status != CS_OK)
-        return status;
+                                    &job->timings.resize, &job->decode_error);
+    csi_places_leave(&job->diagnoser->decoding);
+    if (status != CS_OK) {
+        job->decode_error.status = status;
+        return;
+    }
     job->facts = (struct csi_photo_facts){.bytes = job->size,
                                           .format = (uint32_t)info.format,
                                           .width = info.width,
@@ -82,8 +90,47 @@ enum cs_status csi_job_decode(struct csi_job *job, struct cs_error *error)
                                           .display_height = job->display->height};
     csi_job_stage(job, CS_STAGE_DECODE, job->timings.decode);
     csi_job_stage(job, CS_STAGE_RESIZE, job->timings.resize);
-    keep_display(job);
+}
+
+enum cs_status csi_job_decode(struct csi_job *job, struct cs_error *error)
+{
+    if (job->display == NULL && !job->decode_tried)
+        decode(job);
+    if (job->display == NULL) {
+        if (error != NULL)
+            *error = job->decode_error;
+        return job->decode_error.status;
+    }
+    if (!job->display_kept)
+        keep_display(job);
+    job->display_kept = true;
     return CS_OK;
+}
+
+static void *identify(void *context)
+{
+    struct csi_job *job = context;
+
+    csi_recent_identify(job->diagnoser->recent, job->bytes, job->size, &job->id);
+    return NULL;
+}
+
+/* The photo's id. Hashing a large photo takes a quarter of what decoding it takes; of one that was surely
+ * never seen, whose decoding no cache can save, both are done at once. */
+static void identify_job(struct csi_job *job)
+{
+    pthread_t hashing;
+
+    bool sure_to_decode =
+        job->request->no_cache || !csi_recent_may_know(job->diagnoser->recent, job->bytes, job->size);
+
+    if (job->serial || job->size < HASH_APART || !sure_to_decode ||
+        pthread_create(&hashing, NULL, identify, job) != 0) {
+        identify(job);
+        return;
+    }
+    decode(job);
+    pthread_join(hashing, NULL);
 }
 
 enum cs_status csi_job_record(struct csi_job *job, cs_session *session, size_t index, uint8_t **bytes,
@@ -127,11 +174,10 @@ enum cs_status csi_job_compute(struct csi_job *job, uint8_t **bytes, size_t *siz
     if (status == CS_OK) {
         job->timings.preprocess = csi_ms_since(start);
         csi_job_stage(job, CS_STAGE_PREPROCESS, job->timings.preprocess);
-        start = csi_now_ns();
         status = csi_session_forward(session, session->input, 1, job->serial, error);
     }
     if (status == CS_OK) {
-        job->timings.inference = csi_ms_since(start);
+        job->timings.inference = session->run_ms;
         csi_job_stage(job, CS_STAGE_INFERENCE, job->timings.inference);
         status = csi_job_record(job, session, 0, bytes, size, error);
     }
@@ -153,7 +199,7 @@ static void restore_display(struct csi_job *job)
 {
     struct csi_hash key;
 
-    if (job->display != NULL || job->diagnoser->options.gradcam_cache_bytes == 0)
+    if (job->display_kept || job->diagnoser->options.gradcam_cache_bytes == 0)
         return;
     csi_display_key(job->diagnoser, &job->id, &key);
     if (!csi_cache_contains(job->diagnoser->gradcams, &key))
@@ -206,7 +252,7 @@ static enum cs_status run(struct csi_job *job, cs_diagnosis **diagnosis, struct 
     uint64_t start = csi_now_ns();
     enum cs_status status;
 
-    csi_recent_identify(diagnoser->recent, job->bytes, job->size, &job->id);
+    identify_job(job);
     if (job->request->no_cache) {
         status = csi_compute_uncached(compute_prediction, job, &cached, error);
     } else {

@@ -12,6 +12,9 @@
 #define SAMPLE                                                                                               \
     64u /* bytes compared before the whole: tells photos of equal length apart without touching megabytes */
 
+#define FINGERPRINTS 4096u
+#define SAMPLES      64u /* eight bytes each, evenly spread */
+
 /* Kept bytes; compared outside the lock, hence counted. */
 struct upload {
     atomic_uint references;
@@ -24,6 +27,7 @@ struct csi_recent {
     pthread_mutex_t lock;
     struct upload *slots[SLOTS]; /* most recently used first */
     size_t count, bytes, max_bytes;
+    _Atomic uint64_t seen[FINGERPRINTS]; /* by their low bits; a newer one replaces an older one */
 };
 
 enum cs_status csi_recent_create(size_t max_bytes, struct csi_recent **recent, struct cs_error *error)
@@ -123,12 +127,31 @@ void csi_recent_identify(struct csi_recent *recent, const void *bytes, size_t si
         remember(recent, bytes, size, id);
 }
 
+bool csi_recent_may_know(struct csi_recent *recent, const void *bytes, size_t size)
+{
+    const uint8_t *from = bytes;
+    uint64_t mark = size, word;
+
+    if (recent->max_bytes == 0)
+        return false; /* the prediction cache is off */
+    if (size < sizeof word)
+        return true; /* not worth a choice */
+    for (size_t i = 0; i < SAMPLES; i++) {
+        memcpy(&word, from + (size - sizeof word) / (SAMPLES - 1) * i, sizeof word);
+        mark = (mark ^ word) * 0x9e3779b97f4a7c15u;
+        mark ^= mark >> 29;
+    }
+    return atomic_exchange(&recent->seen[mark % FINGERPRINTS], mark) == mark;
+}
+
 void csi_recent_clear(struct csi_recent *recent)
 {
     pthread_mutex_lock(&recent->lock);
     while (recent->count > 0)
         drop_last(recent);
     pthread_mutex_unlock(&recent->lock);
+    for (size_t i = 0; i < FINGERPRINTS; i++)
+        atomic_store(&recent->seen[i], 0);
 }
 
 void csi_recent_destroy(struct csi_recent *recent)

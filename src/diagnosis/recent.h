@@ -9,6 +9,7 @@
 #ifndef CSI_DIAGNOSIS_RECENT_H
 #define CSI_DIAGNOSIS_RECENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -21,6 +22,10 @@ enum cs_status csi_recent_create(size_t max_bytes, struct csi_recent **recent, s
 void csi_recent_destroy(struct csi_recent *recent);
 /* BLAKE2b-256 of the bytes, remembered or computed. Thread-safe. */
 void csi_recent_identify(struct csi_recent *recent, const void *bytes, size_t size, struct csi_hash *id);
+/* Whether these bytes may have been identified before (a fingerprint of samples says so; it is noted for the
+ * next call). False: they were not, as far as is remembered, and no cache of this process knows them. Only
+ * good for choosing the faster way. */
+bool csi_recent_may_know(struct csi_recent *recent, const void *bytes, size_t size);
 void csi_recent_clear(struct csi_recent *recent);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "diagnosis/model.h"
 #include "explain/explain.h"
@@ -123,6 +124,7 @@ enum cs_status csi_session_forward(cs_session *session, const float *input, size
 {
     struct csi_compute *compute = session->model->compute;
     enum cs_status status;
+    uint64_t start;
 
     session->batch = 0;
     if (batch == 0 || batch > session->model->max_batch)
@@ -130,7 +132,9 @@ enum cs_status csi_session_forward(cs_session *session, const float *input, size
                         session->model->max_batch);
     if (!serial)
         pthread_mutex_lock(&compute->turn);
+    start = csi_now_ns();
     status = csi_exec_run(session->exec, input, batch, serial, error);
+    session->run_ms = csi_ms_since(start);
     if (!serial)
         pthread_mutex_unlock(&compute->turn);
     if (status == CS_OK)
