@@ -4,6 +4,7 @@
  */
 #include "support.h"
 
+#include <time.h>
 #include <webp/encode.h>
 
 #include "image/exif.h"
@@ -242,6 +243,85 @@ static void progressive_scans(void **state)
     csi_image_destroy(grey);
 }
 
+static uint32_t checksum(uint32_t crc, const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ ((crc & 1) ? 0xedb88320u : 0);
+    }
+    return crc;
+}
+
+static void append_word(struct csi_buffer *file, uint32_t word)
+{
+    const uint8_t bytes[4] = {(uint8_t)(word >> 24), (uint8_t)(word >> 16), (uint8_t)(word >> 8),
+                              (uint8_t)word};
+
+    csi_buffer_append(file, bytes, sizeof bytes);
+}
+
+/* `type` and what stands before the compressed part of such a chunk, then that part. */
+static void append_chunk(struct csi_buffer *file, const char *type, size_t head,
+                         const struct csi_buffer *body)
+{
+    uint32_t crc = checksum(0xffffffffu, (const uint8_t *)type, 4 + head);
+
+    append_word(file, (uint32_t)(head + body->size));
+    csi_buffer_append(file, type, 4 + head);
+    csi_buffer_append(file, body->bytes, body->size);
+    append_word(file, ~checksum(crc, body->bytes, body->size));
+}
+
+/* Texts and profiles that inflate to 2 GB each, in all 6 GB behind one small photo: skipped, not inflated.
+ * The stream in them is the image data of 7000 × 7000 white pixels. */
+static void png_text_bombs(void **state)
+{
+    static const struct {
+        const char *type;
+        size_t head;
+    } kinds[] = {{"zTXta\0\0", 3}, {"iTXta\0\1\0\0\0", 6}, {"iCCPa\0\0", 3}};
+    uint8_t *zeros = calloc(1, 7000);
+    cs_image *image = make_pattern(16, 16, 0), *out;
+    struct csi_buffer large, stream, small, file;
+    struct cs_error error;
+    clock_t start;
+
+    (void)state;
+    assert_non_null(zeros);
+    csi_buffer_init(&large);
+    csi_buffer_init(&stream);
+    csi_buffer_init(&small);
+    csi_buffer_init(&file);
+    make_png(7000, 7000, 8, PNG_COLOR_TYPE_GRAY, 0, zeros, 0, &large);
+    make_png(16, 16, 8, PNG_COLOR_TYPE_RGB, 0, image->pixels, image->stride, &small);
+    for (size_t at = 8, size; at + 12 <= large.size; at += 12 + size) {
+        size = (size_t)large.bytes[at] << 24 | (size_t)large.bytes[at + 1] << 16 |
+               (size_t)large.bytes[at + 2] << 8 | large.bytes[at + 3];
+        if (memcmp(large.bytes + at + 4, "IDAT", 4) == 0)
+            csi_buffer_append(&stream, large.bytes + at + 8, size);
+    }
+    csi_buffer_append(&file, small.bytes, 33); /* signature and header */
+    for (size_t kind = 0; kind < sizeof kinds / sizeof kinds[0]; kind++)
+        for (int i = 0; i < 40; i++)
+            append_chunk(&file, kinds[kind].type, kinds[kind].head, &stream);
+    csi_buffer_append(&file, small.bytes + 33, small.size - 33);
+    assert_false(file.failed);
+    start = clock();
+    if (decode(file.bytes, file.size, &out, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    /* Inflating takes 6 s and more; reading over it some milliseconds, a good deal more in sanitizers. */
+    assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 1.5);
+    assert_int_equal(largest_difference(image, out), 0);
+    csi_image_destroy(out);
+    csi_image_destroy(image);
+    csi_buffer_free(&large);
+    csi_buffer_free(&stream);
+    csi_buffer_free(&small);
+    csi_buffer_free(&file);
+    free(zeros);
+}
+
 /* A PNG of 7000 × 7000 white pixels is 50 KB: it decodes, row by row. One that claims more than deflate can
  * expand does not. */
 static void png_bombs(void **state)
@@ -269,7 +349,6 @@ static void png_bombs(void **state)
     /* 50 million pixels in 33 bytes of header. */
     expect_failure(file.bytes, 33, CS_CORRUPT_IMAGE, "PNG");
     csi_buffer_free(&file);
-    /* A text chunk that inflates to gigabytes is skipped, not inflated. */
     free(zeros);
 }
 
@@ -565,21 +644,14 @@ static void encoders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_pillow),
-        cmocka_unit_test(truncation_is_seen),
-        cmocka_unit_test(foreign_files),
-        cmocka_unit_test(huge_headers),
-        cmocka_unit_test(headers_that_lie),
-        cmocka_unit_test(limits_are_the_callers),
-        cmocka_unit_test(progressive_scans),
-        cmocka_unit_test(png_bombs),
-        cmocka_unit_test(interlaced_and_deep_png),
-        cmocka_unit_test(unusual_jpegs),
-        cmocka_unit_test(damaged_jpeg),
-        cmocka_unit_test(animated_webp),
-        cmocka_unit_test(orientation_at_display_size),
-        cmocka_unit_test(damaged_exif),
-        cmocka_unit_test(fast_is_close_to_exact),
+        cmocka_unit_test(equals_pillow),     cmocka_unit_test(truncation_is_seen),
+        cmocka_unit_test(foreign_files),     cmocka_unit_test(huge_headers),
+        cmocka_unit_test(headers_that_lie),  cmocka_unit_test(limits_are_the_callers),
+        cmocka_unit_test(progressive_scans), cmocka_unit_test(png_bombs),
+        cmocka_unit_test(png_text_bombs),    cmocka_unit_test(interlaced_and_deep_png),
+        cmocka_unit_test(unusual_jpegs),     cmocka_unit_test(damaged_jpeg),
+        cmocka_unit_test(animated_webp),     cmocka_unit_test(orientation_at_display_size),
+        cmocka_unit_test(damaged_exif),      cmocka_unit_test(fast_is_close_to_exact),
         cmocka_unit_test(encoders),
     };
 
