@@ -1,11 +1,15 @@
 /*
  * Streams of photos. Two ways:
  *
- * - one photo a worker (batch 0 or 1): as many threads as the model computes with, each takes a photo the
+ * - one photo a worker (batch 1): as many threads as the model computes with, each takes a photo the
  * whole way with a forward pass on its own core alone. No thread ever waits for another, which gives the
  * highest throughput on a CPU.
  * - batches (batch ≥ 2): the workers read and decode; the calling thread collects photos and runs them
  * together over the whole pool.
+ *
+ * Batch 0 takes the first way, or the second when there are fewer photos than workers and cores would idle.
+ * A photo that comes more than once is computed once, as everywhere: the first way goes through the cache's
+ * single flight; by the second, later ones wait in their place for the first.
  *
  * Results are delivered in order on the calling thread. At most `window` photos are anywhere between load and
  * done.
@@ -17,11 +21,14 @@
 #include "diagnosis/diagnoser.h"
 #include "diagnosis/diagnosis.h"
 
-enum place { EMPTY, UNDER_WAY, DECODED, FINISHED };
+enum place { EMPTY, UNDER_WAY, DECODED, REPEATED, FINISHED };
 
 /* One photo between load and done: place index % window. */
 struct item {
-    enum place place;
+    enum place place; /* REPEATED: the same photo as a claimed one of the window; still loaded */
+    size_t index;
+    bool claimed; /* this item computes the prediction of `key`; both guarded by the stream's lock */
+    struct csi_hash key;
     const void *bytes;
     size_t size;
     const char *name;
@@ -48,12 +55,12 @@ struct stream {
     bool stop;
 };
 
-static bool load_item(struct stream *stream, struct item *item, size_t index)
+static bool load_item(struct stream *stream, struct item *item)
 {
     csi_error_clear(&item->error);
     item->start_ns = csi_now_ns();
-    item->status = stream->user->load(stream->user->context, index, &item->bytes, &item->size, &item->name,
-                                      &item->error);
+    item->status = stream->user->load(stream->user->context, item->index, &item->bytes, &item->size,
+                                      &item->name, &item->error);
     item->loaded = item->status == CS_OK;
     item->request = stream->user->request;
     item->request.name = item->name;
@@ -61,11 +68,33 @@ static bool load_item(struct stream *stream, struct item *item, size_t index)
     return item->loaded;
 }
 
-static void unload_item(struct stream *stream, struct item *item, size_t index)
+static void unload_item(struct stream *stream, struct item *item)
 {
     if (item->loaded && stream->user->unload != NULL)
-        stream->user->unload(stream->user->context, index, item->bytes, item->size);
+        stream->user->unload(stream->user->context, item->index, item->bytes, item->size);
     item->loaded = false;
+}
+
+/* The item of the window that computes `key`. Lock held. */
+static struct item *claimant(struct stream *stream, const struct csi_hash *key)
+{
+    for (size_t i = stream->delivered; i < stream->next; i++) {
+        struct item *item = &stream->items[i % stream->window];
+
+        if (item->claimed && memcmp(item->key.bytes, key->bytes, CSI_HASH_SIZE) == 0)
+            return item;
+    }
+    return NULL;
+}
+
+/* Whether this item is the first of the window with its key, which then is its to compute. */
+static bool claim(struct stream *stream, struct item *item, const struct csi_hash *key)
+{
+    pthread_mutex_lock(&stream->lock);
+    item->key = *key;
+    item->claimed = claimant(stream, key) == NULL;
+    pthread_mutex_unlock(&stream->lock);
+    return item->claimed;
 }
 
 /* Decodes, preprocesses; a photo whose prediction is kept goes the whole way at once. */
@@ -73,6 +102,7 @@ static enum place prepare(struct stream *stream, struct item *item)
 {
     struct csi_job *job = &item->job;
     struct csi_hash key;
+    bool cached = !item->request.no_cache && stream->diagnoser->options.prediction_cache_bytes != 0;
 
     *job = (struct csi_job){
         .diagnoser = stream->diagnoser, .bytes = item->bytes, .size = item->size, .request = &item->request};
@@ -81,9 +111,13 @@ static enum place prepare(struct stream *stream, struct item *item)
     job->model = csi_slot_model(stream->diagnoser);
     csi_recent_identify(stream->diagnoser->recent, item->bytes, item->size, &job->id);
     csi_prediction_key(stream->diagnoser, job->model, &job->id, &key);
-    if (item->request.gradcam ||
-        (!item->request.no_cache && csi_cache_contains(stream->diagnoser->predictions, &key)))
+    /* Claimed first, looked up then: between the two nobody else can have computed it unseen. */
+    if (cached && !item->request.gradcam && !claim(stream, item, &key))
+        return REPEATED;
+    if (item->request.gradcam || (cached && csi_cache_contains(stream->diagnoser->predictions, &key)))
         goto whole;
+    if (cached)
+        csi_cache_count_miss(stream->diagnoser->predictions);
     item->status = csi_job_decode(job, &item->error);
     if (item->status == CS_OK) {
         uint64_t start = csi_now_ns();
@@ -119,15 +153,17 @@ static void *work(void *context)
         index = stream->next++;
         item = &stream->items[index % stream->window];
         item->place = UNDER_WAY;
+        item->index = index;
         pthread_mutex_unlock(&stream->lock);
-        if (load_item(stream, item, index)) {
+        if (load_item(stream, item)) {
             if (stream->batch > 1)
                 place = prepare(stream, item);
             else
                 item->status = csi_diagnose(stream->diagnoser, item->bytes, item->size, &item->request, true,
                                             &item->diagnosis, &item->error);
         }
-        unload_item(stream, item, index);
+        if (place != REPEATED)
+            unload_item(stream, item);
         pthread_mutex_lock(&stream->lock);
         item->place = place;
         pthread_cond_broadcast(&stream->changed);
@@ -152,7 +188,6 @@ static void finish_item(struct stream *stream, struct item *item, cs_session *se
     struct csi_job *job = &item->job;
     struct csi_cached cached = {0};
     struct csi_record record;
-    struct csi_hash key;
     uint8_t *bytes = NULL;
     size_t size = 0;
 
@@ -170,8 +205,7 @@ static void finish_item(struct stream *stream, struct item *item, cs_session *se
         job->timings.total = csi_ms_since(item->start_ns);
         item->diagnosis->timings = job->timings;
         if (!item->request.no_cache && stream->diagnoser->options.prediction_cache_bytes != 0) {
-            csi_prediction_key(stream->diagnoser, job->model, &job->id, &key);
-            csi_cache_put_missed(stream->diagnoser->predictions, &key, cached.bytes, cached.size);
+            csi_cache_put(stream->diagnoser->predictions, &item->key, cached.bytes, cached.size);
             item->diagnosis->prediction_cache = CS_CACHE_MISS;
         }
     }
@@ -186,7 +220,6 @@ static void run_batch(struct stream *stream, struct item **items, size_t count)
     float *input = malloc(count * elements * sizeof *input);
     cs_session *session = NULL;
     struct cs_error error;
-    uint64_t start = csi_now_ns();
     enum cs_status status;
 
     csi_error_clear(&error);
@@ -198,7 +231,7 @@ static void run_batch(struct stream *stream, struct item **items, size_t count)
     }
     for (size_t i = 0; i < count; i++) {
         if (status == CS_OK) {
-            finish_item(stream, items[i], session, i, csi_ms_since(start) / (double)count);
+            finish_item(stream, items[i], session, i, session->run_ms / (double)count);
         } else {
             items[i]->status = status;
             items[i]->error = error;
@@ -232,6 +265,22 @@ static size_t collect(struct stream *stream, struct item **items)
     return count;
 }
 
+/* Whether the front item can be answered now from what another one left in the cache. Lock held. */
+static bool twin_is_done(struct stream *stream, const struct item *item)
+{
+    const struct item *twin = claimant(stream, &item->key);
+
+    return twin == NULL || twin->place == FINISHED;
+}
+
+/* A hit, unless its twin failed or the cache is too small to keep what it found. */
+static void finish_repeated(struct stream *stream, struct item *item)
+{
+    item->status = csi_diagnose(stream->diagnoser, item->bytes, item->size, &item->request, false,
+                                &item->diagnosis, &item->error);
+    unload_item(stream, item);
+}
+
 /* Delivers in order; the calling thread runs the batches too. */
 static void deliver(struct stream *stream, struct item **batch)
 {
@@ -251,6 +300,13 @@ static void deliver(struct stream *stream, struct item **batch)
             stream->delivered++;
             stream->stop = !go_on;
             pthread_cond_broadcast(&stream->changed);
+            continue;
+        }
+        if (stream->delivered < stream->next && item->place == REPEATED && twin_is_done(stream, item)) {
+            pthread_mutex_unlock(&stream->lock);
+            finish_repeated(stream, item);
+            pthread_mutex_lock(&stream->lock);
+            item->place = FINISHED;
             continue;
         }
         count = collect(stream, batch);
@@ -284,7 +340,8 @@ enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stre
         return csi_fail(error, CS_BAD_REQUEST, "a stream needs load and done");
     }
     model = csi_slot_model(diagnoser);
-    stream.batch = user->batch > model->max_batch ? model->max_batch : user->batch;
+    stream.batch = user->batch == 0 && user->count < workers ? user->count : user->batch;
+    stream.batch = stream.batch > model->max_batch ? model->max_batch : stream.batch;
     csi_model_release(model);
     /* Enough for every worker to be one photo ahead of the slowest, and for a batch to fill while one
      * computes. */
@@ -307,8 +364,10 @@ enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stre
         deliver(&stream, batch);
     for (unsigned i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
-    for (size_t i = 0; stream.items != NULL && i < stream.window; i++)
+    for (size_t i = 0; stream.items != NULL && i < stream.window; i++) {
+        unload_item(&stream, &stream.items[i]); /* repeated photos of a stream that was stopped */
         clear_item(&stream.items[i]);
+    }
     pthread_cond_destroy(&stream.changed);
     pthread_mutex_destroy(&stream.lock);
     free(stream.items);

@@ -495,12 +495,11 @@ void csi_cache_put(struct csi_cache *cache, const struct csi_hash *key, const vo
     csi_cache_put_taking(cache, key, copy, size);
 }
 
-void csi_cache_put_missed(struct csi_cache *cache, const struct csi_hash *key, const void *bytes, size_t size)
+void csi_cache_count_miss(struct csi_cache *cache)
 {
     pthread_mutex_lock(&cache->lock);
     cache->misses += cache->max_bytes != 0;
     pthread_mutex_unlock(&cache->lock);
-    csi_cache_put(cache, key, bytes, size);
 }
 
 void csi_cache_clear(struct csi_cache *cache)

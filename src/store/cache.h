@@ -62,9 +62,8 @@ void csi_cache_put(struct csi_cache *cache, const struct csi_hash *key, const vo
 /* The same with malloc'ed bytes that it takes over. */
 void csi_cache_put_taking(struct csi_cache *cache, const struct csi_hash *key, uint8_t *bytes, size_t size);
 
-/* csi_cache_put of what was looked for with csi_cache_contains and then computed: counted as a miss. */
-void csi_cache_put_missed(struct csi_cache *cache, const struct csi_hash *key, const void *bytes,
-                          size_t size);
+/* Counts a miss: for who has looked with csi_cache_contains and will compute and csi_cache_put by himself. */
+void csi_cache_count_miss(struct csi_cache *cache);
 
 /* Drops every entry of both tiers; counters stay. A computation under way is not kept when it ends. */
 void csi_cache_clear(struct csi_cache *cache);

@@ -867,8 +867,7 @@ static void streams_keep_order_and_go_on(void **state)
                 struct cs_cache_stats before, after;
 
                 cs_diagnoser_cache_stats(diagnoser, CS_CACHE_PREDICTION, &before);
-                assert_int_equal(before.misses - (batch == 0),
-                                 STREAM - 2); /* the cut photo is decoded outside by batches */
+                assert_int_equal(before.misses, STREAM - 1); /* the cut photo's too */
                 feed.next = feed.good = feed.bad = 0;
                 assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
                 cs_diagnoser_cache_stats(diagnoser, CS_CACHE_PREDICTION, &after);
@@ -888,6 +887,79 @@ static void streams_keep_order_and_go_on(void **state)
     }
     for (int i = 0; i < STREAM; i++)
         cs_blob_destroy(&feed.photos[i]);
+}
+
+/* Three photos again and again: each is computed once, and the counters add up. */
+static void repeated_photos_of_a_stream_are_computed_once(void **state)
+{
+    static struct feed feed;
+    struct cs_blob photos[3];
+
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++)
+        photos[i] = draw_photo(300 + i, 130, 90, CS_FORMAT_JPEG);
+    for (int i = 0; i < STREAM; i++)
+        feed.photos[i] = photos[i % 3];
+    feed.photos[11] = photos[0]; /* its beginning is what the feed hands out: a fourth, damaged one */
+    for (size_t batch = 0; batch <= 6; batch += 2) {
+        cs_diagnoser *diagnoser = create_tiny();
+        struct cs_cache_stats stats;
+        struct cs_stream stream = {.count = STREAM,
+                                   .batch = batch,
+                                   .load = feed_load,
+                                   .unload = feed_unload,
+                                   .done = feed_done,
+                                   .context = &feed};
+
+        feed.next = feed.good = feed.bad = feed.stop_at = 0;
+        assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+        assert_int_equal(feed.good, STREAM - 2);
+        assert_int_equal(atomic_load(&feed.loaded), 0);
+        for (int i = 3; i < STREAM; i++)
+            if (i != 7 && i != 11)
+                assert_memory_equal(feed.logits[i], feed.logits[i % 3], sizeof feed.logits[i]);
+        cs_diagnoser_cache_stats(diagnoser, CS_CACHE_PREDICTION, &stats);
+        assert_int_equal(stats.misses, 4);
+        assert_int_equal(stats.hits + stats.coalesced, STREAM - 1 - 4);
+        cs_diagnoser_cache_clear(diagnoser, CS_CACHE_PREDICTION, NULL);
+        feed.next = feed.good = feed.bad = 0;
+        feed.stop_at = 2;
+        assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+        assert_int_equal(atomic_load(&feed.loaded), 0);
+        cs_diagnoser_destroy(diagnoser);
+    }
+    for (int i = 0; i < 3; i++)
+        cs_blob_destroy(&photos[i]);
+}
+
+/* Photos large enough to be hashed beside their decoding give what a second, hashed first, gives. */
+static void large_photos_keep_their_ids(void **state)
+{
+    cs_diagnoser *diagnoser = create_tiny();
+    struct cs_blob photo = draw_photo(77, 1500, 1100, CS_FORMAT_PNG);
+    unsigned char hash[32];
+    char hex[CS_ID_SIZE];
+    struct cs_error error;
+    cs_diagnosis *first, *second;
+
+    (void)state;
+    assert_true(photo.size > 600000);
+    first = diagnose(diagnoser, &photo, NULL);
+    second = diagnose(diagnoser, &photo, NULL);
+    assert_int_equal(first->prediction_cache, CS_CACHE_MISS);
+    assert_int_equal(second->prediction_cache, CS_CACHE_HIT);
+    crypto_generichash(hash, sizeof hash, photo.bytes, photo.size, NULL, 0);
+    sodium_bin2hex(hex, sizeof hex, hash, sizeof hash);
+    assert_string_equal(first->id, hex);
+    assert_string_equal(second->id, hex);
+    cs_diagnosis_destroy(first);
+    cs_diagnosis_destroy(second);
+    photo.size -= 1000; /* damaged, new and large: the error comes from the early decoding */
+    assert_int_equal(cs_diagnose(diagnoser, photo.bytes, photo.size, NULL, &first, &error), CS_CORRUPT_IMAGE);
+    assert_int_equal(error.status, CS_CORRUPT_IMAGE);
+    assert_true(error.message[0] != '\0');
+    cs_blob_destroy(&photo);
+    cs_diagnoser_destroy(diagnoser);
 }
 
 static void a_case_is_the_mean_log_probability(void **state)
@@ -982,6 +1054,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_request_is_lost_while_models_change, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clearing_the_model_cache_loads_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(streams_keep_order_and_go_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(repeated_photos_of_a_stream_are_computed_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(large_photos_keep_their_ids, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_case_is_the_mean_log_probability, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stages_are_told, set_up, tear_down),
     };
