@@ -34,33 +34,52 @@ static void on_stage(void *context, enum cs_stage stage, double ms)
     csi_buffer_free(&data);
 }
 
-static enum cs_status diagnose(struct task *task, const void *bytes, size_t size, const char *name,
-                               cs_diagnosis **diagnosis, struct cs_blob *json, struct cs_error *error)
+static struct cs_request ask_of(struct task *task)
 {
-    struct csi_server *server = task->request->server;
     struct cs_request ask = cs_request_defaults();
-    enum cs_status status;
 
-    task->name = name;
-    ask.name = name;
     ask.top_k = task->top_k;
     ask.gradcam = task->gradcam;
     ask.on_stage = on_stage;
     ask.context = task;
-    json->bytes = NULL;
-    json->size = 0;
+    return ask;
+}
+
+/* Counts a good photo, notes it in the session and appends its object to `answer`. */
+static enum cs_status note(struct task *task, const cs_diagnosis *diagnosis, struct csi_buffer *answer,
+                           struct cs_error *error)
+{
+    struct csi_server *server = task->request->server;
+    struct cs_blob json = {NULL, 0};
+    enum cs_status status = cs_diagnosis_json(diagnosis, &json, error);
+
+    if (status != CS_OK)
+        return status;
+    csi_metrics_diagnosis(&server->metrics, diagnosis);
+    csi_session_record(server->sessions, task->session, diagnosis, (const char *)json.bytes, json.size);
+    csi_buffer_append(answer, json.bytes, json.size);
+    cs_blob_destroy(&json);
+    return CS_OK;
+}
+
+/* One photo on this thread; `*diagnosis` is the caller's. */
+static enum cs_status diagnose(struct task *task, const void *bytes, size_t size, const char *name,
+                               cs_diagnosis **diagnosis, struct csi_buffer *answer, struct cs_error *error)
+{
+    struct csi_server *server = task->request->server;
+    struct cs_request ask = ask_of(task);
+    enum cs_status status;
+
+    task->name = ask.name = name;
     status = cs_diagnose(server->options.diagnoser, bytes, size, &ask, diagnosis, error);
     if (status == CS_OK)
-        status = cs_diagnosis_json(*diagnosis, json, error);
+        status = note(task, *diagnosis, answer, error);
     if (status != CS_OK) {
         cs_diagnosis_destroy(*diagnosis);
         *diagnosis = NULL;
         atomic_fetch_add(&server->metrics.photo_errors, 1);
-        return status;
     }
-    csi_metrics_diagnosis(&server->metrics, *diagnosis);
-    csi_session_record(server->sessions, task->session, *diagnosis, (const char *)json->bytes, json->size);
-    return CS_OK;
+    return status;
 }
 
 static void publish_performance(struct task *task)
@@ -92,19 +111,17 @@ static void predict_one(struct task *task, const struct csi_buffer *photo, const
 {
     struct csi_request *request = task->request;
     cs_diagnosis *diagnosis = NULL;
-    struct cs_blob json;
     struct cs_error error = {CS_OK, ""};
     struct csi_buffer answer;
 
-    if (diagnose(task, photo->bytes, photo->size, name, &diagnosis, &json, &error) != CS_OK) {
+    csi_buffer_init(&answer);
+    if (diagnose(task, photo->bytes, photo->size, name, &diagnosis, &answer, &error) != CS_OK) {
+        csi_buffer_free(&answer);
         csi_reply_error(request, &error);
         return;
     }
-    csi_buffer_init(&answer);
-    csi_buffer_append(&answer, json.bytes, json.size);
     csi_reply_buffer(request, 200, "application/json", &answer);
     add_timing_header(request, &diagnosis->timings);
-    cs_blob_destroy(&json);
     cs_diagnosis_destroy(diagnosis);
     publish_performance(task);
 }
@@ -153,49 +170,114 @@ static enum cs_status finish_case(struct task *task, cs_diagnosis *const *photos
     return status;
 }
 
+/* The photos of a form on their way through a stream. */
+struct several {
+    struct task *task;
+    struct csi_buffer answer;
+};
+
+static enum cs_status load_part(void *context, size_t index, const void **bytes, size_t *size,
+                                const char **name, struct cs_error *error)
+{
+    const struct several *several = context;
+    const struct csi_body *body = &several->task->request->body;
+    const struct csi_part *part = &body->parts[index];
+
+    if (part->too_large)
+        return csi_fail(error, CS_IMAGE_TOO_LARGE, "the photo is larger than %zu bytes",
+                        body->max_part_bytes);
+    *bytes = part->bytes.bytes;
+    *size = part->bytes.size;
+    *name = part->name;
+    return CS_OK;
+}
+
+/* Streams compute on threads of their own, so that stages are told when the photo is done. */
+static void tell_stages(struct task *task, const cs_diagnosis *diagnosis)
+{
+    const struct cs_timings *t = &diagnosis->timings;
+    const double ms[] = {t->decode, t->resize, t->preprocess, t->inference, t->gradcam, t->total};
+    static const enum cs_stage stages[] = {CS_STAGE_DECODE,    CS_STAGE_RESIZE,  CS_STAGE_PREPROCESS,
+                                           CS_STAGE_INFERENCE, CS_STAGE_GRADCAM, CS_STAGE_DONE};
+
+    task->name = diagnosis->name;
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
+        if (ms[i] > 0)
+            on_stage(task, stages[i], ms[i]);
+}
+
+static bool photo_done(void *context, size_t index, const cs_diagnosis *diagnosis,
+                       const struct cs_error *failure)
+{
+    struct several *several = context;
+    struct task *task = several->task;
+    struct cs_error error = {CS_OK, ""};
+
+    csi_buffer_append(&several->answer, ",", index > 0);
+    if (diagnosis != NULL && note(task, diagnosis, &several->answer, &error) == CS_OK) {
+        tell_stages(task, diagnosis);
+        return true;
+    }
+    atomic_fetch_add(&task->request->server->metrics.photo_errors, 1);
+    append_failure(&several->answer, task->request->body.parts[index].name,
+                   failure != NULL ? failure : &error);
+    return true;
+}
+
 static void predict_several(struct task *task)
 {
     struct csi_request *request = task->request;
-    const struct csi_body *body = &request->body;
-    cs_diagnosis *photos[CSI_BODY_PARTS_MAX];
+    struct several several = {.task = task};
+    struct cs_error error = {CS_OK, ""};
+    struct cs_stream stream = {.count = request->body.part_count,
+                               .request = ask_of(task),
+                               .load = load_part,
+                               .done = photo_done,
+                               .context = &several};
+
+    csi_buffer_init(&several.answer);
+    csi_buffer_printf(&several.answer, "{\"results\":[");
+    if (cs_diagnose_stream(request->server->options.diagnoser, &stream, &error) != CS_OK) {
+        csi_buffer_free(&several.answer);
+        csi_reply_error(request, &error);
+        return;
+    }
+    csi_buffer_append(&several.answer, "]}", 2);
+    csi_reply_buffer(request, 200, "application/json", &several.answer);
+    publish_performance(task);
+}
+
+/* The photos of one plant, one after the other: their diagnoses are needed together at the end, and a stream
+ * lends each only for a moment. */
+static void predict_case(struct task *task)
+{
+    struct csi_request *request = task->request;
+    struct several several = {.task = task};
+    cs_diagnosis *photos[CS_CASE_MAX];
     size_t count = 0;
     struct cs_error error = {CS_OK, ""};
-    struct csi_buffer answer;
 
-    csi_buffer_init(&answer);
-    csi_buffer_printf(&answer, "{\"results\":[");
-    for (size_t i = 0; i < body->part_count; i++) {
-        const struct csi_part *part = &body->parts[i];
-        cs_diagnosis *diagnosis = NULL;
-        struct cs_blob json = {NULL, 0};
-        enum cs_status status;
+    csi_buffer_init(&several.answer);
+    csi_buffer_printf(&several.answer, "{\"results\":[");
+    for (size_t i = 0; i < request->body.part_count; i++) {
+        const void *bytes = NULL;
+        const char *name = request->body.parts[i].name;
+        size_t size = 0;
 
-        if (part->too_large)
-            status = csi_fail(&error, CS_IMAGE_TOO_LARGE, "the photo is larger than %zu bytes",
-                              body->max_part_bytes);
+        csi_buffer_append(&several.answer, ",", i > 0);
+        if (load_part(&several, i, &bytes, &size, &name, &error) == CS_OK &&
+            diagnose(task, bytes, size, name, &photos[count], &several.answer, &error) == CS_OK)
+            count++;
         else
-            status =
-                diagnose(task, part->bytes.bytes, part->bytes.size, part->name, &diagnosis, &json, &error);
-        if (i > 0)
-            csi_buffer_append(&answer, ",", 1);
-        if (status != CS_OK)
-            append_failure(&answer, part->name, &error);
-        else
-            csi_buffer_append(&answer, json.bytes, json.size);
-        cs_blob_destroy(&json);
-        if (diagnosis != NULL && task->as_case)
-            photos[count++] = diagnosis;
-        else
-            cs_diagnosis_destroy(diagnosis);
+            append_failure(&several.answer, name, &error);
     }
-    csi_buffer_append(&answer, "]", 1);
-    error.status = CS_OK;
-    if (task->as_case && finish_case(task, photos, count, &answer, &error) != CS_OK) {
-        csi_buffer_free(&answer);
+    csi_buffer_append(&several.answer, "]", 1);
+    if (finish_case(task, photos, count, &several.answer, &error) != CS_OK) {
+        csi_buffer_free(&several.answer);
         csi_reply_error(request, &error);
     } else {
-        csi_buffer_append(&answer, "}", 1);
-        csi_reply_buffer(request, 200, "application/json", &answer);
+        csi_buffer_append(&several.answer, "}", 1);
+        csi_reply_buffer(request, 200, "application/json", &several.answer);
     }
     while (count > 0)
         cs_diagnosis_destroy(photos[--count]);
@@ -229,7 +311,7 @@ void csi_route_predict(struct csi_request *request)
             body->parts[0].bytes = body->raw;
             csi_buffer_init(&body->raw);
             memcpy(body->parts[0].name, name, sizeof name);
-            predict_several(&task);
+            predict_case(&task);
         } else {
             predict_one(&task, &body->raw, name);
         }
@@ -243,6 +325,8 @@ void csi_route_predict(struct csi_request *request)
                            body->max_part_bytes);
         else
             predict_one(&task, &body->parts[0].bytes, body->parts[0].name);
+    } else if (task.as_case) {
+        predict_case(&task);
     } else {
         predict_several(&task);
     }
