@@ -97,8 +97,7 @@ static void narrow_tile(const struct tile_job *job, struct csi_tile *tile, size_
         for (size_t o = 0; o < outputs; o++) {
             float x = buffer[r * tile->width + o] + (residual == NULL ? 0.0f : residual[r * out_step + o]);
 
-            /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a step's output slot is never the absent
-             * one */
+            /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a step has an output slot */
             out[r * out_step + o] = x < job->step->low    ? job->step->low
                                     : x > job->step->high ? job->step->high
                                                           : x;

@@ -275,6 +275,7 @@ static enum cs_status find_output(struct csi_onnx *onnx)
     if (value == NULL || value->kind == CSI_ONNX_CONSTANT)
         return csi_onnx_fail(onnx, CS_MODEL_INVALID,
                              "the ONNX network has no output that depends on its input");
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): names and slots stay in `onnx`, which its reader frees */
     status = csi_onnx_activation(onnx, value, &graph->output);
     if (status != CS_OK)
         return status;

@@ -104,6 +104,7 @@ char *csi_graph_to_config(const struct csi_graph *graph)
         put_attributes(object, node);
         json_array_append_new(nodes, object);
     }
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a checked graph has an output */
     json_object_set_new(config, "output", json_integer(graph->values[graph->output].producer));
     json_object_set_new(config, "nodes", nodes);
     text = json_dumps(config, JSON_COMPACT | JSON_REAL_PRECISION(9));

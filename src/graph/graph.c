@@ -153,7 +153,7 @@ static void *grow(void *array, size_t count, size_t *capacity, size_t size)
     if (count < *capacity)
         return array;
     wanted = *capacity == 0 ? 64 : *capacity * 2;
-    if (csi_mul_overflows(wanted, size, &bytes))
+    if (csi_mul_overflows(wanted, size, &bytes) || bytes == 0)
         return NULL;
     array = realloc(array, bytes);
     if (array != NULL)

@@ -77,6 +77,8 @@ enum cs_status csi_resample_axis_init(struct csi_resample_axis *axis, uint32_t i
     size_t size, packed;
 
     memset(axis, 0, sizeof *axis);
+    if (in == 0 || count == 0)
+        return csi_fail(error, CS_BAD_REQUEST, "nothing to resample");
     axis->count = count;
     axis->max_taps = reach < in ? (uint32_t)reach : in;
     axis->packed_row = kernels->packed_row(axis->max_taps);
@@ -84,6 +86,7 @@ enum cs_status csi_resample_axis_init(struct csi_resample_axis *axis, uint32_t i
         csi_mul_overflows(axis->packed_row, count, &packed))
         return csi_fail_memory(error, "resampling weights");
     scratch = malloc(axis->max_taps * sizeof *scratch);
+    /* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): count is not 0, see above */
     axis->start = malloc(count * sizeof *axis->start);
     axis->taps = malloc(count * sizeof *axis->taps);
     axis->weights = csi_aligned_calloc(size);

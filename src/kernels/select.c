@@ -42,8 +42,7 @@ static void fill_tables(void)
             struct csi_kernels *kernels = &tables[i][extra];
 
             csi_kernels_fill_generic(kernels);
-            if (i > 0)
-                ladder[i].fill(kernels);
+            ladder[i].fill(kernels);
             if (extra == 1 && ladder[i].fill_extra != NULL && (present & ladder[i].extra) == ladder[i].extra)
                 ladder[i].fill_extra(kernels);
         }

@@ -174,6 +174,7 @@ static double start_seconds(void)
 
     if (file == NULL)
         return 0;
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own number */
     if (fscanf(
             file,
             "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",

@@ -28,6 +28,7 @@ static enum cs_status allocate(const struct csi_v2_request *ask, const struct cs
     results->width[CSI_V2_PROBABILITIES] = results->width[CSI_V2_LOGITS] = info->class_count;
     results->width[CSI_V2_EMBEDDING] = info->embedding_size;
     results->width[CSI_V2_CAM] = (size_t)info->map_width * info->map_height;
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the caller frees `results`, on failure too */
     for (size_t i = 0; i < ask->wanted_count; i++) {
         enum csi_v2_output output = ask->wanted[i].output;
 
@@ -35,6 +36,7 @@ static enum cs_status allocate(const struct csi_v2_request *ask, const struct cs
             return csi_fail(error, CS_BAD_REQUEST, "the model has no output %s", csi_v2_output_name(output));
         if (ask->wanted[i].class_index != SIZE_MAX && ask->wanted[i].class_index >= info->class_count)
             return csi_fail(error, CS_BAD_REQUEST, "class must be less than %zu", info->class_count);
+        free(results->values[output]); /* one output may be wanted twice */
         results->values[output] = calloc(ask->batch * results->width[output], sizeof(float));
         if (results->values[output] == NULL)
             return csi_fail_memory(error, "results");

@@ -110,7 +110,7 @@ void csi_route_v2_model_ready(struct csi_request *request)
 /* Durations in nanoseconds, as the statistics extension has them. */
 static json_t *duration(uint64_t count, uint64_t us)
 {
-    return json_pack("{s:I, s:I}", "count", (json_int_t)count, "ns", (json_int_t)(us * 1000));
+    return json_pack("{s:I, s:I}", "count", (json_int_t)count, "ns", (json_int_t)us * 1000);
 }
 
 void csi_route_v2_stats(struct csi_request *request)

@@ -151,7 +151,10 @@ static void make_room(struct csi_sessions *sessions, uint64_t now)
         return;
     for (victim = sessions->oldest; victim != NULL && victim->returned; victim = victim->newer)
         ;
-    evict(sessions, victim != NULL ? victim : sessions->oldest);
+    if (victim == NULL)
+        victim = sessions->oldest;
+    if (victim != NULL)
+        evict(sessions, victim);
 }
 
 /* Locked. Linear: the table is small, and comparing in constant time leaves nothing to measure. */
