@@ -146,7 +146,8 @@ static enum cs_status take_display(void *context, const uint8_t *pixels, size_t 
 
 /* The smallest scaled decode that keeps both sides at least twice what is displayed: from there Lanczos gives
  * what it gives from the full size, to the eye. Powers of two alone, because only those have vector code in
- * libjpeg-turbo: 5/8 takes longer than 8/8. */
+ * libjpeg-turbo. A 12 MP photo took 19.7, 21.4, 23.3 and 29.5 ms at 1/8, 2/8, 4/8 and 8/8, but 27 at 3/8 and
+ * 39 to 55 at 5/8 to 7/8. */
 static unsigned choose_eighths(const struct csi_display_options *options, uint32_t width, uint32_t height,
                                uint32_t display_width, uint32_t display_height)
 {
