@@ -115,14 +115,48 @@ void csi_file_unmap(struct csi_mapping *mapping)
     mapping->size = 0;
 }
 
+static enum cs_status write_all(int fd, const char *path, const void *bytes, size_t size,
+                                struct cs_error *error)
+{
+    const uint8_t *from = bytes;
+
+    while (size > 0) {
+        ssize_t put = write(fd, from, size);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
+        from += put;
+        size -= (size_t)put;
+    }
+    return CS_OK;
+}
+
+/* A device or pipe is written to: a new file in its place would be the end of it. */
+static enum cs_status write_device(const char *path, const void *bytes, size_t size, struct cs_error *error)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    enum cs_status status;
+
+    if (fd < 0)
+        return csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
+    status = write_all(fd, path, bytes, size, error);
+    close(fd);
+    return status;
+}
+
 enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size, struct cs_error *error)
 {
     size_t length = strlen(path) + 8;
-    char *temporary = malloc(length);
-    const uint8_t *from = bytes;
-    enum cs_status status = CS_OK;
+    char *temporary;
+    enum cs_status status;
+    struct stat info;
     int fd;
 
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return write_device(path, bytes, size, error);
+    temporary = malloc(length);
     if (temporary == NULL)
         return csi_fail_memory(error, path);
     snprintf(temporary, length, "%s.XXXXXX", path);
@@ -132,18 +166,7 @@ enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t
         free(temporary);
         return status;
     }
-    while (size > 0) {
-        ssize_t put = write(fd, from, size);
-
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0) {
-            status = csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
-            break;
-        }
-        from += put;
-        size -= (size_t)put;
-    }
+    status = write_all(fd, path, bytes, size, error);
     if (status == CS_OK && (fchmod(fd, 0644) != 0 || fsync(fd) != 0))
         status = csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
     close(fd);

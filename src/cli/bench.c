@@ -226,13 +226,46 @@ static enum cs_status bench_inference(struct bench *bench, cs_session *session,
     return status;
 }
 
+static int wider(int width, const char *text)
+{
+    return (int)strlen(text) > width ? (int)strlen(text) : width;
+}
+
+/* Columns as wide as what stands in them: algorithms have long names. */
+static void print_layer_table(const struct cs_layer_profile *layers, size_t count,
+                              const struct cs_machine_peaks *peaks, unsigned threads)
+{
+    int name = 5, algorithm = 9, shape = 5;
+    double sum_ms = 0, sum_gflop = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        name = wider(name, layers[i].name);
+        algorithm = wider(algorithm, layers[i].algorithm);
+        shape = wider(shape, layers[i].shape);
+    }
+    printf("peaks of this CPU, %u threads: %.0f GFLOP/s float32 FMA, %.0f GOP/s int8, %.1f GB/s memory\n",
+           threads, peaks->fma_gflops, peaks->int8_gops, peaks->memory_gbs);
+    printf("%-*s  %-*s  %-*s %8s %9s %8s\n", name, "layer", algorithm, "algorithm", shape, "shape", "ms",
+           "GFLOP/s", "of peak");
+    for (size_t i = 0; i < count; i++) {
+        double rate = layers[i].ms > 0 ? layers[i].gflop / layers[i].ms * 1e3 : 0;
+
+        printf("%-*s  %-*s  %-*s %8.3f %9.1f %7.0f%%\n", name, layers[i].name, algorithm, layers[i].algorithm,
+               shape, layers[i].shape, layers[i].ms, rate, 100 * rate / peaks->fma_gflops);
+        sum_ms += layers[i].ms;
+        sum_gflop += layers[i].gflop;
+    }
+    printf("%-*s %8.3f %9.1f %7.0f%%\n", name + algorithm + shape + 4,
+           "all (GFLOP/s counted as direct convolution)", sum_ms, sum_gflop / sum_ms * 1e3,
+           100 * sum_gflop / sum_ms * 1e3 / peaks->fma_gflops);
+}
+
 static enum cs_status print_layers(struct bench *bench, cs_session *session, const struct cs_model_info *info,
                                    const char *cpu_mask, json_t *report, struct cs_error *error)
 {
     struct cs_machine_peaks peaks;
     struct cs_layer_profile *layers = NULL;
     size_t count;
-    double sum_ms = 0, sum_gflop = 0;
     enum cs_status status = cs_machine_measure(cpu_mask, info->threads, &peaks, error);
 
     if (status == CS_OK)
@@ -253,19 +286,7 @@ static enum cs_status print_layers(struct bench *bench, cs_session *session, con
                             json_pack("{s:f,s:f,s:f}", "fma_gflops", peaks.fma_gflops, "int8_gops",
                                       peaks.int8_gops, "memory_gbs", peaks.memory_gbs));
     } else {
-        printf("peaks of this CPU, %u threads: %.0f GFLOP/s float32 FMA, %.0f GOP/s int8, %.1f GB/s memory\n",
-               info->threads, peaks.fma_gflops, peaks.int8_gops, peaks.memory_gbs);
-        printf("%-22s %-26s %-28s %8s %9s %7s\n", "layer", "algorithm", "shape", "ms", "GFLOP/s", "of peak");
-        for (size_t i = 0; i < count; i++) {
-            double rate = layers[i].ms > 0 ? layers[i].gflop / layers[i].ms * 1e3 : 0;
-
-            printf("%-22s %-26s %-28s %8.3f %9.1f %6.0f%%\n", layers[i].name, layers[i].algorithm,
-                   layers[i].shape, layers[i].ms, rate, 100 * rate / peaks.fma_gflops);
-            sum_ms += layers[i].ms;
-            sum_gflop += layers[i].gflop;
-        }
-        printf("%-78s %8.3f %9.1f %6.0f%%\n", "all (GFLOP/s counted as direct convolution)", sum_ms,
-               sum_gflop / sum_ms * 1e3, 100 * sum_gflop / sum_ms * 1e3 / peaks.fma_gflops);
+        print_layer_table(layers, count, &peaks, info->threads);
     }
     cs_layer_profiles_destroy(layers);
     return CS_OK;

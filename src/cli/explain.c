@@ -42,6 +42,21 @@ static bool has_ending(const char *path, const char *ending)
     return a >= b && strcmp(path + a - b, ending) == 0;
 }
 
+/* By the name's ending; a name without one (a pipe, a device) gets PNG. */
+static bool format_of(const char *path, enum cs_image_format *format)
+{
+    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
+
+    *format = CS_FORMAT_PNG;
+    if (has_ending(path, ".jpg") || has_ending(path, ".jpeg"))
+        *format = CS_FORMAT_JPEG;
+    else if (has_ending(path, ".webp"))
+        *format = CS_FORMAT_WEBP;
+    else
+        return has_ending(path, ".png") || strchr(base, '.') == NULL;
+    return true;
+}
+
 struct explain {
     const char *class_text, *method, *colormap, *output, *raw;
     double alpha;
@@ -124,7 +139,8 @@ int csi_command_explain(int argc, char **argv)
          &explain.class_text, 0, 0},
         {"method", 0, CSI_OPT_STRING, "NAME", "gradcam, gradcam++, hirescam, layercam, eigencam, ablationcam",
          &explain.method, 0, 0},
-        {"alpha", 'a', CSI_OPT_NUMBER, "0…1", "opacity of the heat map (0.5)", &explain.alpha, 0, 1},
+        {"alpha", 'a', CSI_OPT_NUMBER, "SHARE", "opacity of the heat map, 0 to 1 (0.5)", &explain.alpha, 0,
+         1},
         {"colormap", 0, CSI_OPT_STRING, "NAME", "jet, viridis, inferno, turbo, grey (jet)", &explain.colormap,
          0, 0},
         {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
@@ -159,13 +175,9 @@ int csi_command_explain(int argc, char **argv)
         return CSI_EXIT_USAGE;
     }
     heatmap.alpha = (float)explain.alpha;
-    if (explain.output != NULL) {
-        if (has_ending(explain.output, ".jpg") || has_ending(explain.output, ".jpeg"))
-            heatmap.format = CS_FORMAT_JPEG;
-        else if (has_ending(explain.output, ".webp"))
-            heatmap.format = CS_FORMAT_WEBP;
-        else
-            heatmap.format = CS_FORMAT_PNG;
+    if (explain.output != NULL && !format_of(explain.output, &heatmap.format)) {
+        fprintf(stderr, "cropshield: -o: '%s' ends in none of .png, .jpg, .jpeg, .webp\n", explain.output);
+        return CSI_EXIT_USAGE;
     }
     if (run(&explain, &options, argv[0], &heatmap, &error) != CS_OK) {
         csi_report(argv[0], &error);

@@ -1,4 +1,5 @@
 /* The program's entry: finds the command, prints help and version. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,11 +47,14 @@ static int version(void)
     return CSI_EXIT_OK;
 }
 
-/* Results go to stdout: a full disk or closed pipe there must not end in success. */
+/* Results go to stdout: a full disk or closed pipe there must not end in success. A reader that has seen
+ * enough
+ * ("| head") needs no message. */
 static int finish(int status)
 {
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "cropshield: cannot write the results\n");
+        if (errno != EPIPE)
+            fprintf(stderr, "cropshield: cannot write the results: %s\n", strerror(errno));
         return CSI_EXIT_FAILED;
     }
     return status;

@@ -172,7 +172,7 @@ enum csi_parse_result csi_options_parse(const struct csi_command_line *line, int
         }
     }
     if (found < line->least)
-        return wrong(line, "something is missing: ", line->usage);
+        return wrong(line, "missing: ", line->usage + (strncmp(line->usage, "[options] ", 10) == 0 ? 10 : 0));
     if (line->most != 0 && found > line->most)
         return wrong(line, "one argument too many: ", argv[line->most]);
     if (line->most == 0 && line->least == 0 && found > 0)

@@ -10,6 +10,14 @@ run 0 explain --raw other.npy --class 1 leaf.jpg
 run 0 explain -o plain.png --alpha 0 leaf.jpg
 for map in jet viridis inferno turbo grey; do run 0 explain -o $map.png --colormap $map leaf.jpg; done
 for method in gradcam hirescam layercam eigencam ablationcam gradcam++; do run 0 explain --raw "$method.npy" --method $method leaf.jpg; done
+run 2 explain -o map.bmp leaf.jpg; has err "map.bmp"
+# a pipe is written to, not replaced by a file
+mkfifo pipe
+cat pipe >piped.png &
+run 0 explain -o pipe leaf.jpg
+wait
+[ -p pipe ] || complain "the pipe was replaced"
+cmp -s piped.png map.png || complain "another picture came through the pipe"
 $python - <<'P' || complain "outputs are not as expected"
 import ast, struct
 from PIL import Image, ImageChops

@@ -11,7 +11,7 @@ for command in predict explain serve bench eval convert inspect doctor quantize;
 done
 run 0 --version
 for word in "cropshield 1." "compiler: " "libjpeg" "libpng" "kernels: "; do has out "$word"; done
-run 2 predict; has err "something is missing"
+run 2 predict; has err "missing: PATH"
 run 2 predict --top-k; has err "missing value after --top-k"
 run 2 predict --top-k three x.jpg; has err "'three' is not a number"
 run 2 predict --top-k 0 x.jpg; has err "out of range"
