@@ -352,7 +352,7 @@ CS_API enum cs_status cs_session_map(cs_session *session, size_t index, size_t c
                                      enum cs_cam_method method, float *map, struct cs_error *error);
 
 /* The heat map over the photo: map resized bilinearly to the image, coloured, blended: (1-alpha)·photo +
- * alpha·colour. */
+ * alpha·colour. CS_BAD_REQUEST: an empty map, an unknown colour map, alpha outside 0..1. */
 CS_API enum cs_status cs_overlay(const cs_image *image, const float *map, uint32_t map_width,
                                  uint32_t map_height, enum cs_colormap colormap, float alpha,
                                  cs_image **overlay, struct cs_error *error);
@@ -398,7 +398,9 @@ struct cs_prediction {
 /* Milliseconds; a stage that did not run (cache hit, not asked for) is 0. `total` is wall time of the whole
  * call. */
 struct cs_timings {
-    double decode, resize, preprocess, inference, gradcam, total;
+    double decode, resize, preprocess;
+    double inference; /* the forward pass alone: waiting until the cores are free counts in `total` only */
+    double gradcam, total;
 };
 
 #define CS_ID_SIZE 65 /* 64 hex digits and NUL */
@@ -490,9 +492,10 @@ CS_API enum cs_status cs_diagnose(cs_diagnoser *diagnoser, const void *bytes, si
 
 /* Many photos as a stream: reading and decoding overlap with computing, forward passes run in batches of
  * `batch` (0: chosen). `load` (called from worker threads, any order) gives photo `index`'s bytes, which
- * `unload` takes back; `done` is called once for each photo, in order of index, on the calling thread, with a
- * diagnosis (owned by the library, valid in the call) or an error. A failing photo does not stop the rest.
- * `done` returning false stops the stream early. */
+ * `unload` (any thread; may be NULL) takes back; `done` is called once for each photo, in order of index, on
+ * the calling thread, with a diagnosis (owned by the library, valid in the call) or an error. A failing photo
+ * does not stop the rest. `done` returning false stops the stream early. A photo that comes several times is
+ * computed once unless `request.no_cache` is set; `request.on_stage` is not called. */
 struct cs_stream {
     size_t count;
     size_t batch;
@@ -507,8 +510,9 @@ CS_API enum cs_status cs_diagnose_stream(cs_diagnoser *diagnoser, const struct c
                                          struct cs_error *error);
 
 /* Several photos of one plant (at most CS_CASE_MAX): mean log-probability. `agreement` is the share of photos
- * whose own top class is the combined one. The result's `id` is the BLAKE2b-256 of the photos' ids in order.
- */
+ * whose own top class is the combined one. The result's `id` is the BLAKE2b-256 of the photos' ids in order,
+ * each as its 64 hexadecimal digits. CS_EMPTY_INPUT without photos; CS_BAD_REQUEST for too many, or when
+ * different models diagnosed them. */
 #define CS_CASE_MAX 6
 CS_API enum cs_status cs_diagnose_case(cs_diagnoser *diagnoser, const cs_diagnosis *const *photos,
                                        size_t count, size_t top_k, cs_diagnosis **combined, double *agreement,
@@ -523,17 +527,20 @@ struct cs_heatmap_request {
 };
 CS_API struct cs_heatmap_request cs_heatmap_request_defaults(void);
 
-/* Heat-map overlay at display size of a photo diagnosed before, by its id. CS_NOT_FOUND when the photo is not
- * kept (any more): send it again. `result` (may be NULL) tells hit or miss, `ms` (may be NULL) the time
- * taken. */
+/* Heat-map overlay of a photo diagnosed before, by its id: the normalised map resized bilinearly to the whole
+ * display image. CS_NOT_FOUND when the photo is not kept (any more): send it again; CS_BAD_REQUEST when `id`
+ * is not 64 lower-case hexadecimal digits or a member of `request` is out of its range. `result` (may be
+ * NULL) tells hit or miss, `ms` (may be NULL) the time taken. */
 CS_API enum cs_status cs_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *id,
                                            const struct cs_heatmap_request *request, struct cs_blob *image,
                                            enum cs_cache_result *result, double *ms, struct cs_error *error);
-/* The map as numbers: map_height×map_width floats in `blob`, row-major, normalised. */
+/* The map as numbers: map_height×map_width floats in `blob`, row-major, normalised; of the square that the
+ * network saw, the centre crop of its preprocessing. `class_index` SIZE_MAX: the photo's top class. Errors as
+ * above. */
 CS_API enum cs_status cs_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t class_index,
                                        enum cs_cam_method method, struct cs_blob *blob, uint32_t *width,
                                        uint32_t *height, struct cs_error *error);
-/* The display image of a photo diagnosed before, encoded. */
+/* The display image of a photo diagnosed before, encoded; CS_FORMAT_UNKNOWN: JPEG. Errors as above. */
 CS_API enum cs_status cs_diagnoser_display(cs_diagnoser *diagnoser, const char *id,
                                            enum cs_image_format format, struct cs_blob *image,
                                            struct cs_error *error);
