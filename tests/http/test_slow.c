@@ -89,6 +89,31 @@ static void silent_connection_is_closed(void **state)
     answer_free(&answer);
 }
 
+/* What the gate answered itself, in this program and now. */
+static void refusals_are_counted(void **state)
+{
+    static const char *const lines[] = {"cropshield_http_refused_total{reason=\"head\"} 1\n",
+                                        "cropshield_http_refused_total{reason=\"head_timeout\"} 1\n",
+                                        "cropshield_http_refused_total{reason=\"body_timeout\"} 2\n",
+                                        "cropshield_http_refused_total{reason=\"connections\"} 0\n"};
+    int fd = dial();
+    struct answer answer;
+
+    (void)state;
+    put_text(fd, "GET / HTTP/1.1\r\nHost : 127.0.0.1\r\n\r\n");
+    answer = take(fd, 5);
+    close(fd);
+    assert_error(&answer, 400, "bad_request");
+    answer_free(&answer);
+    answer = get("/metrics");
+    assert_int_equal(answer.status, 200);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        if (strstr(answer.body, lines[i]) == NULL)
+            fail_msg("not in the metrics: %s%s", lines[i],
+                     strstr(answer.body, "cropshield_http_refused_total{"));
+    answer_free(&answer);
+}
+
 /* 200 clients that never finish their heads and 50 that never finish their bodies hold nobody up. */
 static void crowd_of_slow_clients(void **state)
 {
@@ -122,9 +147,8 @@ static void crowd_of_slow_clients(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(head_that_trickles),
-        cmocka_unit_test(body_that_trickles),
-        cmocka_unit_test(silent_connection_is_closed),
+        cmocka_unit_test(head_that_trickles),          cmocka_unit_test(body_that_trickles),
+        cmocka_unit_test(silent_connection_is_closed), cmocka_unit_test(refusals_are_counted),
         cmocka_unit_test(crowd_of_slow_clients),
     };
 
