@@ -15,7 +15,7 @@ mkdir nothing; run 1 eval nothing; has err "empty_input"
 if [ "${CROPSHIELD_TESTS:-}" = short ]; then
     echo "left out: the whole test split (CROPSHIELD_TESTS=short)"
 elif [ -n "${CROPSHIELD_DATA:-}" ] && [ -d "$CROPSHIELD_DATA/test" ]; then
-    run 0 eval --json "$CROPSHIELD_DATA/test"; cp out fast
+    run 0 eval --json --predictions rows.csv "$CROPSHIELD_DATA/test"; cp out fast
     json "o['images'] >= 800 and o['failed'] == 0 and o['top1'] > 0.95"
     if $python -c 'import torch' 2>/dev/null; then
         $python "$CROPSHIELD_SOURCE/tests/parity/accuracy.py" "$CROPSHIELD_SOURCE/models/cropshield_cnn.safetensors" \
@@ -25,6 +25,11 @@ import json
 ours, theirs = json.load(open("fast")), json.load(open("torch.json"))
 print(f"top-1: {100 * ours['top1']:.2f} %, PyTorch with Pillow: {100 * theirs['top1']:.2f} %")
 assert abs(ours["top1"] - theirs["top1"]) <= 0.001 + 1e-9
+import csv
+rows = {row["file"]: row["predicted"] for row in csv.DictReader(open("rows.csv"))}
+different = [f for f, name in theirs["predicted"].items() if rows[f] != name]
+print(f"photos with another top class than PyTorch's: {len(different)} of {len(rows)}")
+assert not different, different
 P
     fi
 fi

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Accuracy of the reference network as PyTorch and Pillow give it: accuracy.py MODEL.safetensors DIR  ->  {"top1": …, "images": …}
+"""Accuracy of the reference network as PyTorch and Pillow give it: accuracy.py MODEL.safetensors DIR  ->  {"top1": …, "images": …,
+"predicted": {photo: class}}
 
 DIR/<class>/photo. Preprocessing as the model states it: EXIF orientation, RGB, long side to 800 (Lanczos, never enlarged), short
 side to 256 (bilinear), centre crop 224, mean and deviation.
@@ -36,6 +37,7 @@ def main():
     model, metadata = load(sys.argv[1])
     classes, p = json.loads(metadata["classes"]), json.loads(metadata["preprocess"])
     right = images = 0
+    predicted = {}
     with torch.no_grad():
         for name in sorted(os.listdir(sys.argv[2])):
             folder = os.path.join(sys.argv[2], name)
@@ -44,9 +46,11 @@ def main():
             files = [os.path.join(folder, f) for f in sorted(os.listdir(folder))]
             for i in range(0, len(files), 16):
                 batch = torch.from_numpy(np.stack([preprocess(f, p) for f in files[i:i + 16]]))
-                right += int((model(batch).argmax(1) == classes.index(name)).sum())
+                top = model(batch).argmax(1).tolist()
+                right += top.count(classes.index(name))
+                predicted.update(zip(files[i:i + 16], (classes[t] for t in top)))
             images += len(files)
-    print(json.dumps({"top1": right / images, "images": images}))
+    print(json.dumps({"top1": right / images, "images": images, "predicted": predicted}))
 
 
 main()
