@@ -31,8 +31,6 @@ export function start(place) {
             said.textContent = `${t("caches.failed")} ${errorWords(error).title}`;
         }
         announce(said.textContent);
-        const again = byId(name ? "clear-" + name : "clear-all");
-        if (again) again.focus(); // the button was drawn anew under the finger
     };
 
     const row = (name, cache) =>
@@ -76,10 +74,14 @@ export function start(place) {
 
     const draw = () => {
         const caches = get("caches");
-        if (!caches) return replace(body, h("p", { class: "muted", text: t("model.unknown") }));
+        if (!caches) {
+            replace(body, h("p", { class: "muted", text: t("model.unknown") }));
+            return;
+        }
         const prediction = caches.prediction || {};
         byId("panel-caches-short").textContent = prediction.hits ? percent(prediction.hit_rate, 0) : "";
-        return replace(
+        const focused = body.contains(document.activeElement) ? document.activeElement.id : "";
+        replace(
             body,
             h(
                 "ul",
@@ -96,6 +98,8 @@ export function start(place) {
             said,
             h("p", { class: "small muted", text: t("caches.note") }),
         );
+        // Fresh figures draw the buttons anew, at any moment: the keyboard stays where it was.
+        if (focused && byId(focused)) byId(focused).focus();
     };
     draw();
     on("caches", draw);
