@@ -238,7 +238,6 @@ struct cs_model_options {
     const char *classes_path; /* class_to_idx.json to use instead of the one found; NULL: metadata, else
                                  beside the model */
     const char *target_layer; /* Grad-CAM layer; NULL: the architecture's */
-    const char *cache_dir;    /* where packed weights may be kept; NULL: nowhere */
     unsigned max_batch;       /* photos a forward pass; default 8 */
     struct cs_preprocess_override preprocess;
 };

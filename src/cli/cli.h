@@ -28,7 +28,7 @@ int csi_command_doctor(int argc, char **argv);
 /* The options of CONTRACT's "shared by predict, explain, serve, bench, eval", as text until they are
  * resolved. */
 struct csi_shared {
-    const char *model, *device, *precision, *cpu_mask, *decode, *classes, *target_layer, *cache_dir;
+    const char *model, *device, *precision, *cpu_mask, *decode, *classes, *target_layer;
     size_t threads, max_size, max_bytes, max_pixels, max_side, max_scans;
     size_t resize, crop;
     const char *mean, *std_dev;

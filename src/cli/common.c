@@ -53,8 +53,6 @@ const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_
         {"mean", 0, CSI_OPT_STRING, "R,G,B", "mean subtracted from [0,1] pixels (the model's)", &shared->mean,
          0, 0},
         {"std", 0, CSI_OPT_STRING, "R,G,B", "deviation divided by (the model's)", &shared->std_dev, 0, 0},
-        {"cache-dir", 0, CSI_OPT_STRING, "DIR", "where packed weights may be kept (nowhere)",
-         &shared->cache_dir, 0, 0},
         {"max-bytes", 0, CSI_OPT_BYTES, "BYTES", "largest photo in bytes (25M)", &shared->max_bytes, 1, 4e9},
         {"max-pixels", 0, CSI_OPT_SIZE, "N", "largest photo in pixels (50000000)", &shared->max_pixels, 1,
          1e9},
@@ -133,7 +131,6 @@ bool csi_shared_resolve(const struct csi_shared *shared, struct cs_diagnoser_opt
     options->model.classes_path = shared->classes;
     options->model.cpu_mask = shared->cpu_mask;
     options->model.target_layer = shared->target_layer;
-    options->model.cache_dir = shared->cache_dir;
     options->model.threads = (unsigned)shared->threads;
     options->model.preprocess.resize = (uint32_t)shared->resize;
     options->model.preprocess.crop = (uint32_t)shared->crop;

@@ -32,9 +32,8 @@ void csi_diagnoser_warn(const cs_diagnoser *diagnoser, const char *format, ...)
 static enum cs_status own_strings(cs_diagnoser *diagnoser, struct cs_error *error)
 {
     struct cs_diagnoser_options *options = &diagnoser->options;
-    const char **strings[] = {&options->model.path,         &options->model.cpu_mask,
-                              &options->model.classes_path, &options->model.target_layer,
-                              &options->model.cache_dir,    &options->cache_path};
+    const char **strings[] = {&options->model.path, &options->model.cpu_mask, &options->model.classes_path,
+                              &options->model.target_layer, &options->cache_path};
 
     _Static_assert(sizeof strings / sizeof strings[0] ==
                        sizeof diagnoser->strings / sizeof diagnoser->strings[0],

@@ -37,7 +37,7 @@ struct csi_slot {
 
 struct cs_diagnoser {
     struct cs_diagnoser_options options; /* strings owned, see csi_diagnoser_create */
-    char *strings[6];
+    char *strings[5];
     struct csi_slot slot;
     struct csi_disk *disk;
     struct csi_cache *predictions, *gradcams;
