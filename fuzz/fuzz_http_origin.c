@@ -1,12 +1,22 @@
 /* Fuzz target: Host and Origin values, and file names of uploads, from three NUL-separated strings. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "server/body.h"
 #include "server/origin.h"
 #include "server/refusal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+/* Names of hosts know no case. */
+static bool contains(const char *text, const char *word)
+{
+    for (; *text != '\0'; text++)
+        if (strncasecmp(text, word, strlen(word)) == 0)
+            return true;
+    return false;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
@@ -21,8 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     origin = host + strlen(host) + 1;
     list = (size_t)(origin - text) <= size ? origin + strlen(origin) + 1 : origin;
     /* A loopback server never answers for a name that nobody listed. */
-    if (csi_host_allowed(host, NULL, true, NULL) && strstr(host, "evil") != NULL &&
-        strstr(host, "localhost") == NULL)
+    if (csi_host_allowed(host, NULL, true, NULL) && contains(host, "evil") && !contains(host, "localhost"))
         abort();
     csi_host_allowed(host, "farm", true, (size_t)(list - text) <= size ? list : NULL);
     csi_origin_allowed(origin, host, NULL);

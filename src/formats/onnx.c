@@ -163,6 +163,8 @@ bool csi_onnx_ints(const struct csi_onnx *onnx, const char *name, int input, int
          i++) { /* kept inside what converts back: "to the end" is written as 2^63-1 */
         float number = value->data[i];
 
+        if (isnan(number))
+            return false;
         list[i] = number > 1e15f ? INT64_MAX : number < -1e15f ? INT64_MIN : (int64_t)number;
     }
     return true;
