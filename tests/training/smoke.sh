@@ -23,8 +23,9 @@ run() { "$python" -m cropshield "$@" >>"$work/log" 2>&1 || { cat "$work/log"; ec
 run prepare "$work/data" "$work/cache" --workers 2
 cd "$root/tests/training"
 run train smoke_teacher.toml "$work/cache" "$work/out" --device cpu
-run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "$work/out/smoke_teacher.weights.pt"
-run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "$work/out/smoke_teacher.weights.pt" --resume
+teachers=("$work/out/smoke_teacher.weights.pt" "$work/out/smoke_teacher.weights.pt")
+run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "${teachers[@]}"
+run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "${teachers[@]}" --resume
 for name in cropshield_cnn cropshield_lite; do
     run refit "$work/out/$name.weights.pt" "$work/cache" "$work/out/$name.refit.pt" --count 16
     run calibrate "$work/out/$name.refit.pt" "$work/cache" "$work/calibration" --each 2 --scenes 4

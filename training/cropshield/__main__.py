@@ -19,8 +19,14 @@ def main():
     add.add_argument("out")
     add.add_argument("--device", default="auto")
     add.add_argument("--seconds", type=float, help="stop after this much training, with the schedule fitted to it")
-    add.add_argument("--teacher", help="weights file of the network to learn from")
+    add.add_argument("--teacher", nargs="+", default=[], help="weights files of the networks to learn from")
+    add.add_argument("--start", nargs="+", default=[], help="weights or native files, one a network, whose weights to go on from")
     add.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
+
+    add = commands.add_parser("average", help="mean of the weights of runs that went on from one start")
+    add.add_argument("out", help="weights file to write")
+    add.add_argument("weights", nargs="+")
+    add.add_argument("--cache", help="print what the validation photos say of each and of the mean")
 
     add = commands.add_parser("refit", help="fit the class outputs anew on scenes whose light and camera were exchanged")
     add.add_argument("weights")
@@ -74,7 +80,10 @@ def main():
     if arguments.command == "train":
         from . import train
         train.run(train.load_config(arguments.config), arguments.cache, arguments.out, arguments.device,
-                  arguments.seconds, arguments.teacher, arguments.resume)
+                  arguments.seconds, arguments.teacher, arguments.start, arguments.resume)
+    elif arguments.command == "average":
+        from . import average
+        average.run(arguments.out, arguments.weights, arguments.cache)
     elif arguments.command == "refit":
         from . import refit
         refit.run(arguments.weights, arguments.cache, arguments.out, arguments.count)

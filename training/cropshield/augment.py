@@ -4,10 +4,12 @@ Lab photos show one leaf on plain paper, and the paper tells the class. So half 
 out and laid over each other on other grounds (photos, noise, out-of-focus foliage of the same crop), at many sizes.
 Photos without a leaf mask take part with a soft window instead, so that pasted edges do not tell the crop either. Then
 light, colour, blur, sensor noise and JPEG are varied for all alike, and photos are mixed. Negatives of the fit half come
-as `outlier`. Everything is tensor arithmetic on uint8 pixels that stay on the device; nothing is decoded here.
+as `outlier`. Where the leaf lies is known for most of what is drawn and comes along, so that training can ask whether the
+network looks at it. Everything is tensor arithmetic on uint8 pixels that stay on the device; nothing is decoded here.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from .classes import CLASSES, CROP_OF
 from .photos import MEAN, STD, CROP, RESIZE
 from .prepare import NOT_LEAF, OTHER_LEAF, SHORT_SIDE
 
+CELL = 16  # pixels of the grid on which the leaf's place is given: that of the heat maps
 _LAYERS, _FAR_LAYERS = 6, 2  # leaves in a scene; the first ones lie behind and may be out of focus
 _LUMA = ((16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
          (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
@@ -31,6 +34,7 @@ def draw(pixels, offset, height, width, matrix, window, size, reflect):
 
     pixels: packed RGBA int32; offset, height, width: (B,); matrix: (B,6), output pixel -> source pixel.
     window: (B,5) or None: (use, u, v, half width, half height) replaces the mask by a soft window where use is 1.
+    reflect: beyond its edges the photo is mirrored; otherwise alpha is 0 there.
     """
     def column(values):
         return values.view(-1, 1, 1)
@@ -62,7 +66,7 @@ def draw(pixels, offset, height, width, matrix, window, size, reflect):
         use, centre_u, centre_v, half_u, half_v = (column(window[:, i]) for i in range(5))
         radius = ((u / wide - centre_u) / half_u).abs().pow(3) + ((v / high - centre_v) / half_v).abs().pow(3)
         alpha = torch.where(use > 0, torch.sigmoid(12 * (1 - radius)), alpha)
-    return colour, (alpha * inside).unsqueeze(1)
+    return colour, (alpha if reflect else alpha * inside).unsqueeze(1)
 
 
 def lay(canvas, colour, alpha, shade, shadow):
@@ -81,8 +85,23 @@ def soften(image, amount):
     return first + (amount - 1).clamp(0, 1) * (quarter - half)
 
 
-def finish(image, colour_matrix, gain, gamma, light, blur, noise, noise_scale, quality, dct, table):
-    """Camera and light: (B,3,S,S) in 0..1 -> the same. Random numbers come in as tensors, so that this can be compiled."""
+def sunlight(image, patches, edge, depth, glare, veil, tone):
+    """Light between leaves: shade with edges, glare, a veil of stray light in a tone (B,3,1,1).
+
+    patches: (B,2,G,G) coarse noise that places shade and glare; the others: (B,1,1,1), 0 for none (edge: steepness).
+    """
+    patches = F.interpolate(patches, size=image.shape[-2:], mode="bicubic", align_corners=False)
+    image = image * (1 - depth * torch.sigmoid(edge * patches[:, :1]))
+    image = image + glare * torch.sigmoid(edge * (patches[:, 1:] - 1.1)) * (1 - image)
+    return image + veil * (tone - image)
+
+
+def finish(image, sun, colour_matrix, gain, gamma, light, blur, noise, noise_scale, quality, dct, table):
+    """Camera and light: (B,3,S,S) in 0..1 -> the same. Random numbers come in as tensors, so that this can be compiled.
+
+    sun: the arguments of `sunlight` after the image.
+    """
+    image = sunlight(image, *sun)
     light = F.interpolate(light, size=image.shape[-2:], mode="bicubic", align_corners=False).exp()
     image = (image * light * gain).clamp(1e-4, 1)
     image = image.pow(gamma)
@@ -111,6 +130,17 @@ def jpeg(image, quality, dct, table):
     green = (luma - 0.299 * red - 0.114 * blue) / 0.587
     lossy = torch.stack([red, green, blue], 1).div(255).clamp(0, 1)
     return torch.where(quality > 99, image, lossy)
+
+
+class Batch(NamedTuple):
+    """What is learnt from at once."""
+
+    image: torch.Tensor  # (B,3,S,S), normalised
+    target: torch.Tensor  # (B,classes), sums to 1
+    outlier: torch.Tensor  # (B,) 1 for negatives
+    label: torch.Tensor  # (B,) the class whose leaf `leaf` shows; 0 where `placed` is 0
+    leaf: torch.Tensor  # (B,1,S/CELL,S/CELL) share of leaf around the centre of a cell
+    placed: torch.Tensor  # (B,) 1 where `leaf` is known and the image shows one class alone
 
 
 class Scenes:
@@ -153,8 +183,14 @@ class Scenes:
         self._measure_styles(entries)
 
     def _measure_styles(self, entries):
-        """Mean and deviation of every healthy photo's leaf colours: what light and camera do, apart from disease."""
-        rows = self.rows[self.healthy.unique()]
+        """Mean and deviation of the colours of every healthy leaf: what light and camera do, apart from disease.
+
+        Leaves of other crops count too: theirs were taken outdoors, in light that the supported crops' photos lack.
+        """
+        self.style_rows = self.healthy.unique()
+        if self.has_negatives:
+            self.style_rows = torch.cat([self.style_rows, torch.full((1,), self.other_leaf, device=self.device)])
+        rows = self.rows[self.style_rows]
         photos = rows.flatten().unique().tolist()
         style = torch.zeros(len(entries), 2, 3, device=self.device)
         for photo in photos:
@@ -165,7 +201,6 @@ class Scenes:
                 colour = colour[((packed >> 24) & 255) > 127]
             style[photo, 0], style[photo, 1] = colour.mean(0), colour.std(0).clamp(min=0.02)
         self.style = style
-        self.healthy_rows = self.healthy.unique()
 
     def restyle(self, image, label, chance):
         """Some photos as if light and camera were those under which another crop was photographed.
@@ -175,8 +210,8 @@ class Scenes:
         """
         count = len(image)
         own = self._pick(self.healthy[label.clamp(max=len(CLASSES) - 1)])
-        other_row = self.healthy_rows[(self._uniform(count) * len(self.healthy_rows)).long()
-                                      .clamp(max=len(self.healthy_rows) - 1)]
+        other_row = self.style_rows[(self._uniform(count) * len(self.style_rows)).long()
+                                    .clamp(max=len(self.style_rows) - 1)]
         own, other = self.style[own], self.style[self._pick(other_row)]
         share = (self._uniform(count) * self._flag(count, chance)).view(-1, 1, 1, 1)
         gain = (other[:, 1] / own[:, 1]).clamp(0.5, 2.0).view(-1, 3, 1, 1)
@@ -225,7 +260,10 @@ class Scenes:
         return offset, height, width, matrix
 
     def _whole(self, photo, size, nearest=1.7, widest=1.12):
-        """A photo as a grower might have framed it: magnification against the evaluation's scale, any part of it."""
+        """A photo as a grower might have framed it: magnification against the evaluation's scale, any part of it.
+
+        Returns (colour, leaf mask); the mask is 0 where the photo has none.
+        """
         count = len(photo)
         unit = SHORT_SIDE / RESIZE  # source pixels an output pixel where the evaluation looks
         low = max(0.55, size * unit / (widest * SHORT_SIDE))
@@ -236,7 +274,7 @@ class Scenes:
         centre = 0.5 + (torch.rand(count, 2, generator=self.random, device=self.device) - 0.5) * free
         middle = torch.full((count, 2), size / 2, device=self.device)
         place = self._locate(photo, self._turn(count), step, centre, middle)
-        return self._draw(self.pixels, *place, None, size, True)[0]
+        return self._draw(self.pixels, *place, None, size, True)
 
     def _leaf(self, photo, size, smallest, largest, wander):
         """One cut-out leaf a sample, its photo `smallest`..`largest` of the frame wide; wander: (B,) reach of its centre."""
@@ -266,7 +304,7 @@ class Scenes:
         return ground.clamp(0, 1)
 
     def _scene(self, label, size):
-        """Leaves of `label` (and healthy ones of its crop) over each other on a foreign ground."""
+        """Leaves of `label` (and healthy ones of its crop) over each other on a foreign ground: (colour, where `label` shows)."""
         count = len(label)
         same_crop = torch.where(self._flag(count, 0.5), label.clamp(max=len(CLASSES) - 1),
                                 self.healthy[label.clamp(max=len(CLASSES) - 1)])
@@ -278,8 +316,9 @@ class Scenes:
         if not self.has_negatives:
             ground_row = torch.where(choice < 0.35, any_class, ground_row)
         ground_photo = self._pick(ground_row)
-        canvas = self._whole(ground_photo, size, nearest=4.0)
+        canvas = self._whole(ground_photo, size, nearest=4.0)[0]
         canvas = torch.where((choice > 0.72).view(-1, 1, 1, 1), self._noise_ground(count, size), canvas)
+        shown = ((ground_row == label) & (choice <= 0.72)).float().view(-1, 1, 1, 1).expand(-1, 1, size, size)
         foreign = ((choice >= 0.35) & (choice < 0.5)).float()  # a ground that shows another class must not compete
         canvas = self._soften(canvas, (foreign + self._uniform(count, -0.3, 1.7)).clamp(0, 2).view(-1, 1, 1, 1))
         canvas = canvas * self._uniform(count, 0.45, 1.1).view(-1, 1, 1, 1)
@@ -296,21 +335,33 @@ class Scenes:
                 alpha = alpha * (self._uniform(count) < crowd).float().view(-1, 1, 1, 1)
             shadow = self._uniform(count, 0.0, 0.7).view(-1, 1, 1, 1)
             canvas = self._lay(canvas, colour, alpha, shade.view(-1, 1, 1, 1), shadow)
+            shown = shown + alpha * ((row == label).float().view(-1, 1, 1, 1) - shown)
             if layer == _FAR_LAYERS - 1:
                 canvas = self._soften(canvas, self._uniform(count, -1.0, 2.0).clamp(min=0).view(-1, 1, 1, 1))
         exposure = self._uniform(count, 0.28, 0.6) / canvas.mean((1, 2, 3)).clamp(min=0.02)
-        return (canvas * exposure.clamp(0.6, 2.2).view(-1, 1, 1, 1)).clamp(0, 1)
+        return (canvas * exposure.clamp(0.6, 2.2).view(-1, 1, 1, 1)).clamp(0, 1), shown
 
-    def _camera(self, image, strength):
+    def _sun(self, count, chance):
+        """Random arguments of `sunlight`; every effect takes part in `chance` of the images."""
+        def some(low, high):
+            return (self._uniform(count, low, high) * self._flag(count, chance)).view(-1, 1, 1, 1)
+
+        patches = F.interpolate(self._normal(count, 2, 4, 4), size=(14, 14), mode="bicubic", align_corners=False)
+        patches = patches + 0.35 * self._normal(count, 2, 14, 14)  # mostly larger than lesions are
+        edge = self._uniform(count, 1.0, 14.0).view(-1, 1, 1, 1)
+        tone = torch.rand(count, 3, 1, 1, generator=self.random, device=self.device) * 0.4 + 0.5
+        return patches, edge, some(0.1, 0.6), some(0.1, 0.5), some(0.0, 0.3), tone
+
+    def _camera(self, image, strength, colour, sun):
         count, size = len(image), image.shape[-1]
 
         def spread(amount):
             return self._normal(count) * (amount * strength)
 
-        saturation = spread(0.30).exp().clamp(0.3, 2.2).view(-1, 1, 1)
+        saturation = spread(0.30 * colour).exp().clamp(0.3 / colour, 2.2).view(-1, 1, 1)
         luma = torch.tensor([0.299, 0.587, 0.114], device=self.device).expand(1, 3, 3)
         identity = torch.eye(3, device=self.device).unsqueeze(0)
-        angle = spread(0.10)
+        angle = spread(0.10 * colour)
         hue = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
         to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]],
                               device=self.device)
@@ -319,7 +370,7 @@ class Scenes:
         rotation[:, 1:, 1:] = hue
         rotation = torch.linalg.inv(to_yiq) @ rotation @ to_yiq
         matrix = (saturation * identity + (1 - saturation) * luma) @ rotation
-        tint = self._normal(count, 3, 1, 1) * (0.10 * strength)
+        tint = self._normal(count, 3, 1, 1) * (0.10 * strength * colour)
         gain = (tint + (spread(0.30) - 0.05).view(-1, 1, 1, 1)).exp()
         gamma = spread(0.22).exp().view(-1, 1, 1, 1)
         light = self._normal(count, 1, 4, 4) * self._uniform(count, 0.0, 0.35 * strength).view(-1, 1, 1, 1)
@@ -331,11 +382,11 @@ class Scenes:
         def column(values):
             return values.view(-1, 1, 1, 1)
 
-        return self._finish(image, matrix, gain, gamma, light, column(blur * strength), noise, column(noise_scale),
+        return self._finish(image, self._sun(count, sun), matrix, gain, gamma, light, column(blur * strength), noise, column(noise_scale),
                             column(quality), self.dct, self.table)
 
     def _mix(self, image, target, chance):
-        """Cut-mix and mix-up among in-distribution samples, and erasing."""
+        """Cut-mix and mix-up among in-distribution samples, and erasing: (image, target, whether it shows two photos)."""
         count, _, size, _ = image.shape
         order = torch.randperm(count, generator=self.random, device=self.device)
         kind = self._uniform(count)
@@ -354,11 +405,10 @@ class Scenes:
         hide = box * (erase & ~cut & ~blend).view(-1, 1, 1).float()
         fill = torch.rand(count, 3, 1, 1, generator=self.random, device=self.device)
         image_mixed = image_mixed + hide.unsqueeze(1) * (fill - image_mixed)
-        return image_mixed, target + other.view(-1, 1) * (target[order] - target)
+        return image_mixed, target + other.view(-1, 1) * (target[order] - target), cut | blend
 
-    @torch.no_grad()
-    def batch(self, count, size=CROP, scenes=0.4, outliers=0.1, mix=0.4, strength=1.0, smoothing=0.05, restyle=0.0):
-        """Returns normalised images (B,3,S,S), class targets (B,classes), outlier flags (B,) as float."""
+    def _pictures(self, count, size, scenes, outliers):
+        """What is shown, before light and camera: images, labels of the supported ones (they come first), leaf, known."""
         out_count = int(round(count * outliers)) if self.has_negatives else 0
         scene_count = int(round(count * scenes))
         photo_count = count - scene_count - out_count
@@ -367,33 +417,53 @@ class Scenes:
                                   generator=self.random)
         out_row = torch.where(self._flag(out_photo, 0.55), torch.full((), self.not_leaf, device=self.device),
                               torch.full((), self.other_leaf, device=self.device))
-        photo_rows = torch.cat([label[:photo_count], out_row])
+        photo = self._pick(torch.cat([label[:photo_count], out_row]))
         scene_rows = torch.cat([label[photo_count:], torch.full((out_scene,), self.other_leaf, device=self.device)])
-        photo_image = self._whole(self._pick(photo_rows), size)
-        scene_image = self._scene(scene_rows, size) if len(scene_rows) else photo_image[:0]
-        image = torch.cat([photo_image[:photo_count], scene_image[:scene_count], photo_image[photo_count:],
-                           scene_image[scene_count:]])
-        inside = photo_count + scene_count
+        photo_image, photo_leaf = self._whole(photo, size)
+        scene_image, scene_leaf = (self._scene(scene_rows, size) if len(scene_rows) else
+                                   (photo_image[:0], photo_leaf[:0]))
+
+        def joined(photos, drawn):
+            return torch.cat([photos[:photo_count], drawn[:scene_count], photos[photo_count:], drawn[scene_count:]])
+
+        known = joined(self.masked[photo], torch.ones(len(scene_rows), dtype=torch.bool, device=self.device))
+        return joined(photo_image, scene_image), label, joined(photo_leaf, scene_leaf), known
+
+    @torch.no_grad()
+    def batch(self, count, size=CROP, scenes=0.4, outliers=0.1, mix=0.4, strength=1.0, smoothing=0.05, restyle=0.0,
+              colour=1.0, sun=0.0):
+        """Draws `count` images (a `Batch`).
+
+        scenes, outliers: shares of the batch; mix, restyle, sun: chances; strength: how much light and camera vary,
+        colour: how much more than that colours do.
+        """
+        image, label, leaf, known = self._pictures(count, size, scenes, outliers)
+        inside = len(label)
         if restyle > 0:
             any_class = torch.multinomial(self.class_weight, count, replacement=True, generator=self.random)
             image = self.restyle(image, torch.cat([label, any_class[inside:]]), restyle)
-        image = self._camera(image, strength)
+        image = self._camera(image, strength, colour, sun)
         target = torch.zeros(count, len(CLASSES), device=self.device)
         even = torch.zeros(len(CLASSES), device=self.device)
         even[self.tested] = 1.0 / len(self.tested)
         target[:inside] = F.one_hot(label, len(CLASSES)).float() * (1 - smoothing) + even * smoothing
         target[inside:] = even
         if mix > 0:
-            mixed, mixed_target = self._mix(image[:inside], target[:inside], mix)
+            mixed, mixed_target, two = self._mix(image[:inside], target[:inside], mix)
             image, target = torch.cat([mixed, image[inside:]]), torch.cat([mixed_target, target[inside:]])
+            known[:inside] &= ~two
+        known[inside:] = False
         outlier = torch.zeros(count, device=self.device)
         outlier[inside:] = 1
         mean = torch.tensor(MEAN, device=self.device).view(1, 3, 1, 1)
         std = torch.tensor(STD, device=self.device).view(1, 3, 1, 1)
-        return (image - mean) / std, target, outlier
+        # A heat map is drawn bilinearly, so a cell reaches one cell far: a triangle, that is two boxes.
+        leaf = F.avg_pool2d(F.avg_pool2d(leaf, CELL + 1, 1, CELL // 2, count_include_pad=False), CELL)
+        label = torch.cat([label, torch.zeros(count - inside, dtype=label.dtype, device=self.device)])
+        return Batch((image - mean) / std, target, outlier, label, leaf, known.float())
 
     def batches(self, times, count, **recipe):
         """`times` batches of `count`, drawn together: on a GPU the launches, not the pixels, are what costs time."""
-        image, target, outlier = self.batch(times * count, **recipe)
+        drawn = self.batch(times * count, **recipe)
         for start in range(times):  # every batch gets its share of photos, scenes and outliers
-            yield image[start::times], target[start::times], outlier[start::times]
+            yield Batch(*(part[start::times] for part in drawn))

@@ -59,8 +59,8 @@ def scene_sample(cache, count, size, seed):
     scenes = Scenes(cache, "cpu", seed)
     crops = []
     for start in range(0, count, 32):
-        image, _, _ = scenes.batch(min(32, count - start), size, scenes=1.0, outliers=0.0, mix=0.0, strength=0.7,
-                                   restyle=0.5)
+        image = scenes.batch(min(32, count - start), size, scenes=1.0, outliers=0.0, mix=0.0, strength=0.7,
+                             restyle=0.5, sun=0.3).image
         image = image * torch.tensor(STD).view(1, 3, 1, 1) + torch.tensor(MEAN).view(1, 3, 1, 1)
         crops.append((image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy())
     return np.concatenate(crops)

@@ -24,7 +24,7 @@ def load_model(path):
     if metadata["architecture"] == "CropShieldLite":
         shapes = [(m["in"], m["out"], int(m["type"][4]), m["stride"])
                   for m in json.loads(metadata["architecture_config"])["layers"]]
-        network = models.PlainLite(shapes, len(classes))
+        network = models.PlainLite(len(classes), shapes)
     else:
         network = models.ARCHITECTURES[metadata["architecture"]](len(classes))
     state = {key: torch.from_numpy(value.astype(np.float32)) for key, value in tensors.items()}

@@ -53,11 +53,13 @@ def run(weights, calibration, out, results=None):
     network, stored = published(weights)
     name = stored["entry"]["name"]
     tensors = tensors_of(network)
-    metadata = {"format_version": FORMAT_VERSION, "name": name, "architecture": stored["entry"]["architecture"],
+    plain = isinstance(network, models.PlainLite)
+    metadata = {"format_version": FORMAT_VERSION, "name": name,
+                "architecture": "CropShieldLite" if plain else stored["entry"]["architecture"],
                 "classes": json.dumps(CLASSES), "untested_classes": json.dumps(UNTESTED),
                 "preprocess": json.dumps(PREPROCESS), "gradcam_layer": "block4", "trained_on": TRAINED_ON,
                 "license": "Apache-2.0"}
-    if isinstance(network, models.PlainLite):
+    if plain:
         metadata["architecture_config"] = json.dumps(architecture_config(network))
         metadata["gradcam_layer"] = f"layers.{len(network.layers) - 1}"
     with open(os.path.join(calibration, f"{name}.calibration.json")) as file:

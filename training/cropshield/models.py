@@ -2,7 +2,8 @@
 
 Every network maps (B, 3, H, W) normalised images to `heads(x)` = (logits (B, classes), reject logit (B,)): class
 outputs, and one number that grows with how little the photo looks like a leaf of a supported crop. Both are linear in
-`features(x)` (B, d), the mean of the last activations. Does not know about data, losses or files.
+`features(x)` (B, d), the mean of the last activations. `explain(x, label)` gives the heat map of a class besides. Does not know
+about data, losses or files.
 """
 
 import torch
@@ -19,6 +20,13 @@ class _Classifier(nn.Module):
     def heads(self, x):
         features = self.features(x)
         return self.classifier(features), self.reject(features).squeeze(1)
+
+    def explain(self, x, label):
+        """(logits, reject, Grad-CAM of the classes `label` before scaling: (B, h, w), not negative)."""
+        active = self.activations(x).float()
+        features = active.mean((2, 3))
+        weight = self.classifier[-1].weight[label]
+        return self.classifier(features), self.reject(features).squeeze(1), F.relu(torch.einsum("bchw,bc->bhw", active, weight))
 
     def forward(self, x):
         return self.classifier(self.features(x))
@@ -117,7 +125,7 @@ class CropShieldLite(_Classifier):
 class PlainLite(_Classifier):
     """CropShieldLite as it is exported: convolutions with bias and ReLU. `layers` is a list of (in, out, kernel, stride)."""
 
-    def __init__(self, layers, num_classes):
+    def __init__(self, num_classes, layers):
         super().__init__()
         self.layers = nn.Sequential(*(nn.Conv2d(a, b, k, s, k // 2) for a, b, k, s in layers))
         self.classifier = nn.Sequential(nn.Identity(), nn.Linear(layers[-1][1], num_classes))
@@ -127,7 +135,7 @@ class PlainLite(_Classifier):
     def of(network):
         """The plain network that computes what the trained CropShieldLite computes in evaluation mode."""
         shapes = [(m.conv.in_channels, m.conv.out_channels, m.kernel, m.stride) for m in network.layers]
-        plain = PlainLite(shapes, network.classifier[1].out_features).eval()
+        plain = PlainLite(network.classifier[1].out_features, shapes).eval()
         with torch.no_grad():
             for source, target in zip(network.layers, plain.layers):
                 weight, bias = source.fold()
@@ -181,4 +189,4 @@ class Teacher(_Classifier):
         return self.blocks(self.stem(x))
 
 
-ARCHITECTURES = {"CropShieldCNN": CropShieldCNN, "CropShieldLite": CropShieldLite, "Teacher": Teacher}
+ARCHITECTURES = {"CropShieldCNN": CropShieldCNN, "CropShieldLite": CropShieldLite, "PlainLite": PlainLite, "Teacher": Teacher}

@@ -21,12 +21,12 @@ def collect(networks, scenes, count, size, batch=32):
     """Features of every network on `count` drawn images: ({name: (N, d)}, targets, outlier flags)."""
     found, targets, outliers = {name: [] for name in networks}, [], []
     for _ in range(max(1, count // batch)):
-        image, target, outlier = scenes.batch(batch, size, **RECIPE)
-        image = image.contiguous(memory_format=torch.channels_last)
+        drawn = scenes.batch(batch, size, **RECIPE)
+        image = drawn.image.contiguous(memory_format=torch.channels_last)
         for name, network in networks.items():
             found[name].append(network.features(image))
-        targets.append(target)
-        outliers.append(outlier)
+        targets.append(drawn.target)
+        outliers.append(drawn.outlier)
     return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(targets), torch.cat(outliers)
 
 

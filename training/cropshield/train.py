@@ -25,6 +25,9 @@ from .prepare import Cache
 from .progress import Progress
 
 
+DRAWN = ("size", "scenes", "outliers", "mix", "strength", "colour", "sun", "restyle", "smoothing")  # settings of Scenes.batch
+
+
 def load_config(path):
     with open(path, "rb") as file:
         return tomllib.load(file)
@@ -45,6 +48,16 @@ def small_state(network):
             for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
+def _go_on(network, paths, name):
+    """Gives `network` the weights of the file among `paths` (weights file or native file) that is named after it."""
+    from . import calibrate, evaluate  # which need this module
+    path = next((p for p in paths if os.path.basename(p).split(".")[0] == name), None)
+    if path is None:
+        raise SystemExit(f"no file to start {name} from among {', '.join(paths)}")
+    found = evaluate.load_model(path)[0] if path.endswith(".safetensors") else calibrate.load_network(path)[0]
+    load_weights(network, found.state_dict())
+
+
 def load_weights(network, state):
     state = {name: value.float() for name, value in state.items()}
     missing = network.load_state_dict(state, strict=False)
@@ -57,9 +70,11 @@ def load_weights(network, state):
 class Learner:
     """One network, its optimiser and its moving average."""
 
-    def __init__(self, entry, device, compiled):
+    def __init__(self, entry, device, compiled, start=()):
         self.entry, self.name = entry, entry["name"]
         self.network = build(entry, device)
+        if start:
+            _go_on(self.network, start, self.name)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         decay, plain = [], []
         for parameter in self.network.parameters():
@@ -67,8 +82,8 @@ class Learner:
         self.optimizer = torch.optim.SGD([{"params": decay, "weight_decay": entry["weight_decay"]},
                                           {"params": plain, "weight_decay": 0.0}],
                                          lr=entry["rate"], momentum=0.9, nesterov=True)
-        self.heads = torch.compile(self.network.heads, dynamic=False) if compiled else self.network.heads
-        self.loss_sum, self.loss_count = torch.zeros((), device=device), 0
+        self.explain = torch.compile(self.network.explain, dynamic=False) if compiled else self.network.explain
+        self.loss_sum, self.astray_sum, self.loss_count = torch.zeros((), device=device), torch.zeros((), device=device), 0
         source, target = self.network.state_dict(), self.average.state_dict()
         floats = [name for name, value in source.items() if value.is_floating_point()]
         self._now, self._mean = [source[name] for name in floats], [target[name] for name in floats]
@@ -88,19 +103,34 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def _loss(recipe, tested, logits, reject, target, outlier, taught):
-    """Soft cross-entropy, the reject output's binary cross-entropy, and distillation where there is a teacher."""
-    logits, target = logits.float()[:, tested], target[:, tested]
-    weight = torch.where(outlier > 0, recipe["outlier_weight"], 1.0)
+def _loss(recipe, tested, logits, reject, drawn, taught):
+    """Soft cross-entropy, the reject output's binary cross-entropy, and distillation where there are teachers."""
+    logits, target = logits.float()[:, tested], drawn.target[:, tested]
+    weight = torch.where(drawn.outlier > 0, recipe["outlier_weight"], 1.0)
     entropy = -(target * F.log_softmax(logits, 1)).sum(1)
     loss = entropy
     if taught is not None:
         heat, share = recipe["distill_temperature"], recipe["distill_share"]
-        teacher = F.softmax(taught[:, tested].float() / heat, 1)
-        far = -(teacher * F.log_softmax(logits / heat, 1)).sum(1) * heat * heat
+        far = -(taught * F.log_softmax(logits / heat, 1)).sum(1) * heat * heat
         loss = (1 - share) * entropy + share * far
-    rejection = F.binary_cross_entropy_with_logits(reject.float(), outlier)
+    rejection = F.binary_cross_entropy_with_logits(reject.float(), drawn.outlier)
     return (weight * loss).mean() + recipe["reject_weight"] * rejection
+
+
+@torch.no_grad()
+def _taught(said, tested, heat):
+    """What is learnt from the logits of a batch's teachers, if any: the mean of their softened probabilities."""
+    return sum(F.softmax(logits[:, tested].float() / heat, 1) for logits in said) / len(said) if said else None
+
+
+def _astray(cam, leaf, placed):
+    """How much of the heat map of an image's class lies off its leaf, 0..1, over the images whose leaf's place is known.
+
+    Evidence off the leaf is the background's (Ross et al., 'Right for the right reasons'; the map is Grad-CAM itself).
+    """
+    leaf = F.adaptive_avg_pool2d(leaf, cam.shape[-2:]).squeeze(1)
+    share = 1 - (cam * leaf).sum((1, 2)) / (cam.sum((1, 2)) + 1)  # an empty map is no way out
+    return (share * placed).sum() / placed.sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -158,7 +188,15 @@ def _save(out, run, learners, record, progress_state, scenes):
         json.dump(record, file)
 
 
-def run(config, cache_folder, out, device="auto", seconds=None, teacher=None, resume=False, scenes=None):
+def _guide(path, device):
+    """image -> (logits, …) of the network in a weights file."""
+    stored = torch.load(path, map_location="cpu")
+    network = load_weights(build(stored["entry"], device), stored["state"]).eval().requires_grad_(False)
+    return network.heads
+
+
+def run(config, cache_folder, out, device="auto", seconds=None, teachers=(), start=(), resume=False,
+        scenes=None):
     """Trains the networks of `config` and leaves `<name>.weights.pt` and `<run>.record.json` in `out`.
 
     Returns (record, scenes); a second run in the same process may take over the scenes, photos and compiled code.
@@ -176,11 +214,8 @@ def run(config, cache_folder, out, device="auto", seconds=None, teacher=None, re
         torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
     cache = Cache(cache_folder)
     scenes = scenes or Scenes(cache, device, config["seed"], compiled=cuda and recipe.get("compile_scenes", False))
-    learners = [Learner(entry, device, cuda and entry.get("compile", False)) for entry in config["network"]]
-    guide = None
-    if teacher:
-        stored = torch.load(teacher, map_location="cpu")
-        guide = load_weights(build(stored["entry"], device), stored["state"]).eval().requires_grad_(False)
+    learners = [Learner(entry, device, cuda and entry.get("compile", False), start) for entry in config["network"]]
+    guides = [_guide(path, device) for path in teachers]
     record, step, spent = _record(config, cache, device), 0, 0.0
     path = os.path.join(out, f"{config['name']}.resume.pt")
     if resume and os.path.exists(path):
@@ -204,14 +239,14 @@ def run(config, cache_folder, out, device="auto", seconds=None, teacher=None, re
             _save(out, config["name"], learners, record, (step, spent), scenes)
         if finished:
             break
-        batch = {key: _at(recipe.get(key, 0.0), share) for key in ("size", "scenes", "outliers", "mix", "strength", "restyle", "smoothing")}
-        for image, target, outlier in scenes.batches(recipe.get("together", 1), recipe["batch"], **batch):
-            image = image.contiguous(memory_format=torch.channels_last)
+        batch = {key: _at(recipe[key], share) for key in DRAWN if key in recipe}
+        for drawn in scenes.batches(recipe.get("together", 1), recipe["batch"], **batch):
+            drawn = drawn._replace(image=drawn.image.contiguous(memory_format=torch.channels_last))
             with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
-                with torch.no_grad():
-                    taught = guide.heads(image)[0] if guide is not None else None
+                said = {"": [guide(drawn.image)[0] for guide in guides]}
                 for learner in learners:
-                    _step(learner, recipe, scenes.tested, image, target, outlier, taught, share, step)
+                    taught = _taught(said[learner.entry.get("teacher", "")], scenes.tested, recipe["distill_temperature"])
+                    said[learner.name] = [_step(learner, recipe, scenes.tested, drawn, taught, share, step)]
             step += 1
         if cuda:
             torch.cuda.synchronize()  # keeps the clock that drives the schedule honest
@@ -223,27 +258,32 @@ def run(config, cache_folder, out, device="auto", seconds=None, teacher=None, re
     return record, scenes
 
 
-def _step(learner, recipe, tested, image, target, outlier, taught, share, step):
+def _step(learner, recipe, tested, drawn, taught, share, step):
     learner.network.train()
     for group in learner.optimizer.param_groups:
         group["lr"] = learner.entry["rate"] * _rate(share, recipe["warmup"])
-    logits, reject = learner.heads(image)
-    with torch.autocast(image.device.type, enabled=False):
-        loss = _loss(recipe, tested, logits, reject, target, outlier, taught)
+    logits, reject, cam = learner.explain(drawn.image, drawn.label)
+    with torch.autocast(drawn.image.device.type, enabled=False):
+        astray = _astray(cam.float(), drawn.leaf, drawn.placed)
+        loss = _loss(recipe, tested, logits, reject, drawn, taught) + recipe.get("cam_weight", 0.0) * astray
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(learner.network.parameters(), 5.0)
     learner.optimizer.step()
     learner.follow(min(learner.entry["average"], (step + 1) / (step + 10)))
     learner.loss_sum += loss.detach()
+    learner.astray_sum += astray.detach()
     learner.loss_count += 1
+    return logits.detach()
 
 
 def _look(learners, val, device, record, step, spent, share):
     point = {"step": step, "seconds": round(spent, 1), "share": round(share, 4)}
     for learner in learners:
         point[f"{learner.name}.loss"] = round(float(learner.loss_sum) / max(1, learner.loss_count), 4)
+        point[f"{learner.name}.astray"] = round(float(learner.astray_sum) / max(1, learner.loss_count), 4)
         learner.loss_sum.zero_()
+        learner.astray_sum.zero_()
         learner.loss_count = 0
         if val is not None:
             logits, _ = outputs(learner.average, val[0], device)
