@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <cropshield/cropshield.h>
 
@@ -66,16 +67,23 @@ void csi_progress_begin(struct csi_progress *progress, const char *title, size_t
 void csi_progress_update(struct csi_progress *progress, size_t done);
 void csi_progress_end(struct csi_progress *progress);
 
-/* Photos named on the command line: files as they are, directories walked (by name: .jpg .jpeg .png .webp),
- * sorted. */
+/* Photos named on the command line: files as they are, "-" for standard input, directories walked (by name:
+ * .jpg .jpeg .png .webp), sorted. Begins zeroed but for on_failure. */
 struct csi_paths {
     char **items;
     size_t count, capacity;
+    size_t failed; /* directories without photos, and those that cannot be read: reported, the rest goes on */
+    void (*on_failure)(const char *path, const struct cs_error *error); /* told before the report; or NULL */
 };
-/* A directory without photos is an error that is reported and counted in `*failed`; the rest goes on. False:
- * out of memory. */
-bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count, size_t *failed);
+/* False: out of memory, which has been reported. */
+bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count);
+/* The photos of one directory. False: there are none, or the reason has been reported. */
+bool csi_paths_in_folder(struct csi_paths *paths, char *folder);
 void csi_paths_free(struct csi_paths *paths);
+
+/* A photo's bytes, malloc'ed; "-": standard input. Fails as csi_file_read. */
+enum cs_status csi_photo_read(const char *path, size_t limit, uint8_t **bytes, size_t *size,
+                              struct cs_error *error);
 
 /* A stream over files: context of cs_stream.load/unload. `done` and its context are the command's. */
 struct csi_file_stream {

@@ -228,10 +228,10 @@ int csi_command_quantize(int argc, char **argv)
         1};
     struct quantize quantize = {0};
     struct cs_diagnoser_options options;
-    struct csi_paths paths;
+    struct csi_paths paths = {0};
     struct cs_error error;
     enum cs_status status;
-    size_t count, failed = 0;
+    size_t count;
 
     switch (csi_options_parse(&line, argc, argv, &count)) {
     case CSI_PARSE_HELP: return CSI_EXIT_OK;
@@ -245,9 +245,7 @@ int csi_command_quantize(int argc, char **argv)
         return CSI_EXIT_USAGE;
     }
     options.model.path = strcmp(argv[0], "embedded") == 0 ? NULL : argv[0];
-    char *folders[] = {(char *)(uintptr_t)own.calibration};
-
-    if (!csi_paths_collect(&paths, folders, 1, &failed) || failed > 0) {
+    if (!csi_paths_in_folder(&paths, (char *)(uintptr_t)own.calibration) || paths.failed > 0) {
         csi_paths_free(&paths);
         return CSI_EXIT_FAILED;
     }

@@ -142,6 +142,7 @@ int csi_command_serve(int argc, char **argv)
     server.port = (uint16_t)port;
     server.max_in_flight = (unsigned)in_flight;
     server.limits = options.limits;
+    server.max_body_bytes = 0; /* follows from the limit of a photo */
     server.max_size = options.max_size;
     server.decode = options.decode;
     server.access_log = !quiet;
