@@ -13,7 +13,7 @@
 
 #include "cli/options.h"
 
-enum { CSI_EXIT_OK = 0, CSI_EXIT_FAILED = 1, CSI_EXIT_USAGE = 2 };
+enum { CSI_EXIT_OK = 0, CSI_EXIT_FAILED = 1, CSI_EXIT_USAGE = 2, CSI_GOES_ON = -1 };
 
 /* One command a file. `argv[0]` is the command's name. Each returns the exit status. */
 int csi_command_predict(int argc, char **argv);
@@ -40,9 +40,12 @@ struct csi_shared csi_shared_defaults(void);
 #define CSI_SHARED_OPTIONS 20
 const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_option *table);
 
-/* Resolves names and numbers into diagnoser options; false: a word was wrong and has been reported (exit
- * status 2). */
-bool csi_shared_resolve(const struct csi_shared *shared, struct cs_diagnoser_options *options);
+/* How every command begins: parses the line and resolves the shared options. CSI_GOES_ON, or the exit status
+ * when help was shown or something was wrong and has been reported. */
+int csi_command_begin(const struct csi_command_line *line, const struct csi_shared *shared, int argc,
+                      char **argv, size_t *count, struct cs_diagnoser_options *options);
+/* A MODEL argument as model path: "embedded" is the built-in one, NULL. */
+const char *csi_model_named(const char *argument);
 
 /* "cropshield: what: code: message" on stderr. `what` may be NULL. */
 void csi_report(const char *what, const struct cs_error *error);

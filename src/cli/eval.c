@@ -253,13 +253,10 @@ int csi_command_eval(int argc, char **argv)
     size_t count;
     int status;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (eval.batch > options.model.max_batch)
         options.model.max_batch = (unsigned)eval.batch;
     status =

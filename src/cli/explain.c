@@ -173,13 +173,10 @@ int csi_command_explain(int argc, char **argv)
     struct cs_error error;
     size_t count;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (explain.output == NULL && explain.raw == NULL) {
         fprintf(stderr, "cropshield: explain needs -o FILE or --raw FILE\n");
         return CSI_EXIT_USAGE;

@@ -89,14 +89,11 @@ int csi_command_inspect(int argc, char **argv)
     int status = CSI_EXIT_OK;
     size_t count;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
-    options.model.path = strcmp(argv[0], "embedded") == 0 ? NULL : argv[0];
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
+    options.model.path = csi_model_named(argv[0]);
     if (cs_model_load(&options.model, &model, &error) != CS_OK) {
         csi_report(argv[0], &error);
         return CSI_EXIT_FAILED;
@@ -137,18 +134,15 @@ int csi_command_convert(int argc, char **argv)
     enum cs_status status;
     size_t count;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (output == NULL) {
         fprintf(stderr, "cropshield: convert needs -o OUT.safetensors\n");
         return CSI_EXIT_USAGE;
     }
-    options.model.path = strcmp(argv[0], "embedded") == 0 ? NULL : argv[0];
+    options.model.path = csi_model_named(argv[0]);
     status = cs_model_load(&options.model, &model, &error);
     if (status == CS_OK)
         status = cs_model_save(model, output, &error);

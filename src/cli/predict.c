@@ -321,13 +321,10 @@ int csi_command_predict(int argc, char **argv)
     struct csi_paths paths = {0};
     int status = CSI_EXIT_OK;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (batch > options.model.max_batch)
         options.model.max_batch = (unsigned)batch;
     if (predict.gradcam_dir != NULL && mkdir(predict.gradcam_dir, 0777) != 0 && errno != EEXIST) {
