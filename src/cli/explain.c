@@ -163,7 +163,7 @@ int csi_command_explain(int argc, char **argv)
     const struct csi_command_line line = {
         "explain",
         "[options] -o OUT.png IMAGE",
-        "Writes what the network looked at: a heat map over the photo at display size.",
+        "Writes what the network looked at: a heat map over the photo at display size. IMAGE -: standard input.",
         own,
         csi_shared_table(&shared, table),
         1,
