@@ -160,14 +160,14 @@ int csi_command_explain(int argc, char **argv)
          0, 0},
         {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
-    const struct csi_command_line line = {
-        "explain",
-        "[options] -o OUT.png IMAGE",
-        "Writes what the network looked at: a heat map over the photo at display size. IMAGE -: standard input.",
-        own,
-        csi_shared_table(&shared, table),
-        1,
-        1};
+    const struct csi_command_line line = {"explain",
+                                          "[options] -o OUT.png IMAGE",
+                                          "Writes what the network looked at: a heat map over the photo at "
+                                          "display size. IMAGE -: standard input.",
+                                          own,
+                                          csi_shared_table(&shared, table),
+                                          1,
+                                          1};
     struct cs_diagnoser_options options;
     struct cs_heatmap_request heatmap = cs_heatmap_request_defaults();
     struct cs_error error;
