@@ -115,6 +115,7 @@ foreach(file ${web_files})
     string(APPEND web_rows "    {\"${name}\", csi_blob_web_${symbol}, &csi_blob_web_${symbol}_size},\n")
   endif()
 endforeach()
+csi_embed(embedded_web openapi ${CMAKE_SOURCE_DIR}/src/server/openapi.json)
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/web_files.h CONTENT [[
 /* Generated: the page's files as they stand in web/. Included by src/server/assets.c alone. */
 #include <stddef.h>

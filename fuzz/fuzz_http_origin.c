@@ -3,9 +3,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/buffer.h"
 #include "server/body.h"
 #include "server/origin.h"
-#include "server/refusal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     if (strlen(name) >= sizeof name || strchr(name, '/') != NULL)
         abort();
     csi_buffer_init(&json);
-    csi_json_string(&json, host);
+    csi_buffer_json(&json, host);
     csi_buffer_free(&json);
     free(text);
     return 0;

@@ -19,7 +19,7 @@ let drawn = ""; // "key phase" of what stands there
 
 function drawError(item) {
     const words = errorWords(item.error, item);
-    const tried = item.preview && !["unsupported_format", "corrupt_image", "empty_input", "heic"].includes(item.error.code);
+    const tried = item.preview && !["unsupported_format", "corrupt_image", "image_too_large", "empty_input", "heic"].includes(item.error.code);
     return h(
         "div",
         { class: "card failed" },

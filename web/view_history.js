@@ -34,7 +34,7 @@ function row(entry) {
                 h("span", { class: "history-title", text: titleOf(diagnosis) }),
                 h("span", { class: "small muted", text: `${clock(entry.at)} · ${name}` }),
             ),
-            h("span", { class: "history-value", text: diagnosis.verdict === "not_a_leaf" ? "" : percent(top.probability, 0) }),
+            h("span", { class: "history-value", text: diagnosis.verdict === "not_a_leaf" ? "" : percent(top.probability) }),
         ),
     );
 }

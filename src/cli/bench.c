@@ -417,13 +417,10 @@ int csi_command_bench(int argc, char **argv)
     enum cs_status status;
     size_t count;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (strcmp(bench.stage, "all") != 0 && strcmp(bench.stage, "inference") != 0) {
         fprintf(stderr, "cropshield: --stage: '%s' is none of all, inference\n", bench.stage);
         return CSI_EXIT_USAGE;

@@ -7,12 +7,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <cropshield/cropshield.h>
 
 #include "cli/options.h"
 
-enum { CSI_EXIT_OK = 0, CSI_EXIT_FAILED = 1, CSI_EXIT_USAGE = 2 };
+enum { CSI_EXIT_OK = 0, CSI_EXIT_FAILED = 1, CSI_EXIT_USAGE = 2, CSI_GOES_ON = -1 };
 
 /* One command a file. `argv[0]` is the command's name. Each returns the exit status. */
 int csi_command_predict(int argc, char **argv);
@@ -39,9 +40,12 @@ struct csi_shared csi_shared_defaults(void);
 #define CSI_SHARED_OPTIONS 20
 const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_option *table);
 
-/* Resolves names and numbers into diagnoser options; false: a word was wrong and has been reported (exit
- * status 2). */
-bool csi_shared_resolve(const struct csi_shared *shared, struct cs_diagnoser_options *options);
+/* How every command begins: parses the line and resolves the shared options. CSI_GOES_ON, or the exit status
+ * when help was shown or something was wrong and has been reported. */
+int csi_command_begin(const struct csi_command_line *line, const struct csi_shared *shared, int argc,
+                      char **argv, size_t *count, struct cs_diagnoser_options *options);
+/* A MODEL argument as model path: "embedded" is the built-in one, NULL. */
+const char *csi_model_named(const char *argument);
 
 /* "cropshield: what: code: message" on stderr. `what` may be NULL. */
 void csi_report(const char *what, const struct cs_error *error);
@@ -66,16 +70,23 @@ void csi_progress_begin(struct csi_progress *progress, const char *title, size_t
 void csi_progress_update(struct csi_progress *progress, size_t done);
 void csi_progress_end(struct csi_progress *progress);
 
-/* Photos named on the command line: files as they are, directories walked (by name: .jpg .jpeg .png .webp),
- * sorted. */
+/* Photos named on the command line: files as they are, "-" for standard input, directories walked (by name:
+ * .jpg .jpeg .png .webp), sorted. Begins zeroed but for on_failure. */
 struct csi_paths {
     char **items;
     size_t count, capacity;
+    size_t failed; /* directories without photos, and those that cannot be read: reported, the rest goes on */
+    void (*on_failure)(const char *path, const struct cs_error *error); /* told before the report; or NULL */
 };
-/* A directory without photos is an error that is reported and counted in `*failed`; the rest goes on. False:
- * out of memory. */
-bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count, size_t *failed);
+/* False: out of memory, which has been reported. */
+bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count);
+/* The photos of one directory. False: there are none, or the reason has been reported. */
+bool csi_paths_in_folder(struct csi_paths *paths, char *folder);
 void csi_paths_free(struct csi_paths *paths);
+
+/* A photo's bytes, malloc'ed; "-": standard input. Fails as csi_file_read. */
+enum cs_status csi_photo_read(const char *path, size_t limit, uint8_t **bytes, size_t *size,
+                              struct cs_error *error);
 
 /* A stream over files: context of cs_stream.load/unload. `done` and its context are the command's. */
 struct csi_file_stream {

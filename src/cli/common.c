@@ -123,11 +123,12 @@ static bool parse_triple(const char *option, const char *text, bool positive, fl
     return true;
 }
 
-bool csi_shared_resolve(const struct csi_shared *shared, struct cs_diagnoser_options *options)
+/* Resolves names and numbers; false: a word was wrong and has been reported. */
+static bool resolve(const struct csi_shared *shared, struct cs_diagnoser_options *options)
 {
     *options = cs_diagnoser_options_defaults();
     options->on_warning = csi_report_warning;
-    options->model.path = shared->model;
+    options->model.path = shared->model != NULL ? csi_model_named(shared->model) : NULL;
     options->model.classes_path = shared->classes;
     options->model.cpu_mask = shared->cpu_mask;
     options->model.target_layer = shared->target_layer;
@@ -157,6 +158,22 @@ bool csi_shared_resolve(const struct csi_shared *shared, struct cs_diagnoser_opt
     }
     return parse_device(shared->device, &options->model) &&
            parse_precision(shared->precision, &options->model.precision);
+}
+
+int csi_command_begin(const struct csi_command_line *line, const struct csi_shared *shared, int argc,
+                      char **argv, size_t *count, struct cs_diagnoser_options *options)
+{
+    switch (csi_options_parse(line, argc, argv, count)) {
+    case CSI_PARSE_HELP: return CSI_EXIT_OK;
+    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
+    case CSI_PARSE_OK: break;
+    }
+    return resolve(shared, options) ? CSI_GOES_ON : CSI_EXIT_USAGE;
+}
+
+const char *csi_model_named(const char *argument)
+{
+    return strcmp(argument, "embedded") == 0 ? NULL : argument;
 }
 
 void csi_report(const char *what, const struct cs_error *error)

@@ -111,13 +111,10 @@ int csi_command_doctor(int argc, char **argv)
     struct cs_build_info build = cs_build_info();
     size_t count;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     worst = FINDING_OK;
     report(FINDING_OK, "version", "%s (%s), %s", build.version, build.git_hash, build.compiler);
     report(FINDING_OK, "libraries", "%s", build.libraries);

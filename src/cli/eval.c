@@ -122,9 +122,13 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
     }
     csi_eval_add(&run->eval, run->truth[index], diagnosis);
     if (run->rows != NULL) {
-        csi_buffer_printf(run->rows, "\"%s\",%s,%s,%.6f,%s,%.6f\n", name,
-                          run->truth[index] == CSI_EVAL_NO_CLASS ? "" : run->eval.classes[run->truth[index]],
-                          diagnosis->predictions[0].class_name, diagnosis->predictions[0].probability,
+        csi_eval_csv_text(run->rows, name);
+        csi_buffer_append(run->rows, ",", 1);
+        csi_eval_csv_text(run->rows,
+                          run->truth[index] == CSI_EVAL_NO_CLASS ? "" : run->eval.classes[run->truth[index]]);
+        csi_buffer_append(run->rows, ",", 1);
+        csi_eval_csv_text(run->rows, diagnosis->predictions[0].class_name);
+        csi_buffer_printf(run->rows, ",%.6f,%s,%.6f\n", diagnosis->predictions[0].probability,
                           cs_verdict_name(diagnosis->verdict), diagnosis->leaf_score);
     }
     csi_progress_update(&run->progress, index + 1);
@@ -245,25 +249,20 @@ int csi_command_eval(int argc, char **argv)
         1,
         1};
     struct cs_diagnoser_options options;
-    struct csi_paths paths;
-    size_t count, failed = 0;
+    struct csi_paths paths = {0};
+    size_t count;
     int status;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (eval.batch > options.model.max_batch)
         options.model.max_batch = (unsigned)eval.batch;
-    if (!csi_paths_collect(&paths, argv, 1, &failed)) {
-        fprintf(stderr, "cropshield: out of memory\n");
-        csi_paths_free(&paths);
-        return CSI_EXIT_FAILED;
-    }
-    status = failed > 0 || paths.count == 0 ? CSI_EXIT_FAILED : evaluate(&eval, &options, &paths, argv[0]);
+    status =
+        csi_paths_in_folder(&paths, argv[0]) ? evaluate(&eval, &options, &paths, argv[0]) : CSI_EXIT_FAILED;
+    if (paths.failed > 0)
+        status = CSI_EXIT_FAILED;
     csi_paths_free(&paths);
     return status;
 }

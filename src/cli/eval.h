@@ -11,6 +11,8 @@
 
 #include <cropshield/cropshield.h>
 
+#include "base/buffer.h"
+
 #define CSI_EVAL_BINS                                                                                        \
     15 /* of the calibration error: equal width, as Guo et al., "On Calibration of Modern Neural Networks"   \
         */
@@ -45,6 +47,9 @@ struct csi_class_score csi_eval_class(const struct csi_eval *eval, size_t index)
 /* Over classes that have photos. */
 double csi_eval_macro_f1(const struct csi_eval *eval);
 double csi_eval_ece(const struct csi_eval *eval);
+
+/* A field of a CSV file, in quotes where it needs them (RFC 4180). */
+void csi_eval_csv_text(struct csi_buffer *csv, const char *text);
 
 /* Reports. Text and JSON go to stdout; CSV is the confusion matrix with names; PNG is it as a picture. */
 void csi_eval_print(const struct csi_eval *eval);

@@ -96,6 +96,16 @@ void csi_eval_print_json(const struct csi_eval *eval)
     json_decref(report);
 }
 
+void csi_eval_csv_text(struct csi_buffer *csv, const char *text)
+{
+    bool quoted = strpbrk(text, "\",\r\n") != NULL;
+
+    csi_buffer_append(csv, "\"", quoted);
+    for (; *text != '\0'; text++)
+        csi_buffer_append(csv, *text == '"' ? "\"\"" : text, *text == '"' ? 2 : 1);
+    csi_buffer_append(csv, "\"", quoted);
+}
+
 enum cs_status csi_eval_write_csv(const struct csi_eval *eval, const char *path, struct cs_error *error)
 {
     struct csi_buffer csv;
@@ -103,11 +113,13 @@ enum cs_status csi_eval_write_csv(const struct csi_eval *eval, const char *path,
 
     csi_buffer_init(&csv);
     csi_buffer_printf(&csv, "true\\predicted");
-    for (size_t c = 0; c < eval->class_count; c++)
-        csi_buffer_printf(&csv, ",%s", eval->classes[c]);
+    for (size_t c = 0; c < eval->class_count; c++) {
+        csi_buffer_append(&csv, ",", 1);
+        csi_eval_csv_text(&csv, eval->classes[c]);
+    }
     csi_buffer_printf(&csv, "\n");
     for (size_t r = 0; r < eval->class_count; r++) {
-        csi_buffer_printf(&csv, "%s", eval->classes[r]);
+        csi_eval_csv_text(&csv, eval->classes[r]);
         for (size_t c = 0; c < eval->class_count; c++)
             csi_buffer_printf(&csv, ",%llu", (unsigned long long)eval->confusion[r * eval->class_count + c]);
         csi_buffer_printf(&csv, "\n");

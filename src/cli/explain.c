@@ -1,12 +1,25 @@
 /* cropshield explain: the heat map of one photo, as a picture or as numbers. */
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
+
+/* "-" is standard output. */
+static enum cs_status write_output(const char *path, const void *bytes, size_t size, struct cs_error *error)
+{
+    if (strcmp(path, "-") != 0)
+        return csi_file_write_atomic(path, bytes, size, error);
+    if (fwrite(bytes, 1, size, stdout) != size || fflush(stdout) != 0)
+        return csi_fail(error, CS_INTERNAL, "cannot write to standard output: %s", strerror(errno));
+    return CS_OK;
+}
 
 /* NumPy's .npy 1.0 (numpy.org, "NEP 1"): magic, version, header length, a Python dict padded to 64 bytes, the
  * numbers. */
@@ -29,8 +42,8 @@ static enum cs_status write_npy(const char *path, const float *map, uint32_t wid
     csi_buffer_append(&buffer, map,
                       (size_t)width * height *
                           sizeof *map); /* little-endian hosts only, as all we build for */
-    status = buffer.failed ? csi_fail_memory(error, path)
-                           : csi_file_write_atomic(path, buffer.bytes, buffer.size, error);
+    status =
+        buffer.failed ? csi_fail_memory(error, path) : write_output(path, buffer.bytes, buffer.size, error);
     csi_buffer_free(&buffer);
     return status;
 }
@@ -60,6 +73,7 @@ static bool format_of(const char *path, enum cs_image_format *format)
 struct explain {
     const char *class_text, *method, *colormap, *output, *raw;
     double alpha;
+    bool to_stdout; /* a result goes to standard output: what is said goes to the other stream */
 };
 
 static enum cs_status write_outputs(cs_diagnoser *diagnoser, const struct explain *explain, const char *id,
@@ -72,7 +86,7 @@ static enum cs_status write_outputs(cs_diagnoser *diagnoser, const struct explai
     if (explain->output != NULL) {
         status = cs_diagnoser_heatmap(diagnoser, id, request, &blob, NULL, NULL, error);
         if (status == CS_OK) {
-            status = csi_file_write_atomic(explain->output, blob.bytes, blob.size, error);
+            status = write_output(explain->output, blob.bytes, blob.size, error);
             cs_blob_destroy(&blob);
         }
     }
@@ -96,7 +110,7 @@ static enum cs_status run(const struct explain *explain, const struct cs_diagnos
     uint8_t *bytes = NULL;
     size_t size;
     struct cs_request request = cs_request_defaults();
-    enum cs_status status = csi_file_read(path, options->limits.max_bytes, &bytes, &size, error);
+    enum cs_status status = csi_photo_read(path, options->limits.max_bytes, &bytes, &size, error);
 
     if (status == CS_OK)
         status = cs_diagnoser_create(options, &diagnoser, error);
@@ -117,7 +131,8 @@ static enum cs_status run(const struct explain *explain, const struct cs_diagnos
         info = cs_model_info(model);
         size_t shown =
             heatmap->class_index == SIZE_MAX ? diagnosis->predictions[0].index : heatmap->class_index;
-        printf("%s: heat map of \"%s\" at %s\n", path, info.labels[shown], info.gradcam_layer);
+        fprintf(explain->to_stdout ? stderr : stdout, "%s: heat map of \"%s\" at %s\n", path,
+                info.labels[shown], info.gradcam_layer);
     }
     cs_model_destroy(model);
     cs_diagnosis_destroy(diagnosis);
@@ -129,11 +144,11 @@ static enum cs_status run(const struct explain *explain, const struct cs_diagnos
 int csi_command_explain(int argc, char **argv)
 {
     struct csi_shared shared = csi_shared_defaults();
-    struct explain explain = {NULL, "gradcam", "jet", NULL, NULL, 0.5};
+    struct explain explain = {.method = "gradcam", .colormap = "jet", .alpha = 0.5};
     struct csi_option table[CSI_SHARED_OPTIONS];
     const struct csi_option own[] = {
-        {"output", 'o', CSI_OPT_STRING, "FILE", "picture to write: .png, .jpg or .webp", &explain.output, 0,
-         0},
+        {"output", 'o', CSI_OPT_STRING, "FILE", "picture to write: .png, .jpg or .webp; -: standard output",
+         &explain.output, 0, 0},
         {"raw", 0, CSI_OPT_STRING, "FILE.npy", "the map as numbers, before resizing", &explain.raw, 0, 0},
         {"class", 'c', CSI_OPT_STRING, "NAME|INDEX", "class to explain (the most probable one)",
          &explain.class_text, 0, 0},
@@ -145,30 +160,34 @@ int csi_command_explain(int argc, char **argv)
          0, 0},
         {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
-    const struct csi_command_line line = {
-        "explain",
-        "[options] -o OUT.png IMAGE",
-        "Writes what the network looked at: a heat map over the photo at display size.",
-        own,
-        csi_shared_table(&shared, table),
-        1,
-        1};
+    const struct csi_command_line line = {"explain",
+                                          "[options] -o OUT.png IMAGE",
+                                          "Writes what the network looked at: a heat map over the photo at "
+                                          "display size. IMAGE -: standard input.",
+                                          own,
+                                          csi_shared_table(&shared, table),
+                                          1,
+                                          1};
     struct cs_diagnoser_options options;
     struct cs_heatmap_request heatmap = cs_heatmap_request_defaults();
     struct cs_error error;
     size_t count;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (explain.output == NULL && explain.raw == NULL) {
         fprintf(stderr, "cropshield: explain needs -o FILE or --raw FILE\n");
         return CSI_EXIT_USAGE;
     }
+    if (explain.output != NULL && explain.raw != NULL && strcmp(explain.output, "-") == 0 &&
+        strcmp(explain.raw, "-") == 0) {
+        fprintf(stderr, "cropshield: only one of -o and --raw can be standard output\n");
+        return CSI_EXIT_USAGE;
+    }
+    explain.to_stdout = (explain.output != NULL && strcmp(explain.output, "-") == 0) ||
+                        (explain.raw != NULL && strcmp(explain.raw, "-") == 0);
     if (cs_cam_method_parse(explain.method, &heatmap.method, &error) != CS_OK ||
         cs_colormap_parse(explain.colormap, &heatmap.colormap, &error) != CS_OK) {
         csi_report(NULL, &error);

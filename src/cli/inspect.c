@@ -3,24 +3,30 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "cli/cli.h"
 
 static json_t *to_json(const struct cs_model_info *info)
 {
-    json_t *classes = json_array(), *metadata = json_loads(info->metadata_json, 0, NULL);
+    json_t *classes = json_array(), *metadata = json_loads(info->metadata_json, 0, NULL), *object;
+    struct csi_buffer path; /* a file's name may be anything, JSON is UTF-8 */
 
+    csi_buffer_init(&path);
+    csi_buffer_utf8(&path, info->path);
     for (size_t i = 0; i < info->class_count; i++)
         json_array_append_new(classes,
                               json_pack("{s:i,s:s,s:s,s:b}", "index", (int)i, "class", info->classes[i],
                                         "label", info->labels[i], "tested", (int)info->tested[i]));
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f,s:s,s:b,s:s,s:s,s:f,s:o,s:o?}", "name",
-                     info->name, "path", info->path, "format", info->format, "architecture",
-                     info->architecture, "digest", info->digest, "parameters", (json_int_t)info->parameters,
-                     "gmac", info->gmac, "input_size", (int)info->input_size, "map_width",
-                     (int)info->map_width, "map_height", (int)info->map_height, "temperature",
-                     info->temperature, "gradcam_layer", info->gradcam_layer, "has_leaf_gate",
-                     (int)info->has_leaf_gate, "precision", cs_precision_name(info->precision), "kernels",
-                     info->kernels, "load_ms", info->load_ms, "classes", classes, "metadata", metadata);
+    object = json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f,s:s,s:b,s:s,s:s,s:f,s:o,s:o?}", "name",
+                       info->name, "path", path.size > 0 ? (const char *)path.bytes : "", "format",
+                       info->format, "architecture", info->architecture, "digest", info->digest, "parameters",
+                       (json_int_t)info->parameters, "gmac", info->gmac, "input_size", (int)info->input_size,
+                       "map_width", (int)info->map_width, "map_height", (int)info->map_height, "temperature",
+                       info->temperature, "gradcam_layer", info->gradcam_layer, "has_leaf_gate",
+                       (int)info->has_leaf_gate, "precision", cs_precision_name(info->precision), "kernels",
+                       info->kernels, "load_ms", info->load_ms, "classes", classes, "metadata", metadata);
+    csi_buffer_free(&path);
+    return object;
 }
 
 /* The metadata's plain strings; long ones (class lists, gate parameters) are cut. */
@@ -80,16 +86,14 @@ int csi_command_inspect(int argc, char **argv)
     struct cs_model_info info;
     struct cs_error error;
     cs_model *model = NULL;
+    int status = CSI_EXIT_OK;
     size_t count;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
-    options.model.path = strcmp(argv[0], "embedded") == 0 ? NULL : argv[0];
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
+    options.model.path = csi_model_named(argv[0]);
     if (cs_model_load(&options.model, &model, &error) != CS_OK) {
         csi_report(argv[0], &error);
         return CSI_EXIT_FAILED;
@@ -98,14 +102,17 @@ int csi_command_inspect(int argc, char **argv)
     if (json) {
         json_t *object = to_json(&info);
 
-        json_dumpf(object, stdout, JSON_COMPACT);
+        if (object == NULL || json_dumpf(object, stdout, JSON_COMPACT) != 0) {
+            fprintf(stderr, "cropshield: the facts about '%s' cannot be written as JSON\n", argv[0]);
+            status = CSI_EXIT_FAILED;
+        }
         putchar('\n');
         json_decref(object);
     } else {
         print_text(&info);
     }
     cs_model_destroy(model);
-    return CSI_EXIT_OK;
+    return status;
 }
 
 int csi_command_convert(int argc, char **argv)
@@ -127,18 +134,15 @@ int csi_command_convert(int argc, char **argv)
     enum cs_status status;
     size_t count;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (output == NULL) {
         fprintf(stderr, "cropshield: convert needs -o OUT.safetensors\n");
         return CSI_EXIT_USAGE;
     }
-    options.model.path = strcmp(argv[0], "embedded") == 0 ? NULL : argv[0];
+    options.model.path = csi_model_named(argv[0]);
     status = cs_model_load(&options.model, &model, &error);
     if (status == CS_OK)
         status = cs_model_save(model, output, &error);

@@ -52,9 +52,11 @@ static int version(void)
  * ("| head") needs no message. */
 static int finish(int status)
 {
+    errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        if (errno != EPIPE)
-            fprintf(stderr, "cropshield: cannot write the results: %s\n", strerror(errno));
+        if (errno != EPIPE && status == CSI_EXIT_OK)
+            fprintf(stderr, "cropshield: cannot write the results%s%s\n", errno != 0 ? ": " : "",
+                    errno != 0 ? strerror(errno) : "");
         return CSI_EXIT_FAILED;
     }
     return status;
@@ -62,10 +64,17 @@ static int finish(int status)
 
 int main(int argc, char **argv)
 {
+    static char help_flag[] = "--help";
+
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error to report, as a full disk is */
     if (argc < 2) {
         help(stderr);
         return CSI_EXIT_USAGE;
+    }
+    if (argc == 3 && strcmp(argv[1], "help") == 0) { /* as COMMAND --help */
+        argv[1] = argv[2];
+        argv[2] = help_flag;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         help(stdout);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* "max-size" -> "CROPSHIELD_MAX_SIZE" */
 static void environment_name(const char *name, char *out, size_t size)
@@ -19,10 +20,24 @@ static void environment_name(const char *name, char *out, size_t size)
     out[used] = '\0';
 }
 
-static bool truthy(const char *text)
+static bool set_flag(const struct csi_option *option, const char *source, const char *text)
 {
-    return strcmp(text, "") != 0 && strcmp(text, "0") != 0 && strcmp(text, "no") != 0 &&
-           strcmp(text, "false") != 0;
+    static const char *const words[] = {"0", "no", "false", "off", "1", "yes", "true", "on"};
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcasecmp(text, words[i]) == 0) {
+            *(bool *)option->target = i >= 4;
+            return true;
+        }
+    fprintf(stderr, "cropshield: %s: '%s' is none of 1, yes, true, on, 0, no, false, off\n", source, text);
+    return false;
+}
+
+/* "1" or "0.1": whole numbers without an exponent. */
+static const char *in_words(double number, char *text, size_t size)
+{
+    snprintf(text, size, number == floor(number) ? "%.0f" : "%g", number);
+    return text;
 }
 
 /* `source` is what the user wrote: "--port" or "CROPSHIELD_PORT". */
@@ -51,8 +66,10 @@ static bool set_number(const struct csi_option *option, const char *source, cons
         return false;
     }
     if (option->low < option->high && (value < option->low || value > option->high)) {
-        fprintf(stderr, "cropshield: %s: %s is out of range, %g to %g\n", source, text, option->low,
-                option->high);
+        char low[32], high[32];
+
+        fprintf(stderr, "cropshield: %s: %s is out of range, %s to %s\n", source, text,
+                in_words(option->low, low, sizeof low), in_words(option->high, high, sizeof high));
         return false;
     }
     if (option->type == CSI_OPT_NUMBER)
@@ -65,7 +82,7 @@ static bool set_number(const struct csi_option *option, const char *source, cons
 static bool set_value(const struct csi_option *option, const char *source, const char *text)
 {
     switch (option->type) {
-    case CSI_OPT_FLAG: *(bool *)option->target = truthy(text); return true;
+    case CSI_OPT_FLAG: return set_flag(option, source, text);
     case CSI_OPT_STRING: *(const char **)option->target = text; return true;
     default: return set_number(option, source, text);
     }
@@ -111,38 +128,47 @@ static enum csi_parse_result wrong(const struct csi_command_line *line, const ch
     return CSI_PARSE_WRONG;
 }
 
-/* One argument that starts with a dash; *index moves over a value that stands apart. */
+/* `option` with the value that was written to it, or (NULL) the next argument, over which *index moves. */
+static enum csi_parse_result take(const struct csi_command_line *line, const struct csi_option *option,
+                                  const char *value, int argc, char **argv, int *index)
+{
+    const char *source = argv[*index];
+
+    if (value == NULL && option->type == CSI_OPT_FLAG)
+        value = "1";
+    if (value == NULL) {
+        if (*index + 1 >= argc)
+            return wrong(line, "missing value after ", source);
+        value = argv[++*index];
+    }
+    return set_value(option, source, value) ? CSI_PARSE_OK : CSI_PARSE_WRONG;
+}
+
+/* One argument that starts with a dash: --name, --name=value, --name value, -n value, -nvalue, and flags in
+ * a row, -jq. */
 static enum csi_parse_result parse_option(const struct csi_command_line *line, int argc, char **argv,
                                           int *index)
 {
-    const char *text = argv[*index], *value = NULL;
+    const char *text = argv[*index];
     const struct csi_option *option;
-    bool is_long = text[1] == '-';
 
-    if (is_long) {
+    if (text[1] == '-') {
         size_t length = strcspn(text + 2, "=");
 
         option = find(line, text + 2, length, 0);
-        if (text[2 + length] == '=')
-            value = text + 2 + length + 1;
-    } else {
-        option = find(line, NULL, 0, text[1]);
-        if (text[2] != '\0')
-            value = text + 2;
-    }
-    if (option == NULL)
-        return wrong(line, "unknown option ", text);
-    if (option->type == CSI_OPT_FLAG) {
-        if (value != NULL && !is_long)
+        if (option == NULL)
             return wrong(line, "unknown option ", text);
-        return set_value(option, text, value != NULL ? value : "1") ? CSI_PARSE_OK : CSI_PARSE_WRONG;
+        return take(line, option, text[2 + length] == '=' ? text + 3 + length : NULL, argc, argv, index);
     }
-    if (value == NULL) {
-        if (*index + 1 >= argc)
-            return wrong(line, "missing value after ", text);
-        value = argv[++*index];
+    for (const char *letter = text + 1; *letter != '\0'; letter++) {
+        option = find(line, NULL, 0, *letter);
+        if (option == NULL)
+            return wrong(line, "unknown option ", text);
+        if (option->type != CSI_OPT_FLAG)
+            return take(line, option, letter[1] != '\0' ? letter + 1 : NULL, argc, argv, index);
+        *(bool *)option->target = true;
     }
-    return set_value(option, text, value) ? CSI_PARSE_OK : CSI_PARSE_WRONG;
+    return CSI_PARSE_OK;
 }
 
 enum csi_parse_result csi_options_parse(const struct csi_command_line *line, int argc, char **argv,

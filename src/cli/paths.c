@@ -1,11 +1,13 @@
 /* Lists of photos from files and directories, and the stream that reads them. See cli.h. */
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/buffer.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "cli/cli.h"
@@ -41,8 +43,16 @@ static int compare(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static void fail(struct csi_paths *paths, const char *path, const struct cs_error *error)
+{
+    paths->failed++;
+    if (paths->on_failure != NULL)
+        paths->on_failure(path, error);
+    csi_report(path, error);
+}
+
 /* Walks without following links to directories, so that a loop of links ends. Hidden entries are passed over.
- */
+ * False: out of memory. */
 static bool walk(struct csi_paths *paths, const char *folder, unsigned depth)
 {
     DIR *stream = opendir(folder);
@@ -50,9 +60,10 @@ static bool walk(struct csi_paths *paths, const char *folder, unsigned depth)
     bool ok = true;
 
     if (stream == NULL) {
-        struct cs_error error = {CS_NOT_FOUND, "cannot open the directory"};
+        struct cs_error error;
 
-        csi_report(folder, &error);
+        csi_fail(&error, CS_NOT_FOUND, "cannot open the directory: %s", strerror(errno));
+        fail(paths, folder, &error);
         return true;
     }
     while (ok && (entry = readdir(stream)) != NULL) {
@@ -80,33 +91,51 @@ static bool walk(struct csi_paths *paths, const char *folder, unsigned depth)
     return ok;
 }
 
-bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count, size_t *failed)
+static bool add_folder(struct csi_paths *paths, char *folder)
 {
-    memset(paths, 0, sizeof *paths);
+    size_t first = paths->count, failed = paths->failed, length = strlen(folder);
+
+    while (length > 1 && folder[length - 1] == '/')
+        folder[--length] = '\0';
+    if (!walk(paths, folder, 0))
+        return false;
+    if (paths->count > first) {
+        qsort(paths->items + first, paths->count - first, sizeof *paths->items, compare);
+    } else if (paths->failed == failed) {
+        struct cs_error error = {CS_EMPTY_INPUT, "no photo in this directory (.jpg, .jpeg, .png, .webp)"};
+
+        fail(paths, folder, &error);
+    }
+    return true;
+}
+
+bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count)
+{
     for (size_t i = 0; i < count; i++) {
         struct stat info;
-        size_t first = paths->count;
+        bool folder = stat(arguments[i], &info) == 0 && S_ISDIR(info.st_mode);
 
-        if (stat(arguments[i], &info) != 0 || !S_ISDIR(info.st_mode)) {
-            if (!append(paths, arguments[i]))
-                return false;
-            continue;
-        }
-        size_t length = strlen(arguments[i]);
-        while (length > 1 && arguments[i][length - 1] == '/')
-            arguments[i][--length] = '\0';
-        if (!walk(paths, arguments[i], 0))
+        if (!(folder ? add_folder(paths, arguments[i]) : append(paths, arguments[i]))) {
+            fprintf(stderr, "cropshield: out of memory\n");
             return false;
-        if (paths->count == first) {
-            struct cs_error error = {CS_EMPTY_INPUT, "no photo in this directory (.jpg, .jpeg, .png, .webp)"};
-
-            csi_report(arguments[i], &error);
-            (*failed)++;
-        } else {
-            qsort(paths->items + first, paths->count - first, sizeof *paths->items, compare);
         }
     }
     return true;
+}
+
+bool csi_paths_in_folder(struct csi_paths *paths, char *folder)
+{
+    struct cs_error error;
+    struct stat info;
+
+    if (stat(folder, &info) != 0)
+        csi_fail(&error, CS_NOT_FOUND, "cannot open the directory: %s", strerror(errno));
+    else if (!S_ISDIR(info.st_mode))
+        csi_fail(&error, CS_BAD_REQUEST, "this is no directory");
+    else
+        return csi_paths_collect(paths, &folder, 1) && paths->count > 0;
+    fail(paths, folder, &error);
+    return false;
 }
 
 void csi_paths_free(struct csi_paths *paths)
@@ -117,6 +146,42 @@ void csi_paths_free(struct csi_paths *paths)
     memset(paths, 0, sizeof *paths);
 }
 
+/* Standard input until its end. */
+static enum cs_status read_stdin(size_t limit, uint8_t **bytes, size_t *size, struct cs_error *error)
+{
+    struct csi_buffer buffer;
+    uint8_t piece[65536];
+    size_t got;
+    enum cs_status status = CS_OK;
+
+    csi_buffer_init(&buffer);
+    while (status == CS_OK && (got = fread(piece, 1, sizeof piece, stdin)) > 0) {
+        csi_buffer_append(&buffer, piece, got);
+        if (limit != 0 && buffer.size > limit)
+            status = csi_fail(error, CS_IMAGE_TOO_LARGE, "more than %zu bytes, the limit", limit);
+        else if (buffer.failed)
+            status = csi_fail_memory(error, "standard input");
+    }
+    if (status == CS_OK && ferror(stdin))
+        status = csi_fail(error, CS_INTERNAL, "cannot read standard input: %s", strerror(errno));
+    if (status != CS_OK) {
+        csi_buffer_free(&buffer);
+        return status;
+    }
+    *bytes = buffer.bytes;
+    *size = buffer.size;
+    return CS_OK;
+}
+
+enum cs_status csi_photo_read(const char *path, size_t limit, uint8_t **bytes, size_t *size,
+                              struct cs_error *error)
+{
+    *bytes = NULL;
+    *size = 0;
+    return strcmp(path, "-") == 0 ? read_stdin(limit, bytes, size, error)
+                                  : csi_file_read(path, limit, bytes, size, error);
+}
+
 enum cs_status csi_stream_load(void *context, size_t index, const void **bytes, size_t *size,
                                const char **name, struct cs_error *error)
 {
@@ -125,7 +190,7 @@ enum cs_status csi_stream_load(void *context, size_t index, const void **bytes, 
     enum cs_status status;
 
     *name = stream->paths->items[index];
-    status = csi_file_read(*name, stream->max_bytes, &content, size, error);
+    status = csi_photo_read(*name, stream->max_bytes, &content, size, error);
     *bytes = content;
     return status;
 }

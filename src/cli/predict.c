@@ -1,12 +1,13 @@
 /* cropshield predict: diagnoses photos, as text or one JSON object a line. */
 #include <errno.h>
-#include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/buffer.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
 
@@ -15,6 +16,7 @@ struct predict {
     cs_diagnoser *diagnoser;
     bool json, plant;
     const char *gradcam_dir;
+    bool *namesake; /* of each photo, with --gradcam */
     struct csi_progress progress;
     size_t failed;
     cs_diagnosis *photos[CS_CASE_MAX]; /* with --case */
@@ -23,18 +25,17 @@ struct predict {
 
 static void print_error_json(const char *name, const struct cs_error *error)
 {
-    json_t *object =
-        json_pack("{s:{s:s%},s:{s:s,s:s%}}", "image", "name", name, strlen(name), "error", "code",
-                  cs_status_name(error->status), "message", error->message, strlen(error->message));
+    struct csi_buffer line;
 
-    if (object == NULL) /* the name is not UTF-8 */
-        object = json_pack("{s:{s:s},s:{s:s,s:s}}", "image", "name", "?", "error", "code",
-                           cs_status_name(error->status), "message", "the file's name is not UTF-8");
-    if (object != NULL) {
-        json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII * 0);
-        putchar('\n');
-    }
-    json_decref(object);
+    csi_buffer_init(&line);
+    csi_buffer_printf(&line, "{\"image\":{\"name\":");
+    csi_buffer_json(&line, name);
+    csi_buffer_printf(&line, "},\"error\":{\"code\":\"%s\",\"message\":", cs_status_name(error->status));
+    csi_buffer_json(&line, error->message);
+    csi_buffer_printf(&line, "}}\n");
+    if (!line.failed)
+        fputs((const char *)line.bytes, stdout);
+    csi_buffer_free(&line);
 }
 
 static bool print_json(const cs_diagnosis *diagnosis, struct cs_error *error)
@@ -94,27 +95,77 @@ static void print_text(const char *title, const cs_diagnosis *diagnosis)
         printf("  hint: %s\n", hint_sentence(diagnosis->hints[i]));
 }
 
-/* "/a/b/leaf.jpg" -> DIR/leaf_gradcam.png; a name already taken by this run's other photo gets the id's first
- * digits. */
+/* "/a/b/leaf.jpg" -> "leaf": where it begins, and its length. */
+static const char *stem_of(const char *path, size_t *length)
+{
+    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
+    const char *dot = strrchr(base, '.');
+
+    *length = dot != NULL && dot != base ? (size_t)(dot - base) : strlen(base);
+    return base;
+}
+
+/* By stem, then by place in the run. */
+static int compare_stems(const void *a, const void *b)
+{
+    const char *const *x = *(const char *const *const *)a, *const *y = *(const char *const *const *)b;
+    size_t x_length, y_length;
+    const char *x_stem = stem_of(*x, &x_length), *y_stem = stem_of(*y, &y_length);
+    int order = memcmp(x_stem, y_stem, x_length < y_length ? x_length : y_length);
+
+    if (order == 0)
+        order = (x_length > y_length) - (x_length < y_length);
+    return order != 0 ? order : (x > y) - (x < y);
+}
+
+/* Marks the photos whose stem an earlier photo of the run has. False: out of memory. */
+static bool mark_namesakes(struct predict *predict)
+{
+    const struct csi_paths *paths = predict->files.paths;
+    char ***order = calloc(paths->count, sizeof *order);
+
+    predict->namesake = calloc(paths->count, sizeof *predict->namesake);
+    if (order == NULL || predict->namesake == NULL) {
+        free(order);
+        return false;
+    }
+    for (size_t i = 0; i < paths->count; i++)
+        order[i] = &paths->items[i];
+    qsort(order, paths->count, sizeof *order, compare_stems);
+    for (size_t i = 1; i < paths->count; i++) {
+        size_t length, before_length;
+        const char *stem = stem_of(*order[i], &length), *before = stem_of(*order[i - 1], &before_length);
+
+        predict->namesake[order[i] - paths->items] =
+            length == before_length && memcmp(stem, before, length) == 0;
+    }
+    free(order);
+    return true;
+}
+
+/* DIR/leaf_gradcam.png; DIR/leaf_<the id's first digits>_gradcam.png for a second leaf.jpg of the run. */
 static enum cs_status write_heatmap(const struct predict *predict, const cs_diagnosis *diagnosis,
-                                    const char *name, struct cs_error *error)
+                                    size_t index, struct cs_error *error)
 {
     struct cs_heatmap_request request = cs_heatmap_request_defaults();
-    const char *base = strrchr(name, '/') != NULL ? strrchr(name, '/') + 1 : name;
-    int stem = (int)(strrchr(base, '.') != NULL ? (size_t)(strrchr(base, '.') - base) : strlen(base));
+    size_t length;
+    const char *stem = stem_of(predict->files.paths->items[index], &length);
     struct cs_blob blob;
-    char path[4096];
-    struct stat info;
+    struct csi_buffer path;
     enum cs_status status =
         cs_diagnoser_heatmap(predict->diagnoser, diagnosis->id, &request, &blob, NULL, NULL, error);
 
     if (status != CS_OK)
         return status;
-    snprintf(path, sizeof path, "%s/%.*s_gradcam.png", predict->gradcam_dir, stem, base);
-    if (stat(path, &info) == 0)
-        snprintf(path, sizeof path, "%s/%.*s_%.12s_gradcam.png", predict->gradcam_dir, stem, base,
-                 diagnosis->id);
-    status = csi_file_write_atomic(path, blob.bytes, blob.size, error);
+    csi_buffer_init(&path);
+    csi_buffer_printf(&path, "%s/", predict->gradcam_dir);
+    csi_buffer_append(&path, stem, length);
+    if (predict->namesake[index])
+        csi_buffer_printf(&path, "_%.12s", diagnosis->id);
+    csi_buffer_printf(&path, "_gradcam.png");
+    status = path.failed ? csi_fail_memory(error, "heat map")
+                         : csi_file_write_atomic((const char *)path.bytes, blob.bytes, blob.size, error);
+    csi_buffer_free(&path);
     cs_blob_destroy(&blob);
     return status;
 }
@@ -157,7 +208,7 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
             print_text(name, diagnosis);
         }
         if (failure == NULL && predict->gradcam_dir != NULL &&
-            write_heatmap(predict, diagnosis, name, &error) != CS_OK)
+            write_heatmap(predict, diagnosis, index, &error) != CS_OK)
             failure = &error;
         if (failure == NULL && predict->plant && !keep_for_case(predict, index, &error))
             failure = &error;
@@ -260,43 +311,41 @@ int csi_command_predict(int argc, char **argv)
     const struct csi_command_line line = {
         "predict",
         "[options] PATH…",
-        "Diagnoses photos; a directory is walked. Results on stdout, errors on stderr.",
+        "Diagnoses photos; a directory is walked, - reads a photo from standard input. Results on stdout,\n"
+        "errors on stderr.",
         own,
         csi_shared_table(&shared, table),
         1,
         0};
     struct cs_diagnoser_options options;
-    struct csi_paths paths;
+    struct csi_paths paths = {0};
     int status = CSI_EXIT_OK;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (batch > options.model.max_batch)
         options.model.max_batch = (unsigned)batch;
     if (predict.gradcam_dir != NULL && mkdir(predict.gradcam_dir, 0777) != 0 && errno != EEXIST) {
         fprintf(stderr, "cropshield: cannot make directory '%s': %s\n", predict.gradcam_dir, strerror(errno));
         return CSI_EXIT_FAILED;
     }
-    if (!csi_paths_collect(&paths, argv, count, &predict.failed)) {
-        fprintf(stderr, "cropshield: out of memory\n");
-        csi_paths_free(&paths);
-        return CSI_EXIT_FAILED;
-    }
+    paths.on_failure = predict.json ? print_error_json : NULL;
     predict.files = (struct csi_file_stream){&paths, options.limits.max_bytes};
-    if (predict.plant && paths.count > CS_CASE_MAX) {
+    if (!csi_paths_collect(&paths, argv, count) ||
+        (predict.gradcam_dir != NULL && paths.count > 0 && !mark_namesakes(&predict))) {
+        status = CSI_EXIT_FAILED;
+    } else if (predict.plant && paths.count > CS_CASE_MAX) {
         fprintf(stderr, "cropshield: --case takes at most %d photos, these are %zu\n", CS_CASE_MAX,
                 paths.count);
         status = CSI_EXIT_USAGE;
     } else if (paths.count > 0) {
         status = run(&predict, &options, &paths, top_k, batch);
-    } else {
-        status = CSI_EXIT_FAILED;
     }
+    if (status == CSI_EXIT_OK && (paths.failed > 0 || paths.count == 0))
+        status = CSI_EXIT_FAILED;
+    free(predict.namesake);
     csi_paths_free(&paths);
-    return predict.failed > 0 && status == CSI_EXIT_OK ? CSI_EXIT_FAILED : status;
+    return status;
 }

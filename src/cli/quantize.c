@@ -228,26 +228,21 @@ int csi_command_quantize(int argc, char **argv)
         1};
     struct quantize quantize = {0};
     struct cs_diagnoser_options options;
-    struct csi_paths paths;
+    struct csi_paths paths = {0};
     struct cs_error error;
     enum cs_status status;
-    size_t count, failed = 0;
+    size_t count;
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (own.calibration == NULL || own.output == NULL) {
         fprintf(stderr, "cropshield: quantize needs --calibration DIR and -o OUT.safetensors\n");
         return CSI_EXIT_USAGE;
     }
-    options.model.path = strcmp(argv[0], "embedded") == 0 ? NULL : argv[0];
-    char *folders[] = {(char *)(uintptr_t)own.calibration};
-
-    if (!csi_paths_collect(&paths, folders, 1, &failed) || failed > 0) {
+    options.model.path = csi_model_named(argv[0]);
+    if (!csi_paths_in_folder(&paths, (char *)(uintptr_t)own.calibration) || paths.failed > 0) {
         csi_paths_free(&paths);
         return CSI_EXIT_FAILED;
     }

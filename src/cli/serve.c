@@ -120,13 +120,10 @@ int csi_command_serve(int argc, char **argv)
                                           0,
                                           0};
 
-    switch (csi_options_parse(&line, argc, argv, &count)) {
-    case CSI_PARSE_HELP: return CSI_EXIT_OK;
-    case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
-    case CSI_PARSE_OK: break;
-    }
-    if (!csi_shared_resolve(&shared, &options))
-        return CSI_EXIT_USAGE;
+    int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
+
+    if (ended != CSI_GOES_ON)
+        return ended;
     if (strcmp(log_format, "text") != 0 && strcmp(log_format, "json") != 0) {
         fprintf(stderr, "cropshield: --log-format: '%s' is none of text, json\n", log_format);
         return CSI_EXIT_USAGE;
@@ -142,6 +139,7 @@ int csi_command_serve(int argc, char **argv)
     server.port = (uint16_t)port;
     server.max_in_flight = (unsigned)in_flight;
     server.limits = options.limits;
+    server.max_body_bytes = 0; /* follows from the limit of a photo */
     server.max_size = options.max_size;
     server.decode = options.decode;
     server.access_log = !quiet;

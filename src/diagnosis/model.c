@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/file.h"
@@ -82,19 +83,25 @@ char *csi_class_label(const char *class_name)
     return label;
 }
 
-/* "models/my_net.pth" -> "my_net" */
+/* "models/my_net.pth" -> "my_net"; as UTF-8, because it stands in JSON and URLs. */
 static char *name_of_path(const char *path)
 {
     const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path,
                *dot = strrchr(base, '.');
     size_t length = dot != NULL && dot != base ? (size_t)(dot - base) : strlen(base);
-    char *name = malloc(length + 1);
+    char *stem = malloc(length + 1);
+    struct csi_buffer name;
 
-    if (name != NULL) {
-        memcpy(name, base, length);
-        name[length] = '\0';
+    csi_buffer_init(&name);
+    if (stem != NULL) {
+        memcpy(stem, base, length);
+        stem[length] = '\0';
+        csi_buffer_utf8(&name, stem);
+        free(stem);
     }
-    return name;
+    if (name.failed)
+        csi_buffer_free(&name);
+    return (char *)name.bytes;
 }
 
 static bool is_embedded(const char *path)

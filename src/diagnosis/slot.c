@@ -93,8 +93,11 @@ static void *watch(void *context)
 {
     cs_diagnoser *diagnoser = context;
     struct csi_slot *slot = &diagnoser->slot;
-    struct csi_file_stamp last = slot->stamp;
+    struct csi_file_stamp last;
 
+    pthread_mutex_lock(&slot->loading);
+    last = slot->stamp;
+    pthread_mutex_unlock(&slot->loading);
     pthread_mutex_lock(&slot->watch_lock);
     while (!slot->watch_stop) {
         struct timespec until;

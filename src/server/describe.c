@@ -4,6 +4,19 @@
 #include "base/clock.h"
 #include "server/session.h"
 
+/* Text that may hold a file's name, which need not be UTF-8, as JSON must be. */
+static json_t *json_text(const char *text)
+{
+    struct csi_buffer clean;
+    json_t *string;
+
+    csi_buffer_init(&clean);
+    csi_buffer_utf8(&clean, text);
+    string = json_stringn(clean.bytes == NULL ? "" : (const char *)clean.bytes, clean.size);
+    csi_buffer_free(&clean);
+    return string;
+}
+
 static json_t *describe_classes(const struct cs_model_info *info)
 {
     json_t *classes = json_array();
@@ -26,9 +39,9 @@ static json_t *model_object(struct csi_server *server, const struct cs_model_inf
     metadata = info->metadata_json == NULL ? NULL : json_loads(info->metadata_json, 0, NULL);
     if (metadata == NULL)
         metadata = json_object();
-    object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:o, s:I, s:f}", "name", info->name, "path",
-                       info->path, "architecture", info->architecture, "digest", info->digest, "format",
-                       info->format, "parameters", (json_int_t)info->parameters, "gmac", info->gmac,
+    object = json_pack("{s:s, s:o, s:s, s:s, s:s, s:I, s:f, s:o, s:I, s:f}", "name", info->name, "path",
+                       json_text(info->path), "architecture", info->architecture, "digest", info->digest,
+                       "format", info->format, "parameters", (json_int_t)info->parameters, "gmac", info->gmac,
                        "classes", describe_classes(info), "input_size", (json_int_t)info->input_size,
                        "temperature", info->temperature);
     json_object_set_new(object, "load_ms", json_real(status.model_load_ms));
@@ -36,7 +49,7 @@ static json_t *model_object(struct csi_server *server, const struct cs_model_inf
     json_object_set_new(object, "loads", json_integer((json_int_t)status.model_loads));
     json_object_set_new(object, "load_failures", json_integer((json_int_t)status.model_load_failures));
     json_object_set_new(object, "last_error",
-                        status.last_error[0] == '\0' ? json_null() : json_string(status.last_error));
+                        status.last_error[0] == '\0' ? json_null() : json_text(status.last_error));
     json_object_set_new(object, "has_leaf_gate", json_boolean(info->has_leaf_gate));
     json_object_set_new(object, "gradcam_layer",
                         json_string(info->gradcam_layer == NULL ? "" : info->gradcam_layer));
@@ -77,10 +90,12 @@ json_t *csi_describe_status(struct csi_server *server)
     json_object_set_new(status, "features", json_string(server->machine.features));
     json_object_set_new(
         status, "limits",
-        json_pack("{s:I, s:I, s:I, s:I, s:I}", "max_bytes", (json_int_t)options->limits.max_bytes,
-                  "max_pixels", (json_int_t)options->limits.max_pixels, "max_side",
-                  (json_int_t)options->limits.max_side, "max_body_bytes", (json_int_t)options->max_body_bytes,
-                  "in_flight", (json_int_t)options->max_in_flight));
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "max_bytes",
+                  (json_int_t)options->limits.max_bytes, "max_pixels", (json_int_t)options->limits.max_pixels,
+                  "max_side", (json_int_t)options->limits.max_side, "max_scans",
+                  (json_int_t)options->limits.max_jpeg_scans, "max_body_bytes",
+                  (json_int_t)options->max_body_bytes, "in_flight", (json_int_t)options->max_in_flight,
+                  "header_timeout_s", options->header_timeout_s, "body_timeout_s", options->body_timeout_s));
     json_object_set_new(status, "formats", json_pack("[s, s, s]", "jpeg", "png", "webp"));
     cs_model_destroy(model);
     return status;

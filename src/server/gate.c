@@ -18,7 +18,8 @@
 
 #define LINGER_NS    2000000000ull
 #define TICK_NS      1000000000ull
-#define SCRATCH_SIZE 65536u /* more than a head: the rest drains lingering connections */
+#define PAUSE_NS     50000000ull /* without free descriptors */
+#define SCRATCH_SIZE 65536u      /* more than a head: the rest drains lingering connections */
 
 struct csi_conn {
     struct csi_conn *previous, *next;
@@ -27,6 +28,7 @@ struct csi_conn {
     enum csi_conn_phase phase;
     uint64_t deadline_ns; /* 0: none */
     bool watched;         /* `fd` is in the epoll set */
+    bool v2;              /* the request is one of /v2, as far as is known */
     struct sockaddr_storage address;
     socklen_t address_size;
 };
@@ -41,6 +43,7 @@ struct csi_http_gate {
     struct csi_conn *dropped; /* the gate's thread */
     unsigned count;           /* under lock */
     uint64_t next_tick_ns;
+    uint64_t accept_again_ns;      /* the gate's thread: nothing is accepted until then; 0: accepting */
     uint8_t scratch[SCRATCH_SIZE]; /* the gate's thread */
 };
 
@@ -145,7 +148,10 @@ static void begin_linger(struct csi_http_gate *gate, struct csi_conn *conn)
     conn->deadline_ns = csi_now_ns() + LINGER_NS;
     shutdown(conn->fd, SHUT_WR);
     watch(gate, conn, EPOLLIN | EPOLLRDHUP);
-    drain(gate, conn);
+    if (conn->watched)
+        drain(gate, conn);
+    else
+        drop(gate, conn); /* nobody would tell of its end */
 }
 
 /* Locked; the gate's thread. The head is sound: libmicrohttpd takes over. */
@@ -157,7 +163,7 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
 
     if (duplicate < 0) {
         send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections",
-                     false, 1);
+                     conn->v2, 1);
         begin_linger(gate, conn);
         return;
     }
@@ -176,7 +182,7 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
         pthread_mutex_lock(&gate->lock);
         conn->lent_fd = -1; /* libmicrohttpd has closed it */
         send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections",
-                     false, 1);
+                     conn->v2, 1);
         begin_linger(gate, conn);
         return;
     }
@@ -187,6 +193,7 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
 static void look(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t events)
 {
     struct csi_http_head head;
+    enum csi_guard_verdict verdict;
     ssize_t got = recv(conn->fd, gate->scratch, CSI_HTTP_HEAD_MAX, MSG_PEEK | MSG_DONTWAIT);
 
     if (got <= 0) {
@@ -194,7 +201,9 @@ static void look(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t eve
             drop(gate, conn);
         return;
     }
-    switch (csi_http_guard_check(gate->scratch, (size_t)got, &head)) {
+    verdict = csi_http_guard_check(gate->scratch, (size_t)got, &head);
+    conn->v2 = head.v2;
+    switch (verdict) {
     case CSI_GUARD_COMPLETE: lend(gate, conn); return;
     case CSI_GUARD_INCOMPLETE:
         if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0)
@@ -202,7 +211,7 @@ static void look(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t eve
         return;
     case CSI_GUARD_REFUSED:
         send_refusal(gate, conn, CSI_REFUSED_HEAD, head.status,
-                     head.status == 413 ? "image_too_large" : "bad_request", head.reason, false, 0);
+                     head.status == 413 ? "image_too_large" : "bad_request", head.reason, head.v2, 0);
         begin_linger(gate, conn);
         return;
     }
@@ -225,6 +234,15 @@ static bool make_room(struct csi_http_gate *gate)
     return true;
 }
 
+/* Whether the listener is looked at. */
+static void listen_for_more(struct csi_http_gate *gate, bool on)
+{
+    struct epoll_event event = {.events = on ? EPOLLIN : 0, .data = {.ptr = &gate->options.listener}};
+
+    gate->accept_again_ns = on ? 0 : csi_now_ns() + PAUSE_NS;
+    epoll_ctl(gate->epoll, EPOLL_CTL_MOD, gate->options.listener, &event);
+}
+
 /* Locked; the gate's thread. Returns whether there may be more. */
 static bool accept_one(struct csi_http_gate *gate)
 {
@@ -234,8 +252,14 @@ static bool accept_one(struct csi_http_gate *gate)
     int fd =
         accept4(gate->options.listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-    if (fd < 0)
-        return errno == EINTR || errno == ECONNABORTED;
+    if (fd < 0) {
+        bool again = errno == EINTR || errno == ECONNABORTED;
+
+        /* The connection stays in the queue, and epoll would tell of it again at once, and again. */
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            listen_for_more(gate, false);
+        return again;
+    }
     conn = make_room(gate) ? calloc(1, sizeof *conn) : NULL;
     if (conn == NULL) {
         struct csi_conn none = {.fd = fd};
@@ -270,7 +294,7 @@ static void expire(struct csi_http_gate *gate, struct csi_conn *conn)
     case CSI_CONN_HEAD:
         if (recv(conn->fd, gate->scratch, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
             send_refusal(gate, conn, CSI_REFUSED_HEAD_TIMEOUT, 408, "timeout",
-                         "the request head took too long", false, 0);
+                         "the request head took too long", conn->v2, 0);
             begin_linger(gate, conn);
         } else {
             drop(gate, conn); /* never said a word: browsers open connections ahead */
@@ -278,7 +302,7 @@ static void expire(struct csi_http_gate *gate, struct csi_conn *conn)
         return;
     case CSI_CONN_BODY:
         send_refusal(gate, conn, CSI_REFUSED_BODY_TIMEOUT, 408, "timeout", "the request body took too long",
-                     false, 0);
+                     conn->v2, 0);
         conn->phase = CSI_CONN_CUT;
         conn->deadline_ns = 0;
         shutdown(conn->fd, SHUT_RD); /* libmicrohttpd reads the end and closes */
@@ -302,6 +326,12 @@ static uint64_t sweep(struct csi_http_gate *gate)
     uint64_t now = csi_now_ns(), next = now + TICK_NS;
     struct csi_conn *conn, *following;
 
+    if (gate->accept_again_ns != 0 && gate->accepting) {
+        if (gate->accept_again_ns <= now)
+            listen_for_more(gate, true);
+        else if (gate->accept_again_ns < next)
+            next = gate->accept_again_ns;
+    }
     for (conn = gate->first; conn != NULL; conn = following) {
         following = conn->next;
         if (conn->phase == CSI_CONN_LINGER && conn->lent_fd < 0 && !conn->watched) {

@@ -104,6 +104,8 @@ static enum csi_guard_verdict check_request_line(const uint8_t *line, size_t siz
             return refuse(head, 400, "the method is malformed");
     if (!target_is_sound(target, (size_t)(second - target)))
         return refuse(head, 400, "the request target is malformed");
+    head->v2 =
+        memcmp(target, "/v2", rest < 3 ? rest : 3) == 0 && rest > 3 && strchr("/? ", target[3]) != NULL;
     rest -= (size_t)(second - target) + 1;
     if (rest != 8 || memcmp(second + 1, "HTTP/1.", 7) != 0 || (second[8] != '0' && second[8] != '1'))
         return refuse(head, 400, "the protocol version is not HTTP/1.0 or HTTP/1.1");

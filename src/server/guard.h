@@ -30,6 +30,7 @@ struct csi_http_head {
     bool has_length;         /* Content-Length is there */
     uint64_t content_length; /* bytes; 0 without Content-Length */
     bool chunked;            /* the body comes in chunks */
+    bool v2;                 /* the target lies under /v2, where errors have another form */
     unsigned status;         /* of a refusal: 400 or 413 */
     const char *reason;      /* of a refusal: one sentence, constant */
 };

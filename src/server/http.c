@@ -22,8 +22,9 @@
 #include "server/router.h"
 #include "server/session.h"
 
-/* Bodies in memory, all requests together: many slow uploads at once must not fill it. */
-#define BODIES_MAX (512u << 20)
+/* Bodies in memory, all requests together: many slow uploads at once must not fill it. One that is allowed
+ * always fits. */
+#define BODIES_MAX ((size_t)512 << 20)
 
 static void destroy_request(struct csi_request *request)
 {
@@ -236,7 +237,8 @@ static enum MHD_Result feed(struct csi_request *request, const char *data, size_
         return cut(request, &error);
     }
     status = csi_body_feed(&request->body, data, *size, &error);
-    if (atomic_fetch_add(&server->body_bytes, request->body.received - before) > BODIES_MAX &&
+    if (atomic_fetch_add(&server->body_bytes, request->body.received - before) >
+            csi_max_size(BODIES_MAX, server->options.max_body_bytes) &&
         status == CS_OK)
         status = csi_fail(&error, CS_OVERLOADED, "too many uploads at the same time");
     if (status != CS_OK)
@@ -269,6 +271,7 @@ static enum MHD_Result finish(struct csi_request *request)
         return queue(request);
     }
     request->working = true;
+    request->ready_ns = csi_now_ns();
     MHD_suspend_connection(request->connection); /* before the worker can resume it */
     csi_workers_push(server->workers, &request->job);
     return MHD_YES;

@@ -49,57 +49,16 @@ const char *csi_http_reason(unsigned http_status)
     }
 }
 
-/* Length of the UTF-8 sequence at `text`, 0 when it is none (RFC 3629: no overlong forms, no surrogates). */
-static size_t utf8_length(const unsigned char *text)
-{
-    unsigned char c = text[0];
-    size_t length = c < 0x80                 ? 1
-                    : c >= 0xc2 && c <= 0xdf ? 2
-                    : (c & 0xf0) == 0xe0     ? 3
-                    : c >= 0xf0 && c <= 0xf4 ? 4
-                                             : 0;
-
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    if ((c == 0xe0 && text[1] < 0xa0) || (c == 0xed && text[1] > 0x9f) || (c == 0xf0 && text[1] < 0x90) ||
-        (c == 0xf4 && text[1] > 0x8f))
-        return 0;
-    return length;
-}
-
-void csi_json_string(struct csi_buffer *buffer, const char *text)
-{
-    const unsigned char *c = (const unsigned char *)text;
-
-    csi_buffer_append(buffer, "\"", 1);
-    while (*c != 0) {
-        size_t length = utf8_length(c);
-
-        if (*c == '"' || *c == '\\') {
-            csi_buffer_printf(buffer, "\\%c", *c);
-        } else if (*c < 0x20 || *c == 0x7f) {
-            csi_buffer_printf(buffer, "\\u%04x", (unsigned)*c);
-        } else if (length == 0) {
-            csi_buffer_append(buffer, "\xef\xbf\xbd", 3);
-        } else {
-            csi_buffer_append(buffer, c, length);
-        }
-        c += length == 0 ? 1 : length;
-    }
-    csi_buffer_append(buffer, "\"", 1);
-}
-
 void csi_error_json(struct csi_buffer *buffer, const char *code, const char *message, bool v2)
 {
     if (v2) {
         csi_buffer_printf(buffer, "{\"error\":");
-        csi_json_string(buffer, message);
+        csi_buffer_json(buffer, message);
         csi_buffer_printf(buffer, "}");
         return;
     }
     csi_buffer_printf(buffer, "{\"error\":{\"code\":\"%s\",\"message\":", code);
-    csi_json_string(buffer, message);
+    csi_buffer_json(buffer, message);
     csi_buffer_printf(buffer, "}}");
 }
 

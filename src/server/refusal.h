@@ -23,8 +23,6 @@ extern const char csi_security_policy[];
 
 /* Appends {"error":{"code":…,"message":…}} or, for /v2, {"error":"message"}. */
 void csi_error_json(struct csi_buffer *buffer, const char *code, const char *message, bool v2);
-/* Appends `text` as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
-void csi_json_string(struct csi_buffer *buffer, const char *text);
 
 /* A whole HTTP/1.1 answer with "Connection: close" into `out` (cut when it does not fit). Returns its size.
  */

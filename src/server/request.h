@@ -68,8 +68,8 @@ struct csi_request {
     struct csi_session *session; /* may be NULL */
     bool new_session;
     struct csi_body body;
-    uint64_t started_ns;
-    bool working, done; /* handed to a worker; the worker is through */
+    uint64_t started_ns, ready_ns; /* the head was there; a worker could have begun */
+    bool working, done;            /* handed to a worker; the worker is through */
     /* The answer. */
     struct MHD_Response *response;
     unsigned status;

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "server/events.h"
-#include "server/refusal.h"
 #include "server/router.h"
 #include "server/session.h"
 
@@ -26,7 +25,7 @@ static void on_stage(void *context, enum cs_stage stage, double ms)
 
     csi_buffer_init(&data);
     csi_buffer_printf(&data, "{\"request\":\"%s\",\"name\":", task->request->id);
-    csi_json_string(&data, task->name);
+    csi_buffer_json(&data, task->name);
     csi_buffer_printf(&data, ",\"stage\":\"%s\",\"ms\":%.3f}", cs_stage_name(stage), ms);
     if (!data.failed)
         csi_hub_publish(task->request->server->hub, csi_session_token(task->session), "stage",
@@ -129,9 +128,9 @@ static void predict_one(struct task *task, const struct csi_buffer *photo, const
 static void append_failure(struct csi_buffer *answer, const char *name, const struct cs_error *error)
 {
     csi_buffer_printf(answer, "{\"image\":{\"name\":");
-    csi_json_string(answer, name);
+    csi_buffer_json(answer, name);
     csi_buffer_printf(answer, "},\"error\":{\"code\":\"%s\",\"message\":", cs_status_name(error->status));
-    csi_json_string(answer, error->message);
+    csi_buffer_json(answer, error->message);
     csi_buffer_printf(answer, "}}");
 }
 
@@ -142,9 +141,9 @@ static void append_case(struct csi_buffer *answer, const cs_diagnosis *combined,
         const struct cs_prediction *p = &combined->predictions[i];
 
         csi_buffer_printf(answer, "%s{\"index\":%zu,\"class\":", i > 0 ? "," : "", p->index);
-        csi_json_string(answer, p->class_name);
+        csi_buffer_json(answer, p->class_name);
         csi_buffer_printf(answer, ",\"label\":");
-        csi_json_string(answer, p->label);
+        csi_buffer_json(answer, p->label);
         csi_buffer_printf(answer, ",\"probability\":%.6g%s}", p->probability,
                           p->tested ? "" : ",\"tested\":false");
     }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/refusal.h"
+#include "base/clock.h"
 #include "server/router.h"
 #include "server/tensor_sessions.h"
 #include "server/v2_model.h"
@@ -107,7 +107,7 @@ static enum cs_status collect(const struct csi_v2_request *ask, struct csi_tenso
 
 static enum cs_status compute(struct csi_server *server, const struct csi_v2_request *ask,
                               struct csi_tensor_session *session, const struct cs_model_info *info,
-                              struct results *results, struct cs_error *error)
+                              struct results *results, uint64_t part_ns[CSI_V2_PARTS], struct cs_error *error)
 {
     size_t count = (size_t)3 * info->input_size * info->input_size;
     float *input = ask->images ? malloc(count * sizeof *input) : NULL;
@@ -116,17 +116,24 @@ static enum cs_status compute(struct csi_server *server, const struct csi_v2_req
     if (ask->images && input == NULL)
         return csi_fail_memory(error, "input");
     for (size_t i = 0; i < ask->batch && status == CS_OK; i++) {
+        uint64_t start = csi_now_ns(), loaded, inferred;
+
         if (ask->images) {
             status =
                 load_photo(server, session->model, ask->photos[i].bytes, ask->photos[i].size, input, error);
             if (status != CS_OK)
                 csi_error_prefix(error, "photo %zu", i);
         }
+        loaded = csi_now_ns();
         if (status == CS_OK)
             status =
                 cs_session_forward(session->session, ask->images ? input : ask->tensor + i * count, 1, error);
+        inferred = csi_now_ns();
         if (status == CS_OK)
             status = collect(ask, session, info, i, results, error);
+        part_ns[CSI_V2_INPUT] += loaded - start;
+        part_ns[CSI_V2_INFER] += inferred - loaded;
+        part_ns[CSI_V2_OUTPUT] += csi_now_ns() - inferred;
     }
     free(input);
     return status;
@@ -163,7 +170,7 @@ static void classify(const struct csi_v2_wanted *wanted, const float *values,
             csi_buffer_append(binary, text.bytes, text.size);
         } else {
             csi_buffer_append(json, ",", i > 0);
-            csi_json_string(json, (const char *)text.bytes);
+            csi_buffer_json(json, (const char *)text.bytes);
         }
         csi_buffer_free(&text);
     }
@@ -219,11 +226,11 @@ static void answer(struct csi_request *request, const struct csi_v2_request *ask
     csi_buffer_init(&json);
     csi_buffer_init(&binary);
     csi_buffer_printf(&json, "{\"model_name\":");
-    csi_json_string(&json, info->name);
+    csi_buffer_json(&json, info->name);
     csi_buffer_printf(&json, ",\"model_version\":\"1\"");
     if (ask->id[0] != '\0') {
         csi_buffer_printf(&json, ",\"id\":");
-        csi_json_string(&json, ask->id);
+        csi_buffer_json(&json, ask->id);
     }
     csi_buffer_printf(&json, ",\"outputs\":[");
     for (size_t i = 0; i < ask->wanted_count; i++) {
@@ -273,14 +280,16 @@ void csi_route_v2_infer(struct csi_request *request)
     struct results results = {0};
     enum cs_status status;
     size_t header_size;
-    uint64_t start = csi_v2_clock_us();
+    uint64_t start = csi_now_ns(), computed, part_ns[CSI_V2_PARTS] = {start - request->ready_ns};
 
     if (ask == NULL) {
         csi_reply_fail(request, CS_INTERNAL, "out of memory (request)");
         return;
     }
-    if (!take_header_size(request, &header_size))
+    if (!take_header_size(request, &header_size)) {
+        csi_v2_count_failure(&server->v2, csi_now_ns() - start);
         goto done;
+    }
     status = csi_tensor_sessions_take(server->tensor_sessions, server->options.diagnoser, &session, &error);
     if (status == CS_OK) {
         info = cs_model_info(session->model);
@@ -291,13 +300,18 @@ void csi_route_v2_infer(struct csi_request *request)
                                       header_size, info.input_size, ask, &error);
     if (status == CS_OK)
         status = allocate(ask, &info, &results, &error);
+    part_ns[CSI_V2_INPUT] = csi_now_ns() - start;
     if (status == CS_OK)
-        status = compute(server, ask, session, &info, &results, &error);
-    if (status == CS_OK)
+        status = compute(server, ask, session, &info, &results, part_ns, &error);
+    if (status == CS_OK) {
+        computed = csi_now_ns();
         answer(request, ask, &info, &results);
-    else
+        part_ns[CSI_V2_OUTPUT] += csi_now_ns() - computed;
+        csi_v2_count_success(&server->v2, ask->batch, part_ns);
+    } else {
         csi_reply_error(request, &error);
-    csi_v2_count(&server->v2, status == CS_OK, ask->batch, csi_v2_clock_us() - start);
+        csi_v2_count_failure(&server->v2, csi_now_ns() - start);
+    }
     free_results(&results);
 done:
     if (session != NULL)

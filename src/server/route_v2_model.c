@@ -14,18 +14,25 @@ enum cs_status csi_v2_model_check(const struct cs_model_info *info, const char *
     return csi_fail(error, CS_NOT_FOUND, "the model is called %s", info->name);
 }
 
-void csi_v2_count(struct csi_v2_counters *counters, bool success, uint64_t photos, uint64_t us)
+void csi_v2_count_success(struct csi_v2_counters *counters, uint64_t photos,
+                          const uint64_t part_ns[CSI_V2_PARTS])
 {
-    atomic_fetch_add(success ? &counters->success : &counters->fail, 1);
-    atomic_fetch_add(success ? &counters->success_us : &counters->fail_us, us);
-    if (success)
-        atomic_fetch_add(&counters->photos, photos);
+    uint64_t all = 0;
+
+    for (int i = 0; i < CSI_V2_PARTS; i++) {
+        atomic_fetch_add(&counters->part_ns[i], part_ns[i]);
+        all += part_ns[i];
+    }
+    atomic_fetch_add(&counters->success, 1);
+    atomic_fetch_add(&counters->success_ns, all);
+    atomic_fetch_add(&counters->photos, photos);
     atomic_store(&counters->last_ms, (uint64_t)csi_unix_ms());
 }
 
-uint64_t csi_v2_clock_us(void)
+void csi_v2_count_failure(struct csi_v2_counters *counters, uint64_t ns)
 {
-    return csi_now_ns() / 1000;
+    atomic_fetch_add(&counters->fail, 1);
+    atomic_fetch_add(&counters->fail_ns, ns);
 }
 
 void csi_route_v2_server(struct csi_request *request)
@@ -108,9 +115,24 @@ void csi_route_v2_model_ready(struct csi_request *request)
 }
 
 /* Durations in nanoseconds, as the statistics extension has them. */
-static json_t *duration(uint64_t count, uint64_t us)
+static json_t *duration(uint64_t count, uint64_t ns)
 {
-    return json_pack("{s:I, s:I}", "count", (json_int_t)count, "ns", (json_int_t)us * 1000);
+    return json_pack("{s:I, s:I}", "count", (json_int_t)count, "ns", (json_int_t)ns);
+}
+
+static json_t *durations(const struct csi_v2_counters *counters)
+{
+    static const char *const names[CSI_V2_PARTS] = {"queue", "compute_input", "compute_infer",
+                                                    "compute_output"};
+    uint64_t success = atomic_load(&counters->success);
+    json_t *stats = json_object();
+
+    json_object_set_new(stats, "success", duration(success, atomic_load(&counters->success_ns)));
+    json_object_set_new(stats, "fail",
+                        duration(atomic_load(&counters->fail), atomic_load(&counters->fail_ns)));
+    for (int i = 0; i < CSI_V2_PARTS; i++)
+        json_object_set_new(stats, names[i], duration(success, atomic_load(&counters->part_ns[i])));
+    return stats;
 }
 
 void csi_route_v2_stats(struct csi_request *request)
@@ -122,12 +144,11 @@ void csi_route_v2_stats(struct csi_request *request)
 
     if (model == NULL)
         return;
-    statistics = json_pack("{s:s, s:s, s:I, s:I, s:I, s:{s:o, s:o}}", "name", info.name, "version", "1",
+    statistics = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:[]}", "name", info.name, "version", "1",
                            "last_inference", (json_int_t)atomic_load(&counters->last_ms), "inference_count",
                            (json_int_t)atomic_load(&counters->photos), "execution_count",
-                           (json_int_t)atomic_load(&counters->success), "inference_stats", "success",
-                           duration(atomic_load(&counters->success), atomic_load(&counters->success_us)),
-                           "fail", duration(atomic_load(&counters->fail), atomic_load(&counters->fail_us)));
+                           (json_int_t)atomic_load(&counters->photos), "inference_stats", durations(counters),
+                           "batch_stats");
     csi_reply_json(request, 200, json_pack("{s:[o]}", "model_stats", statistics));
     cs_model_destroy(model);
 }

@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "server/refusal.h"
 
 /* JSON of one history entry larger than this is not kept: 100 of them bound a session. */
 #define ENTRY_MAX 16384u
@@ -343,7 +342,7 @@ static void request_json(const struct performance *entry, struct csi_buffer *out
 
     csi_time_text(entry->at_ms, at, sizeof at);
     csi_buffer_printf(out, "{\"id\":\"%s\",\"name\":", entry->id);
-    csi_json_string(out, entry->name);
+    csi_buffer_json(out, entry->name);
     csi_buffer_printf(out,
                       ",\"at\":\"%s\",\"cache\":\"%s\",\"timings_ms\":{\"decode\":%.3f,\"resize\":%.3f,"
                       "\"preprocess\":%.3f,\"inference\":%.3f,\"gradcam\":%.3f,\"total\":%.3f}}",

@@ -239,6 +239,17 @@ static enum cs_status take_outputs(const json_t *outputs, bool binary, struct cs
     return CS_OK;
 }
 
+/* Every value but the first of a list or object has a comma before it: more commas than the largest tensor
+ * has numbers are refused before jansson makes some 40 bytes of each value. */
+static bool too_many_values(const uint8_t *json, size_t size, size_t side)
+{
+    size_t commas = 0, most = (size_t)CSI_V2_BATCH_MAX * 3 * side * side + 10000;
+
+    for (size_t i = 0; i < size; i++)
+        commas += json[i] == ',';
+    return commas > most;
+}
+
 enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t header_size, size_t side,
                                     struct csi_v2_request *request, struct cs_error *error)
 {
@@ -252,6 +263,15 @@ enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t hea
     memset(request, 0, sizeof *request);
     if (json_size > size)
         return bad(error, "Inference-Header-Content-Length is larger than the body");
+    if (header_size == 0 && size > 0) {
+        request->images = true;
+        request->batch = 1;
+        request->photos[0].bytes = body;
+        request->photos[0].size = size;
+        return take_outputs(NULL, false, request, error);
+    }
+    if (too_many_values(body, json_size, side))
+        return bad(error, "the request holds more values than its largest tensor could");
     root = json_loadb((const char *)body, json_size, JSON_REJECT_DUPLICATES, &failure);
     if (!json_is_object(root)) {
         json_decref(root);

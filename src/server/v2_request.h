@@ -41,9 +41,9 @@ struct csi_v2_request {
     size_t wanted_count; /* none asked for: all of them */
 };
 
-/* `header_size`: Inference-Header-Content-Length, SIZE_MAX when there is none (all is JSON). `side`: of the
- * network's input. CS_BAD_REQUEST says what is wrong. On success csi_v2_request_free, and `body` must live as
- * long. */
+/* `header_size`: Inference-Header-Content-Length, SIZE_MAX when there is none (all is JSON), 0: no JSON, the
+ * body is one photo ("raw binary request"). `side`: of the network's input. CS_BAD_REQUEST says what is
+ * wrong. On success csi_v2_request_free, and `body` must live as long. */
 enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t header_size, size_t side,
                                     struct csi_v2_request *request, struct cs_error *error);
 void csi_v2_request_free(struct csi_v2_request *request);

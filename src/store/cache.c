@@ -502,14 +502,21 @@ void csi_cache_count_miss(struct csi_cache *cache)
     pthread_mutex_unlock(&cache->lock);
 }
 
-void csi_cache_clear(struct csi_cache *cache)
+static void clear_memory(struct csi_cache *cache)
 {
     pthread_mutex_lock(&cache->lock);
     cache->generation++;
     drop_all(cache);
     pthread_mutex_unlock(&cache->lock);
-    if (cache->disk != NULL)
-        csi_disk_clear(cache->disk, cache->name);
+}
+
+void csi_cache_clear(struct csi_cache *cache)
+{
+    clear_memory(cache); /* what is under way now is not written to disk any more */
+    if (cache->disk == NULL)
+        return;
+    csi_disk_clear(cache->disk, cache->name);
+    clear_memory(cache); /* what was read from disk before it was cleared */
 }
 
 void csi_cache_stats(struct csi_cache *cache, struct cs_cache_stats *stats)

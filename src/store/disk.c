@@ -61,6 +61,7 @@ struct operation {
 struct table {
     char name[32];
     uint64_t entries, bytes, errors;
+    int64_t cleared_ms; /* what was stored before is not served: a full disk may keep us from deleting it */
 };
 
 struct csi_disk {
@@ -141,6 +142,19 @@ static const char *intern(struct csi_disk *disk, const char *name)
 static bool means_damage(int code)
 {
     return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+}
+
+/* Whether an entry stored at `stored_ms` may still be served. */
+static bool lives(struct csi_disk *disk, const char *name, int64_t stored_ms)
+{
+    struct table *table;
+    bool alive;
+
+    pthread_mutex_lock(&disk->table_lock);
+    table = table_of(disk, name);
+    alive = table == NULL || stored_ms >= table->cleared_ms;
+    pthread_mutex_unlock(&disk->table_lock);
+    return alive && (!(disk->ttl_s > 0) || (double)(csi_unix_ms() - stored_ms) <= disk->ttl_s * 1000);
 }
 
 static void checksum(const char *table, const struct csi_hash *key, int64_t stored_ms, const void *bytes,
@@ -666,7 +680,7 @@ static int take_row(struct csi_disk *disk, const char *table, const struct csi_h
     if (sum == NULL || sqlite3_column_bytes(disk->find, 1) != (int)CSI_HASH_SIZE ||
         memcmp(sum, expected.bytes, CSI_HASH_SIZE) != 0)
         return -1;
-    if (disk->ttl_s > 0 && (double)age_ms > disk->ttl_s * 1000)
+    if (!lives(disk, table, stored_ms))
         return 0;
     *bytes = malloc(value_size == 0 ? 1 : value_size);
     if (*bytes == NULL)
@@ -714,9 +728,7 @@ bool csi_disk_contains(struct csi_disk *disk, const char *table, const struct cs
     pthread_mutex_lock(&disk->read_lock);
     if (disk->reader != NULL) {
         code = look_up(disk->exists, table, key);
-        there = code == SQLITE_ROW &&
-                (!(disk->ttl_s > 0) ||
-                 (double)(csi_unix_ms() - sqlite3_column_int64(disk->exists, 0)) <= disk->ttl_s * 1000);
+        there = code == SQLITE_ROW && lives(disk, table, sqlite3_column_int64(disk->exists, 0));
         sqlite3_reset(disk->exists);
     }
     pthread_mutex_unlock(&disk->read_lock);
@@ -749,6 +761,9 @@ void csi_disk_clear(struct csi_disk *disk, const char *table)
 
     if (name == NULL)
         return;
+    pthread_mutex_lock(&disk->table_lock);
+    table_of(disk, name)->cleared_ms = csi_unix_ms(); /* interned: it has its place */
+    pthread_mutex_unlock(&disk->table_lock);
     queue(disk, CLEAR, name, NULL, NULL, 0);
     csi_disk_flush(disk);
 }

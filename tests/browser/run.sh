@@ -15,7 +15,7 @@ major=$(node -p 'process.versions.node.split(".")[0]')
 
 # The npm package lies beside the build, not in the checkout.
 modules=$build/browser
-if [ ! -d "$modules/node_modules/playwright-core" ]; then
+if [ ! -d "$modules/node_modules/playwright-core" ] || ! cmp -s "$here/package.json" "$modules/package.json"; then
     command -v npm >/dev/null || skip "npm is not installed"
     mkdir -p "$modules"
     cp "$here/package.json" "$modules/package.json"

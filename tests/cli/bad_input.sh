@@ -53,12 +53,36 @@ run 1 predict --json scans.jpg; json "o['error']['code'] in ('image_too_large', 
 check nowhere.jpg not_found
 run 0 predict cmyk.jpg
 run 1 predict --max-bytes 1M big.jpg; has err "image_too_large"
-run 1 predict folder-without-photos; has err "empty_input"; has err "folder-without-photos"
+run 1 predict folder-without-photos; has err "empty_input"; has err "folder-without-photos"; empty out
+run 1 predict --json folder-without-photos photos/plant1.jpg
+json "lines[0]['error']['code'] == 'empty_input' and lines[0]['image']['name'] == 'folder-without-photos' and lines[1]['predictions']"
 run 1 predict folder-without-photos photos/plant1.jpg; has out "plant1.jpg"
+# what may not be read: as somebody else when we are root, whom nothing stops
+mkdir -p tree/closed tree/open; cp photos/plant2.jpg tree/open; cp photos/plant1.jpg secret.jpg; chmod 000 secret.jpg tree/closed
 if [ "$(id -u)" != 0 ]; then
-    cp photos/plant1.jpg secret.jpg && chmod 000 secret.jpg && check secret.jpg not_found
+    check secret.jpg not_found
+    run 1 predict --json tree
+elif command -v setpriv >/dev/null && chmod 755 . && setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$CROPSHIELD"; then
+    nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$CROPSHIELD" "$@" >out 2>err; }
+    nobody predict --json secret.jpg photos/plant2.jpg && complain "an unreadable photo was no failure"
+    json "lines[0]['error']['code'] == 'not_found' and lines[0]['image']['name'] == 'secret.jpg' and 'predictions' in lines[1]"
+    has err "secret.jpg: not_found"; has err "Permission denied"
+    nobody predict --json tree && complain "an unreadable folder was no failure"
+else
+    cp secret.jpg unreadable.jpg; run 1 predict --json photos/plant1.jpg/below
+    json "o['error']['code'] == 'not_found'"; : >tree.skipped
 fi
+if [ ! -e tree.skipped ]; then
+    json "lines[0]['error']['code'] == 'not_found' and lines[0]['image']['name'] == 'tree/closed' and lines[1]['image']['name'] == 'tree/open/plant2.jpg'"
+    has err "tree/closed: not_found"
+fi
+chmod 755 tree/closed
 run 1 explain -o o.png truncated.jpg; has err "corrupt_image"
+# a disk that is full under the heat maps: each is an error, each photo still has its diagnosis
+mkdir maps
+(ulimit -f 8; "$CROPSHIELD" predict --json --gradcam maps photos/plant1.jpg photos/plant2.jpg 2>err | cat >out; exit "${PIPESTATUS[0]}") && complain "a full disk was no failure"
+json "len(lines) == 2 and all('predictions' in l for l in lines)"; has err "plant2.jpg: internal: cannot write"
+[ -z "$(ls maps)" ] || complain "half a heat map was left: $(ls maps)"
 run 1 explain -o nowhere/o.png leaf.png; has err "nowhere/o.png"
 run 1 explain -o o.png --class Banana leaf.png; has err "Banana"
 finish

@@ -10,7 +10,15 @@ json "o['top1'] == sum(o['confusion'][i][i] for i in range(22)) / 4 and o['top1'
 [ "$(wc -l <rows.csv)" = 5 ] || complain "rows.csv has $(wc -l <rows.csv) lines"
 [ "$(wc -l <confusion.csv)" = 23 ] || complain "confusion.csv has $(wc -l <confusion.csv) lines"
 $python -c "from PIL import Image; Image.open('confusion.png').load()" || complain "confusion.png"
-run 1 eval photos-that-are-nowhere
+run 1 eval photos-that-are-nowhere; has err "photos-that-are-nowhere: not_found"; empty out
+run 1 eval --json leaf.jpg; has err "leaf.jpg: bad_request"; empty out
+cp -r labelled 'odd, "names"'; cp notes.jpg 'odd, "names"/Tomato__early_blight/broken.jpg'
+run 1 eval --json --predictions odd.csv 'odd, "names"/'
+json "o['images'] == 4 and o['failed'] == 1"; has err "unsupported_format"
+$python -c "
+import csv, os
+rows = list(csv.DictReader(open('odd.csv')))
+assert len(rows) == 4 and all(os.path.exists(r['file']) and r['class'] and float(r['probability']) > 0 for r in rows), rows" || complain "odd.csv"
 mkdir nothing; run 1 eval nothing; has err "empty_input"
 if [ "${CROPSHIELD_TESTS:-}" = short ]; then
     echo "left out: the whole test split (CROPSHIELD_TESTS=short)"

@@ -18,6 +18,15 @@ run 0 explain -o pipe leaf.jpg
 wait
 [ -p pipe ] || complain "the pipe was replaced"
 cmp -s piped.png map.png || complain "another picture came through the pipe"
+# standard output, and from standard input
+"$CROPSHIELD" explain -o - leaf.jpg >stdout.png 2>err || complain "-o -"
+has err "heat map of"
+cmp -s stdout.png map.png || complain "another picture came on standard output"
+"$CROPSHIELD" explain --raw - --class 9 - <leaf.jpg >stdout.npy 2>err || complain "--raw - -"
+cmp -s stdout.npy map.npy || complain "another map came on standard output"
+run 2 explain -o - --raw - leaf.jpg; has err "only one of"; empty out
+"$CROPSHIELD" explain -o - leaf.jpg >/dev/full 2>err && complain "a full standard output went unnoticed"
+run 1 explain -o /dev/full leaf.jpg; has err "No space left"
 $python - <<'P' || complain "outputs are not as expected"
 import ast, struct
 from PIL import Image, ImageChops

@@ -7,6 +7,7 @@ run 0 inspect embedded; has out "CropShieldCNN"; has out "10.26"; has out "Tomat
 run 0 inspect --json "$model"
 json "o['architecture'] == 'CropShieldCNN' and len(o['classes']) == 22 and abs(o['gmac'] - 10.26) < 0.05 and o['format'] == 'safetensors'"
 json "o['digest'] == __import__('hashlib').blake2b(open('$model','rb').read(), digest_size=32).hexdigest()"
+cp "$model" $'m\xff.safetensors'; run 0 inspect --json $'m\xff.safetensors'; json "o['path'] == 'm\ufffd.safetensors' and len(o['classes']) == 22"
 run 0 convert "$model" -o copy.safetensors
 run 0 predict --json photos/plant1.jpg; cp out embedded
 run 0 predict --json --model copy.safetensors photos/plant1.jpg

@@ -37,6 +37,25 @@ has err "notes.jpg: unsupported_format"; has err "missing.jpg: not_found"
 run 0 predict --gradcam maps photos/plant1.jpg leaf.jpg
 for file in maps/plant1_gradcam.png maps/leaf_gradcam.png; do [ -s $file ] || complain "no $file"; done
 $python -c "from PIL import Image; assert Image.open('maps/leaf_gradcam.png').size == (600, 800)" || complain "heat map size"
+# a second photo of the same name gets another heat map, and running again writes the same files
+mkdir -p one two
+cp photos/plant1.jpg one/same.jpg; cp photos/plant2.jpg two/same.jpg
+for _ in 1 2; do
+    run 0 predict --gradcam twice one two/same.jpg
+    [ "$(find twice -name 'same*_gradcam.png' | wc -l)" = 2 ] || complain "heat maps of namesakes: $(ls twice)"
+done
+# a photo from standard input
+"$CROPSHIELD" predict --json - <leaf.png >out 2>err || complain "standard input"
+json "o['image']['name'] == '-' and o['image']['bytes'] == __import__('os').path.getsize('leaf.png')"
+"$CROPSHIELD" predict --json --max-bytes 1K - <leaf.png >out 2>err && complain "standard input over the limit"
+json "o['error']['code'] == 'image_too_large'"
+"$CROPSHIELD" predict --json - </dev/null >out 2>err && complain "empty standard input"
+json "o['error']['code'] == 'empty_input'"
+# names that are not UTF-8 do not hide what is wrong
+cp notes.jpg $'n\xff.jpg'; cp leaf.png $'l\xff.png'
+run 1 predict --json $'n\xff.jpg' $'l\xff.png'
+json "lines[0]['image']['name'] == 'n\ufffd.jpg' and lines[0]['error']['code'] == 'unsupported_format' and 'text' in lines[0]['error']['message']"
+json "lines[1]['image']['name'] == 'l\ufffd.png' and lines[1]['predictions']"
 # one plant
 run 0 predict --case --json photos; json "lines[-1]['photos'] == 4 and 0 <= lines[-1]['agreement'] <= 1 and lines[-1]['case']['predictions']"
 run 2 predict --case photos labelled photos; has err "at most 6"

@@ -4,18 +4,7 @@
 command -v curl >/dev/null || { echo "no curl"; exit 77; }
 samples
 model=$CROPSHIELD_SOURCE/models/cropshield_cnn.safetensors
-start() {
-    "$CROPSHIELD" serve --port 0 --quiet "$@" 2>log &
-    server=$!
-    for _ in $(seq 100); do
-        url=$(sed -n 's/^listening on //p' log)
-        [ -n "$url" ] && return
-        sleep 0.1
-    done
-    complain "the server did not start"; cat log; finish
-}
-stop() { kill -TERM $server; wait $server || complain "the server ended with $?"; }
-field() { $python -c "import json,sys; o=json.load(sys.stdin); print($1)"; }
+. "$CROPSHIELD_SOURCE/tests/cli/_server.sh"
 cp "$model" model.safetensors
 start --model model.safetensors --cache-file cache.db
 [ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = miss ] || complain "first is no miss"

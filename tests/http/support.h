@@ -268,6 +268,18 @@ static inline void assert_error(const struct answer *answer, int status, const c
     json_decref(json);
 }
 
+/* An error in the form of /v2. */
+static inline void assert_v2_error(const struct answer *answer, int status)
+{
+    json_t *json;
+
+    if (answer->status != status)
+        fail_msg("status %d instead of %d: %s", answer->status, status, answer->body);
+    json = parse(answer);
+    assert_true(json_string_length(json_object_get(json, "error")) > 0);
+    json_decref(json);
+}
+
 /* The cookie that an answer sets, as a header line; "" when none. In memory of the thread. */
 static inline const char *cookie_line(const struct answer *answer)
 {

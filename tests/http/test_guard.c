@@ -24,14 +24,21 @@ static void sound_heads(void **state)
         bool has_length, chunked;
         uint64_t length;
         unsigned minor;
+        bool v2;
     } rows[] = {
-        {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false, false, 0, 1},
-        {"GET / HTTP/1.0\r\n\r\n", false, false, 0, 0},
-        {"POST /x?a=b%20c HTTP/1.1\r\nHost: [::1]:8501\r\nContent-Length: 12\r\n\r\n", true, false, 12, 1},
-        {"POST / HTTP/1.1\r\nhOST:a\r\ncontent-LENGTH: \t 7 \t\r\n\r\n", true, false, 7, 1},
-        {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", false, true, 0, 1},
-        {"DELETE /api HTTP/1.1\r\nHost: a\r\nX: \xc3\xa4\r\nY:\r\n\r\n", false, false, 0, 1},
-        {"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / whatever follows\n", false, false, 0, 1},
+        {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false, false, 0, 1, false},
+        {"GET / HTTP/1.0\r\n\r\n", false, false, 0, 0, false},
+        {"POST /x?a=b%20c HTTP/1.1\r\nHost: [::1]:8501\r\nContent-Length: 12\r\n\r\n", true, false, 12, 1,
+         false},
+        {"POST / HTTP/1.1\r\nhOST:a\r\ncontent-LENGTH: \t 7 \t\r\n\r\n", true, false, 7, 1, false},
+        {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", false, true, 0, 1, false},
+        {"DELETE /api HTTP/1.1\r\nHost: a\r\nX: \xc3\xa4\r\nY:\r\n\r\n", false, false, 0, 1, false},
+        {"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / whatever follows\n", false, false, 0, 1, false},
+        {"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n", false, false, 0, 1, true},
+        {"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n", false, false, 0, 1, true},
+        {"GET /v2?x HTTP/1.1\r\nHost: a\r\n\r\n", false, false, 0, 1, true},
+        {"GET /v22 HTTP/1.1\r\nHost: a\r\n\r\n", false, false, 0, 1, false},
+        {"GET /v HTTP/1.1\r\nHost: a\r\n\r\n", false, false, 0, 1, false},
     };
 
     (void)state;
@@ -43,6 +50,7 @@ static void sound_heads(void **state)
         assert_int_equal(head.chunked, rows[i].chunked);
         assert_int_equal(head.content_length, rows[i].length);
         assert_int_equal(head.minor, rows[i].minor);
+        assert_int_equal(head.v2, rows[i].v2);
         assert_int_equal(head.size, strstr(rows[i].text, "\r\n\r\n") + 4 - rows[i].text);
         /* Every beginning of it is incomplete, never refused. */
         for (size_t cut = 0; cut < head.size; cut++) {

@@ -2,6 +2,9 @@
  * server goes on. */
 #include "http/support.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+
 static void heads_are_refused_and_closed(void **state)
 {
     static const struct {
@@ -236,6 +239,56 @@ static void expectation_is_answered(void **state)
     answer_free(&answer);
 }
 
+/* Out of descriptors: what waits in the listener's queue is neither answered nor spun on, and is served once
+ * there are some again. */
+static void descriptors_run_out(void **state)
+{
+    struct rlimit before, tight;
+    struct timespec cpu_start, cpu_end;
+    struct answer answer;
+    double spent_ms;
+    int fd = dial(), highest = dial();
+
+    (void)state;
+    pause_ms(100); /* both are accepted: with them the process has as many as it may */
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    tight = before;
+    for (int i = 0; i < 4096; i++)
+        if (fcntl(i, F_GETFD) != -1)
+            highest = i;
+    tight.rlim_cur = (rlim_t)highest + 1;
+    /* Fill what is free below it, and leave one for our own next connection. */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    int filled[4096], count = 0, copy;
+
+    while ((copy = dup(fd)) >= 0)
+        filled[count++] = copy;
+    if (count == 0) {
+        tight.rlim_cur++;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    } else {
+        close(filled[--count]);
+    }
+    copy = dial();
+    put_text(copy, "GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu_start);
+    pause_ms(600);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu_end);
+    spent_ms = (double)(cpu_end.tv_sec - cpu_start.tv_sec) * 1e3 +
+               (double)(cpu_end.tv_nsec - cpu_start.tv_nsec) / 1e6;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    print_message("%.1f ms of CPU in 600 ms without descriptors\n", spent_ms);
+    assert_true(spent_ms < 200);
+    answer = take(copy, 5);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    close(copy);
+    while (count > 0)
+        close(filled[--count]);
+    close(fd);
+    assert_alive();
+}
+
 static void no_descriptor_is_left(void **state)
 {
     unsigned before, after = 0;
@@ -262,6 +315,7 @@ int main(void)
         cmocka_unit_test(half_closed_client_gets_its_answer),
         cmocka_unit_test(aborted_uploads),
         cmocka_unit_test(expectation_is_answered),
+        cmocka_unit_test(descriptors_run_out),
         cmocka_unit_test(no_descriptor_is_left),
     };
 

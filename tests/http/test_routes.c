@@ -353,6 +353,8 @@ static void openapi_is_the_router(void **state)
 
     (void)state;
     assert_string_equal(json_string_value(json_object_get(json, "openapi")), "3.1.0");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "info"), "version")),
+                        cs_version());
     for (size_t i = 0; (route = csi_route_at(i)) != NULL; i++) {
         char method[16];
 

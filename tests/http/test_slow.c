@@ -43,7 +43,7 @@ static void head_that_trickles(void **state)
     int fd = dial();
     double seconds;
     struct answer answer =
-        trickle(fd, "GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX: aaaaaaaaaaaaa", &seconds);
+        trickle(fd, "GET /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nX: aaaaaaaaaaaaa", &seconds);
 
     (void)state;
     close(fd);
@@ -73,6 +73,20 @@ static void body_that_trickles(void **state)
     close(fd);
     assert_error(&answer, 408, "timeout");
     answer_free(&answer);
+    /* Under /v2 in the form of /v2. */
+    fd = dial();
+    put_text(fd, "POST /v2/models/cropshield_cnn/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: "
+                 "1000\r\n\r\n");
+    answer = trickle(fd, "x", &seconds);
+    close(fd);
+    assert_v2_error(&answer, 408);
+    answer_free(&answer);
+    fd = dial();
+    put_text(fd, "GET /v2/health/live HTTP/1.1\r\n");
+    answer = trickle(fd, "Host: 127.0.0.1\r\nX: aaaaaaaaaaaaa", &seconds);
+    close(fd);
+    assert_v2_error(&answer, 408);
+    answer_free(&answer);
 }
 
 static void silent_connection_is_closed(void **state)
@@ -93,8 +107,8 @@ static void silent_connection_is_closed(void **state)
 static void refusals_are_counted(void **state)
 {
     static const char *const lines[] = {"cropshield_http_refused_total{reason=\"head\"} 1\n",
-                                        "cropshield_http_refused_total{reason=\"head_timeout\"} 1\n",
-                                        "cropshield_http_refused_total{reason=\"body_timeout\"} 2\n",
+                                        "cropshield_http_refused_total{reason=\"head_timeout\"} 2\n",
+                                        "cropshield_http_refused_total{reason=\"body_timeout\"} 3\n",
                                         "cropshield_http_refused_total{reason=\"connections\"} 0\n"};
     int fd = dial();
     struct answer answer;

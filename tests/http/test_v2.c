@@ -7,17 +7,6 @@
 
 #define INFER "/v2/models/cropshield_cnn/infer"
 
-static void assert_v2_error(const struct answer *answer, int status)
-{
-    json_t *json;
-
-    if (answer->status != status)
-        fail_msg("status %d instead of %d: %s", answer->status, status, answer->body);
-    json = parse(answer);
-    assert_true(json_string_length(json_object_get(json, "error")) > 0);
-    json_decref(json);
-}
-
 static void descriptions(void **state)
 {
     struct answer answer = get("/v2");
@@ -181,6 +170,57 @@ static void tensors(void **state)
     free(values);
 }
 
+/* "Raw binary request": no JSON, the body is the photo. The same answer as with JSON around it. */
+static void a_bare_photo(void **state)
+{
+    struct csi_buffer photo = draw_jpeg(81, 320, 200);
+    struct answer answer =
+        request("POST", INFER, "Inference-Header-Content-Length: 0\r\n", photo.bytes, photo.size);
+    struct answer reference = request("POST", "/api/v1/predict?top_k=22", "", photo.bytes, photo.size);
+    json_t *json, *diagnosis, *first;
+    const json_t *data;
+
+    (void)state;
+    assert_int_equal(answer.status, 200);
+    json = parse(&answer);
+    diagnosis = parse(&reference);
+    first = json_array_get(json_object_get(diagnosis, "predictions"), 0);
+    data = json_object_get(output(json, "probabilities"), "data");
+    assert_float_equal(
+        json_number_value(json_array_get(data, (size_t)json_integer_value(json_object_get(first, "index")))),
+        json_number_value(json_object_get(first, "probability")), 1e-5);
+    json_decref(json);
+    json_decref(diagnosis);
+    answer_free(&answer);
+    answer_free(&reference);
+    answer = request("POST", INFER, "Inference-Header-Content-Length: 0\r\n", "no photo", 8);
+    assert_v2_error(&answer, 415);
+    answer_free(&answer);
+    answer = request("POST", INFER, "Inference-Header-Content-Length: 0\r\n", "", 0);
+    assert_v2_error(&answer, 400);
+    answer_free(&answer);
+    csi_buffer_free(&photo);
+}
+
+/* A body of the allowed size must not make many times its size of values: it is refused before it is parsed.
+ */
+static void a_flood_of_values(void **state)
+{
+    const size_t size = 30u << 20;
+    char *body = malloc(size);
+    struct answer answer;
+
+    (void)state;
+    assert_non_null(body);
+    memset(body, ',', size);
+    memcpy(body, "{\"inputs\":[0", 12);
+    answer = request("POST", INFER, "", body, size);
+    assert_v2_error(&answer, 400);
+    assert_non_null(strstr(answer.body, "more values"));
+    answer_free(&answer);
+    free(body);
+}
+
 static void refused(void **state)
 {
     static const char *const bodies[] = {
@@ -238,19 +278,35 @@ static void refused(void **state)
     }
 }
 
+static json_int_t stat_at(const json_t *stats, const char *part, const char *name)
+{
+    return json_integer_value(
+        json_object_get(json_object_get(json_object_get(stats, "inference_stats"), part), name));
+}
+
 static void statistics(void **state)
 {
     struct answer answer = get("/v2/models/cropshield_cnn/stats");
     json_t *json = parse(&answer), *stats = json_array_get(json_object_get(json, "model_stats"), 0);
+    static const char *const parts[] = {"queue", "compute_input", "compute_infer", "compute_output"};
+    json_int_t sum = 0;
 
     (void)state;
-    assert_int_equal(json_integer_value(json_object_get(stats, "inference_count")),
-                     5); /* of the tests above */
-    assert_int_equal(json_integer_value(json_object_get(
-                         json_object_get(json_object_get(stats, "inference_stats"), "success"), "count")),
-                     4);
-    assert_true(json_integer_value(json_object_get(
-                    json_object_get(json_object_get(stats, "inference_stats"), "success"), "ns")) > 0);
+    /* Of the tests above. */
+    assert_int_equal(json_integer_value(json_object_get(stats, "inference_count")), 6);
+    assert_int_equal(json_integer_value(json_object_get(stats, "execution_count")), 6);
+    assert_true(json_integer_value(json_object_get(stats, "last_inference")) > 1500000000000);
+    assert_true(json_is_array(json_object_get(stats, "batch_stats")));
+    assert_int_equal(stat_at(stats, "success", "count"), 5);
+    assert_true(stat_at(stats, "fail", "count") > 10);
+    assert_true(stat_at(stats, "fail", "ns") > 0);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        assert_int_equal(stat_at(stats, parts[i], "count"), 5);
+        assert_true(stat_at(stats, parts[i], "ns") > 0);
+        sum += stat_at(stats, parts[i], "ns");
+    }
+    assert_int_equal(stat_at(stats, "success", "ns"), sum);
+    assert_true(stat_at(stats, "compute_infer", "ns") > sum / 100);
     json_decref(json);
     answer_free(&answer);
 }
@@ -259,7 +315,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(descriptions), cmocka_unit_test(a_photo_in_two_ways), cmocka_unit_test(tensors),
-        cmocka_unit_test(refused),      cmocka_unit_test(statistics),
+        cmocka_unit_test(a_bare_photo), cmocka_unit_test(a_flood_of_values),   cmocka_unit_test(refused),
+        cmocka_unit_test(statistics),
     };
 
     return cmocka_run_group_tests_name("inference protocol", tests, start_server, stop_all);

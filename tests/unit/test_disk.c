@@ -453,6 +453,7 @@ static void a_full_disk_is_a_counted_miss(void **state)
     assert_true(child >= 0);
     if (child == 0) {
         struct rlimit limit = {300000, 300000};
+        struct csi_hash first = key_of(1);
         struct csi_disk *disk;
         uint64_t entries, bytes, errors = 0;
         int wrong = 0;
@@ -468,7 +469,10 @@ static void a_full_disk_is_a_counted_miss(void **state)
         wrong |= errors == 0 || errors > 60 ? 1 : 0;
         wrong |= warnings == 0 ? 2 : 0;
         wrong |= entries >= 60 ? 4 : 0;
-        has(disk, "gradcam", 1, 20000); /* what is there is right, and reading goes on */
+        wrong |= !has(disk, "gradcam", 1, 20000) ? 8 : 0; /* what is there is right, and reading goes on */
+        csi_disk_clear(disk, "gradcam");                  /* cleared is cleared, deleted or not */
+        wrong |= has(disk, "gradcam", 1, 20000) ? 16 : 0;
+        wrong |= csi_disk_contains(disk, "gradcam", &first) ? 32 : 0;
         csi_disk_close(disk);
         _exit(wrong);
     }

@@ -1,0 +1,93 @@
+#!/bin/bash
+# serve: its limits and the flags that change them, the access token, the figures in the status; a full disk under the cache.
+. "$(dirname "$0")/_lib.sh"
+command -v curl >/dev/null || { echo "no curl"; exit 77; }
+samples
+. "$CROPSHIELD_SOURCE/tests/cli/_server.sh"
+
+# what is promised when nothing is said
+start
+curl -s "$url/api/v1/status" >out
+json "o['limits'] == dict(o['limits'], max_bytes=25 << 20, max_pixels=50000000, max_side=16384, max_scans=100, in_flight=64, header_timeout_s=10, body_timeout_s=30)"
+json "o['target_ms'] == 200 and o['device'] == 'cpu' and o['precision'] == 'fp32' and o['kernels'] and o['version'] and o['uptime_s'] >= 0 and o['model']['load_ms'] > 0"
+stop
+
+# by flags, and by their twins
+export CROPSHIELD_IN_FLIGHT=3 CROPSHIELD_TARGET_MS=50
+start --header-timeout 0.7 --body-timeout 0.7 --max-bytes 100K --max-pixels 400000 --max-side 700 --max-scans 3 --max-size 300
+unset CROPSHIELD_IN_FLIGHT CROPSHIELD_TARGET_MS
+curl -s "$url/api/v1/status" >out
+json "o['limits'] == dict(o['limits'], max_bytes=100 << 10, max_pixels=400000, max_side=700, max_scans=3, in_flight=3, header_timeout_s=0.7, body_timeout_s=0.7)"
+json "o['target_ms'] == 50 and o['limits']['max_body_bytes'] == 6 * (100 << 10) + 65536"
+post() { curl -s -o out -w '%{http_code}' --data-binary "@$1" "$url/api/v1/predict"; } # FILE
+refused() { # FILE STATUS CODE
+    local got
+    got=$(post "$1")
+    [ "$got" = "$2" ] || complain "$1: $got, not $2"
+    json "o['error']['code'] == '$3' and o['error']['message']"
+}
+$python - <<'P'
+from PIL import Image
+photo = Image.open("photos/plant1.jpg")
+photo.resize((690, 600)).save("many_pixels.jpg", quality=30)
+photo.resize((720, 20)).save("long.jpg")
+photo.save("scans.jpg", progressive=True)
+P
+refused leaf.jpg 413 image_too_large      # bytes
+refused many_pixels.jpg 413 image_too_large
+refused long.jpg 413 image_too_large
+refused scans.jpg 413 image_too_large
+refused notes.jpg 415 unsupported_format
+[ "$(post photos/plant1.jpg)" = 200 ] || complain "a photo within the limits"
+json "max(o['image']['display_width'], o['image']['display_height']) == 300"
+$python - "${url##*:}" <<'P' || complain "deadlines of head and body"
+import socket, sys, time
+def late(text):
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as peer:
+        peer.sendall(text)
+        answer = peer.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 408 ") and b'"code":"timeout"' in answer, answer
+    assert 0.5 < time.monotonic() - start < 5
+late(b"GET /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+late(b"POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nhalf")
+P
+[ "$(post photos/plant2.jpg)" = 200 ] || complain "the server does not go on"
+stop
+
+# a larger photo than the default limit, raw and in a form
+head -c 26300000 /dev/zero >padding; cat leaf.jpg padding >large.jpg
+start --max-bytes 200M
+[ "$(post large.jpg)" = 200 ] || complain "a photo of 26 MB is refused although 200M are allowed: $(cat out)"
+[ "$(curl -s -o out -w '%{http_code}' -F image=@large.jpg "$url/api/v1/predict")" = 200 ] || complain "a form of 26 MB is refused: $(cat out)"
+curl -s "$url/api/v1/status" >out; json "o['limits']['max_body_bytes'] == 6 * (200 << 20) + 65536"
+stop
+
+# the token, by its twin, so that it stands in no list of processes
+export CROPSHIELD_TOKEN=rust-and-blight
+start
+unset CROPSHIELD_TOKEN
+[ "$(curl -s -o out -w '%{http_code}' "$url/api/v1/status")" = 401 ] || complain "no token is needed"
+json "o['error']['code'] == 'unauthorized'"
+[ "$(curl -s -o out -w '%{http_code}' -H 'Authorization: Bearer rust-and-blight' "$url/api/v1/status")" = 200 ] || complain "the token is not taken"
+stop
+
+# a disk that is full under the cache: answers go on, the errors are counted, a warning says so
+(ulimit -f 40; exec "$CROPSHIELD" serve --port 0 --quiet --cache-file full.db 2>log) &
+server=$!
+await
+for photo in photos/plant*.jpg leaf.png leaf.webp leaf.jpg; do
+    [ "$(post "$photo")" = 200 ] || complain "$photo is not answered on a full disk"
+    [ "$(curl -s "$url/api/v1/predict" --data-binary "@$photo" | field "o['cache']['prediction']")" = hit ] || complain "$photo is no hit in memory"
+done
+for _ in $(seq 50); do
+    curl -s "$url/api/v1/caches" >out
+    [ "$(field "o['prediction']['disk']['errors'] + o['gradcam']['disk']['errors'] > 0" <out)" = True ] && break
+    sleep 0.1
+done
+json "o['prediction']['disk']['errors'] + o['gradcam']['disk']['errors'] > 0"
+has log "full.db"
+[ "$(curl -s -o out -w '%{http_code}' -X DELETE "$url/api/v1/caches")" = 200 ] || complain "caches cannot be cleared on a full disk"
+[ "$(post leaf.jpg)" = 200 ] || complain "no answer after clearing on a full disk"
+stop
+finish
