@@ -78,4 +78,5 @@ def main():
               f" | {errors.get(name, float('nan')):.1e} | " + ("–" if cells[1] is None else f"{cells[1] / ours:.2f} ×") + " |")
 
 
-main()
+if __name__ == "__main__":
+    main()

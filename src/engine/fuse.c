@@ -121,6 +121,33 @@ static void fuse_activation(struct csi_ir *ir, struct csi_ir_node *node)
     }
 }
 
+/* A 1×1 convolution takes over the gate before it (squeeze and excitation): its second input then scales the
+ * channels of the first. */
+static void fuse_gate(struct csi_ir *ir, struct csi_ir_node *conv)
+{
+    struct csi_ir_node *mul = swallowable(ir, conv->inputs[0]);
+    const struct csi_shape *out = &ir->values[conv->inputs[0]].shape;
+
+    if (mul == NULL || mul->op != CSI_OP_MUL || mul->input_count != 2 || mul->act.kind != CSI_FN_NONE ||
+        conv->groups != 1 || conv->kernel[0] != 1 || conv->kernel[1] != 1 || conv->input_count != 1 ||
+        out->height * out->width == 1)
+        return;
+    for (unsigned k = 0; k < 2; k++) {
+        int map = mul->inputs[k], gate = mul->inputs[1 - k];
+        const struct csi_shape *a = &ir->values[map].shape, *b = &ir->values[gate].shape;
+
+        if (ir->values[map].constant || ir->values[gate].constant || map == ir->input || gate == ir->input ||
+            a->channels != out->channels || a->height != out->height || a->width != out->width ||
+            b->channels != out->channels || b->height * b->width != 1)
+            continue;
+        conv->inputs[0] = map;
+        conv->inputs[1] = gate;
+        conv->input_count = 2;
+        mul->dead = true;
+        return;
+    }
+}
+
 static bool takes_residual(const struct csi_ir *ir, const struct csi_ir_node *conv, int other)
 {
     const struct csi_shape *a, *b;
@@ -202,7 +229,9 @@ enum cs_status csi_ir_fuse(struct csi_ir *ir, struct cs_error *error)
 
         if (node->dead)
             continue;
-        if (node->op == CSI_OP_BATCH_NORM) {
+        if (node->op == CSI_OP_CONV) {
+            fuse_gate(ir, node);
+        } else if (node->op == CSI_OP_BATCH_NORM) {
             enum cs_status status = fuse_batch_norm(ir, node, error);
 
             if (status != CS_OK)

@@ -41,7 +41,10 @@ struct csi_conv_step {
     bool compact; /* input is a small-channel photo: NHWC without padding channels, borders written out, in
                      scratch */
     size_t compact_width, compact_height;
-    bool whole; /* the kernel covers the input exactly: one position of depth height·width·pitch */
+    bool whole;      /* the kernel covers the input exactly: one position of depth height·width·pitch */
+    bool flat;       /* 1×1 without stride and padding: an output's input has its own number */
+    int scale;       /* slot whose 1×1 map multiplies the input channels, -1: none */
+    bool act_inside; /* the activation is done by the tile */
     size_t panels, panel_floats; /* of one group; floats from a panel to the next */
     const float *weights, *bias, *zeros;
     size_t macs; /* of one photo */
@@ -69,6 +72,7 @@ struct csi_pair_step {
 struct csi_depthwise_step {
     unsigned kernel[2], stride[2], dilation[2], pads[4];
     const float *weights, *bias;
+    bool act_inside;
 };
 
 struct csi_pool_step {

@@ -34,7 +34,9 @@ struct csi_ir_node {
     const struct csi_node *source; /* names and attributes that fusion leaves alone */
     const char *name;
     bool dead;
-    int inputs[CSI_NODE_MAX_INPUTS]; /* activations and broadcast constants: IR values */
+    /* Activations and broadcast constants: IR values. A CONV with two: the second, a 1×1 map, scales the
+     * channels of the first. */
+    int inputs[CSI_NODE_MAX_INPUTS];
     unsigned input_count;
     int output;
     /* CONV and LINEAR (a linear layer is a convolution whose kernel covers its input). */

@@ -188,12 +188,22 @@ bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const s
 
 /* ---- depthwise ---- */
 
+/* Floats of the input rows under one output row: what stays in the first-level cache while the next rows are
+ * computed; for maps that no cache of a core holds, which are best read in the order of their memory, what
+ * stays in the second-level cache. */
+#define LINES_L1   5120u
+#define LINES_L2   65536u
+#define MAP_FLOATS 131072u
+#define MAX_LINES  64u
+
 struct depthwise_job {
     const struct csi_step *step;
     const struct csi_run *run;
-    size_t pieces;
+    size_t block, blocks; /* channels that are worked on together */
+    size_t bands;         /* of rows, of one photo */
 };
 
+/* One block of channels of one band of rows: the rows that neighbouring outputs share stay in the cache. */
 static void depthwise_piece(void *context, size_t index, unsigned worker)
 {
     const struct depthwise_job *job = context;
@@ -201,31 +211,30 @@ static void depthwise_piece(void *context, size_t index, unsigned worker)
     const struct csi_depthwise_step *p = &step->u.depthwise;
     const struct csi_run *run = job->run;
     const struct csi_slot *in = &run->plan->slots[step->inputs[0]], *out = &run->plan->slots[step->output];
-    size_t rows = run->batch * out->shape.height;
-    struct csi_range range = csi_piece(rows, job->pieces, index);
-    const float *lines[64];
+    size_t channel = index % job->blocks * job->block, photo = index / job->blocks / job->bands;
+    struct csi_range range = csi_piece(out->shape.height, job->bands, index / job->blocks % job->bands);
+    const float *input = csi_slot_data(run, step->inputs[0]) + photo * in->photo + channel;
+    const float *lines[MAX_LINES];
     struct csi_depthwise_row row = {
         .in = lines,
         .in_width = in->shape.width,
         .pitch = in->pitch,
+        .channels = csi_min_size(job->block, in->pitch - channel),
         .kernel_height = p->kernel[0],
         .kernel_width = p->kernel[1],
         .stride = p->stride[1],
         .dilation = p->dilation[1],
         .pad_left = p->pads[1],
-        .weights = p->weights,
-        .bias = p->bias,
+        .weights = p->weights + channel,
+        .bias = p->bias + channel,
         .out_width = out->shape.width,
         .low = step->low,
         .high = step->high,
+        .act = p->act_inside ? &step->act : NULL,
     };
 
     (void)worker;
-    for (size_t i = range.first; i < range.first + range.count; i++) {
-        size_t photo = i / out->shape.height, y = i % out->shape.height;
-        const float *input = csi_slot_data(run, step->inputs[0]) + photo * in->photo;
-        size_t at = photo * out->photo + y * out->shape.width * out->pitch;
-
+    for (size_t y = range.first; y < range.first + range.count; y++) {
         for (size_t ky = 0; ky < p->kernel[0]; ky++) {
             size_t line = y * p->stride[0] + ky * p->dilation[0]; /* in the padded input */
 
@@ -233,20 +242,28 @@ static void depthwise_piece(void *context, size_t index, unsigned worker)
                             ? input + (line - p->pads[0]) * in->shape.width * in->pitch
                             : NULL;
         }
-        row.out = csi_slot_data(run, step->output) + at;
+        row.out = csi_slot_data(run, step->output) + photo * out->photo + y * out->shape.width * out->pitch +
+                  channel;
         run->plan->kernels->depthwise_row(&row);
-        csi_finish_pixels(step, run->plan->kernels, row.out,
-                          step->residual >= 0 ? csi_slot_data(run, step->residual) + at : NULL,
-                          out->shape.width, out);
     }
 }
 
 static enum cs_status run_depthwise(const struct csi_step *step, const struct csi_run *run)
 {
-    struct depthwise_job job = {step, run, 0};
+    const struct csi_depthwise_step *p = &step->u.depthwise;
+    const struct csi_slot *in = &run->plan->slots[step->inputs[0]], *out = &run->plan->slots[step->output];
+    struct depthwise_job job = {.step = step, .run = run};
+    size_t lines = in->photo > MAP_FLOATS ? LINES_L2 : LINES_L1,
+           wanted = 4 * (size_t)csi_pool_threads(run->pool);
 
-    job.pieces = csi_piece_count(run, run->batch * run->plan->slots[step->output].shape.height, 2);
-    csi_pool_run(run->pool, job.pieces, depthwise_piece, &job);
+    lines = lines / (p->kernel[0] * in->shape.width) / CSI_PITCH * CSI_PITCH;
+    job.block = csi_max_size(CSI_PITCH, csi_min_size(in->pitch, lines));
+    job.blocks = (in->pitch + job.block - 1) / job.block;
+    job.bands = csi_pool_threads(run->pool) == 1
+                    ? 1
+                    : csi_min_size((out->shape.height + 3) / 4, (wanted + job.blocks - 1) / job.blocks);
+    csi_pool_run(run->pool, run->batch * job.bands * job.blocks, depthwise_piece, &job);
+    csi_finish_output(step, run);
     return CS_OK;
 }
 
@@ -280,6 +297,9 @@ enum cs_status csi_step_depthwise(struct csi_plan *plan, const struct csi_ir *ir
         step->low = -INFINITY;
         step->high = INFINITY;
     }
+    p->act_inside = step->act_pass && !step->residual_pass;
+    if (p->act_inside)
+        step->act_pass = false;
     step->run = run_depthwise;
     snprintf(step->algorithm, sizeof step->algorithm, "depthwise%ux%u_%s", node->kernel[0], node->kernel[1],
              plan->kernels->name);
@@ -311,7 +331,7 @@ enum cs_status csi_step_conv(struct csi_plan *plan, const struct csi_ir *ir, con
         if (node->pool || wino_pays(ir, node))
             return make_wino(plan, ir, node, step, error);
     }
-    if (csi_ir_is_depthwise(ir, node) && node->kernel[0] <= 64)
+    if (csi_ir_is_depthwise(ir, node) && node->kernel[0] <= MAX_LINES)
         return csi_step_depthwise(plan, ir, node, step, error);
     return csi_step_tile_conv(plan, ir, node, step, error);
 }

@@ -30,11 +30,39 @@ struct tile_job {
     const struct csi_step *step;
     const struct csi_run *run;
     const float *input; /* slot or compact copy */
-    size_t pixels;      /* of all photos */
-    size_t tile_rows, tiles;
+    /* Tiles do not reach over the end of a part: all photos, or one where each has a scale of its own. */
+    size_t parts, part_pixels, part_tiles;
+    size_t tile_rows, tiles;           /* tiles of all parts */
     size_t block_tiles, blocks;        /* tiles of a task */
     size_t units, split_units, splits; /* panels of all groups; of a task */
 };
+
+static size_t first_pixel(const struct tile_job *job, size_t tile)
+{
+    return tile / job->part_tiles * job->part_pixels + tile % job->part_tiles * job->tile_rows;
+}
+
+static size_t tile_pixels(const struct tile_job *job, size_t tile)
+{
+    return csi_min_size(job->tile_rows, job->part_pixels - tile % job->part_tiles * job->tile_rows);
+}
+
+/* One pixel's inputs for every kernel position, `step` pointers apart. */
+static void point_at_window(const struct csi_conv_step *p, const struct csi_slot *in, const float *photo,
+                            size_t y, size_t x, size_t step, const float **table)
+{
+    for (size_t ky = 0; ky < p->kernel[0]; ky++) {
+        size_t iy = y + ky * p->dilation[0] - p->pads[0]; /* wraps around above the input: huge */
+        bool inside = iy < in->shape.height;
+        const float *line = inside ? photo + iy * in->shape.width * in->pitch : NULL;
+
+        for (size_t kx = 0; kx < p->kernel[1]; kx++, table += step) {
+            size_t ix = x + kx * p->dilation[1] - p->pads[1];
+
+            *table = inside && ix < in->shape.width ? line + ix * in->pitch : p->zeros;
+        }
+    }
+}
 
 /* Where the inputs of `count` outputs from pixel `first` on begin. */
 static void fill_table(const struct tile_job *job, size_t first, size_t count, size_t group,
@@ -42,38 +70,34 @@ static void fill_table(const struct tile_job *job, size_t first, size_t count, s
 {
     const struct csi_conv_step *p = &job->step->u.conv;
     const struct csi_slot *in = &job->run->plan->slots[job->step->inputs[0]];
-    const struct csi_slot *out = &job->run->plan->slots[job->step->output];
-    size_t out_width = out->shape.width, out_pixels = out->shape.height * out_width;
+    const struct csi_shape *out = &job->run->plan->slots[job->step->output].shape;
+    size_t step = p->whole ? in->photo : in->pitch, photo, y, x;
 
+    if (p->whole || p->flat) {
+        for (size_t r = 0; r < count; r++)
+            table[r] = job->input + (first + r) * step + group * p->group_inputs;
+        return;
+    }
+    photo = first / (out->height * out->width);
+    y = first / out->width % out->height;
+    x = first % out->width;
     for (size_t r = 0; r < count; r++) {
-        size_t photo = (first + r) / out_pixels, pixel = (first + r) % out_pixels;
-        size_t y = pixel / out_width * p->stride[0], x = pixel % out_width * p->stride[1];
-
-        if (p->whole) {
-            table[r] = job->input + (first + r) * in->photo;
-            continue;
-        }
         if (p->compact) {
-            const float *base =
-                job->input + photo * p->compact_height * p->compact_width * in->shape.channels;
+            size_t line = p->compact_width * in->shape.channels;
+            const float *at = job->input + (photo * p->compact_height + y * p->stride[0]) * line +
+                              x * p->stride[1] * in->shape.channels;
 
             for (size_t ky = 0; ky < p->kernel[0]; ky++)
-                table[ky * count + r] =
-                    base + ((y + ky * p->dilation[0]) * p->compact_width + x) * in->shape.channels;
-            continue;
+                table[ky * count + r] = at + ky * p->dilation[0] * line;
+        } else {
+            point_at_window(p, in, job->input + photo * in->photo + group * p->group_inputs, y * p->stride[0],
+                            x * p->stride[1], count, table + r);
         }
-        for (size_t ky = 0; ky < p->kernel[0]; ky++) {
-            size_t iy = y + ky * p->dilation[0] - p->pads[0]; /* wraps around above the input: huge */
-            bool inside = iy < in->shape.height;
-            const float *line =
-                inside ? job->input + photo * in->photo + iy * in->shape.width * in->pitch : NULL;
-
-            for (size_t kx = 0; kx < p->kernel[1]; kx++) {
-                size_t ix = x + kx * p->dilation[1] - p->pads[1];
-
-                table[(ky * p->kernel[1] + kx) * count + r] =
-                    inside && ix < in->shape.width ? line + ix * in->pitch + group * p->group_inputs
-                                                   : p->zeros;
+        if (++x == out->width) {
+            x = 0;
+            if (++y == out->height) {
+                y = 0;
+                photo++;
             }
         }
     }
@@ -118,10 +142,9 @@ static void run_unit(const struct tile_job *job, size_t unit, size_t first_tile,
     bool narrow = p->groups > 1 && p->group_outputs % CSI_PITCH != 0;
 
     for (size_t t = 0; t < tiles; t++) {
-        size_t pixel = (first_tile + t) * job->tile_rows;
-        size_t at = pixel * out->pitch + column;
+        size_t at = first_pixel(job, first_tile + t) * out->pitch + column;
         struct csi_tile tile = {
-            .rows = csi_min_size(job->tile_rows, job->pixels - pixel),
+            .rows = tile_pixels(job, first_tile + t),
             .width = width,
             .taps = p->taps,
             .depth = p->depth,
@@ -135,8 +158,12 @@ static void run_unit(const struct tile_job *job, size_t unit, size_t first_tile,
                             : NULL,
             .low = step->low,
             .high = step->high,
+            .act = p->act_inside ? &step->act : NULL,
         };
 
+        if (p->scale >= 0)
+            tile.scale = csi_slot_data(job->run, p->scale) +
+                         (first_tile + t) / job->part_tiles * plan->slots[p->scale].photo;
         tile.row_step = tile.rows;
         if (narrow)
             narrow_tile(job, &tile,
@@ -156,8 +183,7 @@ static void tile_task(void *context, size_t index, unsigned worker)
     size_t tiles = csi_min_size(job->block_tiles, job->tiles - first_tile);
     size_t first_unit = index % job->splits * job->split_units;
     size_t last_unit = csi_min_size(first_unit + job->split_units, job->units);
-    size_t pixel = first_tile * job->tile_rows,
-           pixels = csi_min_size(tiles * job->tile_rows, job->pixels - pixel);
+    size_t pixel = first_pixel(job, first_tile), last_tile = first_tile + tiles - 1;
     size_t group_of_table = (size_t)-1;
     const float *table[TABLE_POINTERS];
 
@@ -166,10 +192,8 @@ static void tile_task(void *context, size_t index, unsigned worker)
         if (unit / p->panels != group_of_table) {
             group_of_table = unit / p->panels;
             for (size_t t = 0; t < tiles; t++) {
-                size_t first = (first_tile + t) * job->tile_rows;
-
-                fill_table(job, first, csi_min_size(job->tile_rows, job->pixels - first), group_of_table,
-                           table + t * p->taps * job->tile_rows);
+                fill_table(job, first_pixel(job, first_tile + t), tile_pixels(job, first_tile + t),
+                           group_of_table, table + t * p->taps * job->tile_rows);
             }
         }
         run_unit(job, unit, first_tile, tiles, table);
@@ -178,8 +202,8 @@ static void tile_task(void *context, size_t index, unsigned worker)
         size_t at = pixel * out->pitch;
 
         csi_finish_pixels(step, job->run->plan->kernels, csi_slot_data(job->run, step->output) + at,
-                          step->residual >= 0 ? csi_slot_data(job->run, step->residual) + at : NULL, pixels,
-                          out);
+                          step->residual >= 0 ? csi_slot_data(job->run, step->residual) + at : NULL,
+                          first_pixel(job, last_tile) + tile_pixels(job, last_tile) - pixel, out);
     }
 }
 
@@ -248,10 +272,13 @@ static enum cs_status run_tile_conv(const struct csi_step *step, const struct cs
     const struct csi_slot *out = &plan->slots[step->output];
     struct tile_job job = {.step = step, .run = run};
 
-    job.pixels = run->batch * out->shape.height * out->shape.width;
-    job.tiles = (job.pixels + plan->kernels->tile_rows - 1) / plan->kernels->tile_rows;
-    job.tile_rows = (job.pixels + job.tiles - 1) / job.tiles; /* even tiles instead of one small last one */
-    job.tiles = (job.pixels + job.tile_rows - 1) / job.tile_rows;
+    job.parts = p->scale >= 0 ? run->batch : 1;
+    job.part_pixels = run->batch / job.parts * out->shape.height * out->shape.width;
+    job.tiles = (job.part_pixels + plan->kernels->tile_rows - 1) / plan->kernels->tile_rows;
+    /* even tiles instead of one small last one */
+    job.tile_rows = (job.part_pixels + job.tiles - 1) / job.tiles;
+    job.part_tiles = (job.part_pixels + job.tile_rows - 1) / job.tile_rows;
+    job.tiles = job.parts * job.part_tiles;
     if (p->compact) {
         job.input = run->scratch;
         csi_pool_run(run->pool, run->batch * p->compact_height, compact_row, &job);
@@ -357,6 +384,9 @@ enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir
         p->taps = 1;
         p->depth = window * (window == 1 ? in->channels : csi_pitch(in->channels));
     }
+    p->flat = window == 1 && p->stride[0] == 1 && p->stride[1] == 1 &&
+              p->pads[0] + p->pads[1] + p->pads[2] + p->pads[3] == 0;
+    p->scale = node->input_count > 1 ? node->inputs[1] : -1;
     if (p->taps * CSI_MAX_TILE_ROWS > TABLE_POINTERS)
         return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s': a kernel of %u x %u is too large", step->name,
                         p->kernel[0], p->kernel[1]);
@@ -375,15 +405,19 @@ enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir
     /* What the tile cannot do in registers is a pass over what was just written. */
     step->act_pass = !csi_act_as_clamp(&node->act, &step->low, &step->high);
     step->residual_pass = step->residual >= 0 && step->residual_after;
+    p->act_inside = step->act_pass && (p->groups == 1 || p->group_outputs % CSI_PITCH == 0);
+    if (p->act_inside)
+        step->act_pass = false;
     step->run = run_tile_conv;
     snprintf(step->algorithm, sizeof step->algorithm, "%s%ux%u%s_%s",
              node->source->op == CSI_OP_LINEAR ? "linear"
              : p->groups > 1                   ? "conv_grouped"
                                                : "conv",
              p->kernel[0], p->kernel[1],
-             p->compact   ? "_first"
-             : window > 1 ? "_direct"
-                          : "",
+             p->compact      ? "_first"
+             : window > 1    ? "_direct"
+             : p->scale >= 0 ? "_scaled"
+                             : "",
              plan->kernels->name);
     return pack(plan, node, step, error);
 }

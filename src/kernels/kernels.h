@@ -52,7 +52,8 @@ enum csi_arith { CSI_ARITH_ADD, CSI_ARITH_SUB, CSI_ARITH_MUL, CSI_ARITH_DIV };
 
 /* One register tile of an implicit matrix product: `rows` outputs (pixels) × one panel of output channels.
  *
- * out[r][o] = clamp(bias[o] + Σ_t Σ_k at[t·row_step + r][k] · weights[t][k][o] + residual[r][o], low, high)
+ * out[r][o] = act(clamp(bias[o] + Σ_t Σ_k at[t·row_step + r][k] · scale[k] · weights[t][k][o]
+ *                       + residual[r][o], low, high))
  */
 struct csi_tile {
     size_t rows;        /* 1..tile_rows */
@@ -66,14 +67,17 @@ struct csi_tile {
     float *out;           /* rows × width, `out_step` floats from row to row; need not be aligned */
     size_t out_step;
     const float *residual; /* the same layout as out, or NULL */
+    const float *scale;    /* [depth], or NULL: 1 */
     float low, high;
+    const struct csi_act_params *act; /* NULL: none behind the clamp */
 };
 
-/* One output row of a depthwise convolution, all channels. */
+/* One output row of a depthwise convolution, `channels` of it. */
 struct csi_depthwise_row {
     const float *const *in; /* [kernel_height]: input rows; NULL where the row lies in the padding */
     size_t in_width,
-        pitch; /* pixels of a row; floats from pixel to pixel, a multiple of CSI_PITCH; for out too */
+        pitch;       /* pixels of a row; floats from pixel to pixel, a multiple of CSI_PITCH; for out too */
+    size_t channels; /* a multiple of CSI_PITCH, at most pitch */
     unsigned kernel_height, kernel_width, stride, dilation; /* horizontal ones */
     size_t pad_left;
     const float *weights; /* [kernel_height][kernel_width][pitch] */
@@ -81,6 +85,7 @@ struct csi_depthwise_row {
     float *out;
     size_t out_width;
     float low, high;
+    const struct csi_act_params *act; /* NULL: none behind the clamp */
 };
 
 /* One output row of a pooling. The window is clipped to the input; `divisor` as below. */

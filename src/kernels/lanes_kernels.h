@@ -24,9 +24,87 @@ ALWAYS_INLINE lanes lanes_clamp(lanes x, lanes low, lanes high)
     return lanes_max(low, lanes_min(high, x));
 }
 
+/* ---- functions of one value ---- */
+
+/* e^x to about 1e-7 relative within ±87, clamped outside: x = n·ln 2 + r, polynomial for e^r (Cephes' expf).
+ */
+ALWAYS_INLINE lanes lanes_exp(lanes x)
+{
+    lanes n, r, p;
+
+    x = lanes_clamp(x, lanes_set(-87.3f), lanes_set(88.0f));
+    n = lanes_round(lanes_mul(x, lanes_set(1.44269504f)));
+    r = lanes_fma(n, lanes_set(-0.693359375f), x);
+    r = lanes_fma(n, lanes_set(2.12194440e-4f), r);
+    p = lanes_set(1.9875691500e-4f);
+    p = lanes_fma(p, r, lanes_set(1.3981999507e-3f));
+    p = lanes_fma(p, r, lanes_set(8.3334519073e-3f));
+    p = lanes_fma(p, r, lanes_set(4.1665795894e-2f));
+    p = lanes_fma(p, r, lanes_set(1.6666665459e-1f));
+    p = lanes_fma(p, r, lanes_set(5.0000001201e-1f));
+    p = lanes_fma(lanes_mul(r, r), p, lanes_add(r, lanes_set(1.0f)));
+    return lanes_scale2(p, n);
+}
+
+ALWAYS_INLINE lanes lanes_sigmoid(lanes x)
+{
+    return lanes_reciprocal(lanes_add(lanes_set(1.0f), lanes_exp(lanes_sub(lanes_set(0.0f), x))));
+}
+
+ALWAYS_INLINE lanes act_value(const enum csi_act kind, lanes x, lanes alpha, lanes beta)
+{
+    const lanes zero = lanes_set(0.0f), one = lanes_set(1.0f);
+
+    switch (kind) {
+    case CSI_FN_NONE: break;
+    case CSI_FN_RELU: return lanes_max(zero, x);
+    case CSI_FN_LEAKY_RELU: return lanes_if_negative(x, lanes_mul(x, alpha), x);
+    case CSI_FN_CLIP: return lanes_clamp(x, alpha, beta);
+    case CSI_FN_SIGMOID: return lanes_sigmoid(x);
+    case CSI_FN_HARD_SIGMOID: return lanes_clamp(lanes_fma(x, alpha, beta), zero, one);
+    case CSI_FN_SWISH: return lanes_mul(x, lanes_sigmoid(x));
+    case CSI_FN_HARD_SWISH:
+        return lanes_mul(x, lanes_clamp(lanes_fma(x, lanes_set(1.0f / 6.0f), lanes_set(0.5f)), zero, one));
+    }
+    return x;
+}
+
+/* Constants are made once for all of `rows` × `width` values, rows `step` apart. */
+ALWAYS_INLINE void act_loop(const enum csi_act kind, const struct csi_act_params *act, const float *in,
+                            float *out, size_t rows, size_t step, size_t width)
+{
+    const lanes alpha = lanes_set(act->alpha), beta = lanes_set(act->beta);
+
+    for (size_t r = 0; r < rows; r++, in += step, out += step) {
+        for (size_t i = 0; i < width; i += LANES)
+            lanes_store(out + i, act_value(kind, lanes_load(in + i), alpha, beta));
+    }
+}
+
+static void act_rows(const struct csi_act_params *act, const float *in, float *out, size_t rows, size_t step,
+                     size_t width)
+{
+    switch (act->kind) {
+    case CSI_FN_NONE: act_loop(CSI_FN_NONE, act, in, out, rows, step, width); break;
+    case CSI_FN_RELU: act_loop(CSI_FN_RELU, act, in, out, rows, step, width); break;
+    case CSI_FN_LEAKY_RELU: act_loop(CSI_FN_LEAKY_RELU, act, in, out, rows, step, width); break;
+    case CSI_FN_CLIP: act_loop(CSI_FN_CLIP, act, in, out, rows, step, width); break;
+    case CSI_FN_SIGMOID: act_loop(CSI_FN_SIGMOID, act, in, out, rows, step, width); break;
+    case CSI_FN_HARD_SIGMOID: act_loop(CSI_FN_HARD_SIGMOID, act, in, out, rows, step, width); break;
+    case CSI_FN_SWISH: act_loop(CSI_FN_SWISH, act, in, out, rows, step, width); break;
+    case CSI_FN_HARD_SWISH: act_loop(CSI_FN_HARD_SWISH, act, in, out, rows, step, width); break;
+    }
+}
+
+static void activate(const struct csi_act_params *act, const float *in, float *out, size_t count)
+{
+    act_rows(act, in, out, 1, 0, count);
+}
+
 /* ---- register tile of the implicit matrix product ---- */
 
-ALWAYS_INLINE void tile_body(const struct csi_tile *t, const size_t rows, const size_t vectors)
+ALWAYS_INLINE void tile_body(const struct csi_tile *t, const size_t rows, const size_t vectors,
+                             const bool scaled)
 {
     lanes sum[TILE_ROWS][TILE_VECTORS];
     const float *weights = t->weights;
@@ -51,8 +129,11 @@ ALWAYS_INLINE void tile_body(const struct csi_tile *t, const size_t rows, const 
             lanes w[TILE_VECTORS];
 
             UNROLL
-            for (size_t v = 0; v < vectors; v++)
+            for (size_t v = 0; v < vectors; v++) {
                 w[v] = lanes_load(weights + v * LANES);
+                if (scaled)
+                    w[v] = lanes_mul(w[v], lanes_set(t->scale[k]));
+            }
             weights += vectors * LANES;
             UNROLL
             for (size_t r = 0; r < rows; r++) {
@@ -82,41 +163,86 @@ ALWAYS_INLINE void tile_body(const struct csi_tile *t, const size_t rows, const 
                 lanes_store(t->out + r * t->out_step + v * LANES, lanes_clamp(sum[r][v], low, high));
         }
     }
+    if (t->act != NULL) /* what was just written is still close by */
+        act_rows(t->act, t->out, t->out, rows, t->out_step, vectors * LANES);
 }
+
+/* One number of rows, in a set's switch over them. */
+#define TILE_CASE(count, vectors)                                                                            \
+    case count:                                                                                              \
+        if (t->scale != NULL)                                                                                \
+            tile_body(t, count, vectors, true);                                                              \
+        else                                                                                                 \
+            tile_body(t, count, vectors, false);                                                             \
+        break
 
 /* ---- depthwise ---- */
 
-/* `count` neighbouring outputs from `x` on, the taps kx in [first, last) lying inside the input for all of
- * them. */
-ALWAYS_INLINE void depthwise_outputs(const struct csi_depthwise_row *row, size_t x, const size_t count,
-                                     size_t first, size_t last)
-{
-    const lanes low = lanes_set(row->low), high = lanes_set(row->high);
-    const size_t pitch = row->pitch, step = row->stride * pitch;
+/* How many neighbouring outputs share the inputs in registers: 7 divides the widths of the usual maps (224
+ * halved again and again). */
+#define SPAN (LANES == 8 ? 4u : 7u)
 
-    for (size_t c = 0; c < pitch; c += LANES) {
-        lanes sum[4];
+/* SPAN outputs from `x` on: each input column is loaded once for all of them and for all taps. Input columns
+ * outside [first, last) are padding; none is when `inside`. */
+ALWAYS_INLINE void depthwise_span(const struct csi_depthwise_row *row, size_t x, const size_t width,
+                                  const size_t stride, const bool inside, size_t first, size_t last)
+{
+    enum { MOST_COLUMNS = (SPAN - 1) * 2 + 5 };
+    const size_t pitch = row->pitch, columns = (SPAN - 1) * stride + width;
+    const lanes low = lanes_set(row->low), high = lanes_set(row->high);
+    float *out = row->out + x * pitch;
+
+    for (size_t c = 0; c < row->channels; c += LANES) {
+        lanes sum[SPAN];
 
         UNROLL
-        for (size_t j = 0; j < count; j++)
+        for (size_t j = 0; j < SPAN; j++)
             sum[j] = lanes_load(row->bias + c);
         for (size_t ky = 0; ky < row->kernel_height; ky++) {
-            const float *in = row->in[ky], *weights = row->weights + ky * row->kernel_width * pitch + c;
+            const float *weights = row->weights + ky * width * pitch + c;
+            const float *line = row->in[ky];
+            lanes in[MOST_COLUMNS];
 
-            if (in == NULL)
+            if (line == NULL)
                 continue;
-            for (size_t kx = first; kx < last; kx++) {
-                const float *at = in + (x * row->stride + kx * row->dilation - row->pad_left) * pitch + c;
+            UNROLL
+            for (size_t i = 0; i < columns; i++)
+                in[i] = inside || (i >= first && i < last)
+                            ? lanes_load(line + (x * stride + i - row->pad_left) * pitch + c)
+                            : lanes_set(0.0f);
+            UNROLL
+            for (size_t kx = 0; kx < width; kx++) {
                 lanes w = lanes_load(weights + kx * pitch);
 
                 UNROLL
-                for (size_t j = 0; j < count; j++)
-                    sum[j] = lanes_fma(lanes_load(at + j * step), w, sum[j]);
+                for (size_t j = 0; j < SPAN; j++)
+                    sum[j] = lanes_fma(in[j * stride + kx], w, sum[j]);
             }
         }
         UNROLL
-        for (size_t j = 0; j < count; j++)
-            lanes_store(row->out + (x + j) * pitch + c, lanes_clamp(sum[j], low, high));
+        for (size_t j = 0; j < SPAN; j++)
+            lanes_store(out + j * pitch + c, lanes_clamp(sum[j], low, high));
+    }
+    if (row->act != NULL) /* what was just written is still close by */
+        act_rows(row->act, out, out, SPAN, pitch, row->channels);
+}
+
+/* A whole row in spans; the last one reaches back over outputs that are done and computes them again. */
+ALWAYS_INLINE void depthwise_spans(const struct csi_depthwise_row *row, const size_t width,
+                                   const size_t stride)
+{
+    const size_t columns = (SPAN - 1) * stride + width;
+
+    for (size_t at = 0; at < row->out_width; at += SPAN) {
+        size_t x = csi_min_size(at, row->out_width - SPAN), begin = x * stride;
+        size_t first = begin < row->pad_left ? row->pad_left - begin : 0;
+        size_t end = row->pad_left + row->in_width; /* in the padded row */
+        size_t last = begin + columns > end ? (end > begin ? end - begin : 0) : columns;
+
+        if (first == 0 && last == columns)
+            depthwise_span(row, x, width, stride, true, 0, columns);
+        else
+            depthwise_span(row, x, width, stride, false, first, last);
     }
 }
 
@@ -132,27 +258,50 @@ static inline void inside_columns(size_t x, size_t stride, size_t dilation, size
         (*last)--;
 }
 
-static void depthwise_row(const struct csi_depthwise_row *row)
+/* Any window, one output at a time. */
+static void depthwise_any(const struct csi_depthwise_row *row)
 {
-    size_t x = 0;
+    const size_t pitch = row->pitch;
+    const lanes low = lanes_set(row->low), high = lanes_set(row->high);
 
-    while (x < row->out_width) {
-        size_t first, last, first4, last4;
+    for (size_t x = 0; x < row->out_width; x++) {
+        size_t first, last;
 
         inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width, &first,
                        &last);
-        if (x + 4 <= row->out_width && first == 0) {
-            inside_columns(x + 3, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width,
-                           &first4, &last4);
-            if (last4 == row->kernel_width && last == row->kernel_width) {
-                depthwise_outputs(row, x, 4, 0, row->kernel_width);
-                x += 4;
-                continue;
+        for (size_t c = 0; c < row->channels; c += LANES) {
+            lanes sum = lanes_load(row->bias + c);
+
+            for (size_t ky = 0; ky < row->kernel_height; ky++) {
+                const float *line = row->in[ky];
+                const float *weights = row->weights + ky * row->kernel_width * pitch + c;
+
+                for (size_t kx = first; line != NULL && kx < last; kx++)
+                    sum = lanes_fma(
+                        lanes_load(line + (x * row->stride + kx * row->dilation - row->pad_left) * pitch + c),
+                        lanes_load(weights + kx * pitch), sum);
             }
+            lanes_store(row->out + x * pitch + c, lanes_clamp(sum, low, high));
         }
-        depthwise_outputs(row, x, 1, first, last);
-        x++;
     }
+    if (row->act != NULL)
+        act_rows(row->act, row->out, row->out, row->out_width, pitch, row->channels);
+}
+
+static void depthwise_row(const struct csi_depthwise_row *row)
+{
+    if (row->dilation != 1 || row->out_width < SPAN)
+        depthwise_any(row);
+    else if (row->kernel_width == 3 && row->stride == 1)
+        depthwise_spans(row, 3, 1);
+    else if (row->kernel_width == 3 && row->stride == 2)
+        depthwise_spans(row, 3, 2);
+    else if (row->kernel_width == 5 && row->stride == 1)
+        depthwise_spans(row, 5, 1);
+    else if (row->kernel_width == 5 && row->stride == 2)
+        depthwise_spans(row, 5, 2);
+    else
+        depthwise_any(row);
 }
 
 /* ---- pooling ---- */
@@ -226,76 +375,6 @@ static void global_average(const float *in, size_t pixels, size_t channels, size
         if (p < pixels)
             even = lanes_add(even, lanes_load(in + p * pitch + c));
         lanes_store(out + c, lanes_div(lanes_add(even, odd), count));
-    }
-}
-
-/* ---- functions of one value ---- */
-
-/* e^x to about 1e-7 relative within ±87, clamped outside: x = n·ln 2 + r, polynomial for e^r (Cephes' expf).
- */
-ALWAYS_INLINE lanes lanes_exp(lanes x)
-{
-    lanes n, r, p;
-
-    x = lanes_clamp(x, lanes_set(-87.3f), lanes_set(88.0f));
-    n = lanes_round(lanes_mul(x, lanes_set(1.44269504f)));
-    r = lanes_fma(n, lanes_set(-0.693359375f), x);
-    r = lanes_fma(n, lanes_set(2.12194440e-4f), r);
-    p = lanes_set(1.9875691500e-4f);
-    p = lanes_fma(p, r, lanes_set(1.3981999507e-3f));
-    p = lanes_fma(p, r, lanes_set(8.3334519073e-3f));
-    p = lanes_fma(p, r, lanes_set(4.1665795894e-2f));
-    p = lanes_fma(p, r, lanes_set(1.6666665459e-1f));
-    p = lanes_fma(p, r, lanes_set(5.0000001201e-1f));
-    p = lanes_fma(lanes_mul(r, r), p, lanes_add(r, lanes_set(1.0f)));
-    return lanes_scale2(p, n);
-}
-
-ALWAYS_INLINE lanes lanes_sigmoid(lanes x)
-{
-    const lanes one = lanes_set(1.0f);
-
-    return lanes_div(one, lanes_add(one, lanes_exp(lanes_sub(lanes_set(0.0f), x))));
-}
-
-ALWAYS_INLINE lanes act_value(const enum csi_act kind, lanes x, lanes alpha, lanes beta)
-{
-    const lanes zero = lanes_set(0.0f), one = lanes_set(1.0f);
-
-    switch (kind) {
-    case CSI_FN_NONE: break;
-    case CSI_FN_RELU: return lanes_max(zero, x);
-    case CSI_FN_LEAKY_RELU: return lanes_if_negative(x, lanes_mul(x, alpha), x);
-    case CSI_FN_CLIP: return lanes_clamp(x, alpha, beta);
-    case CSI_FN_SIGMOID: return lanes_sigmoid(x);
-    case CSI_FN_HARD_SIGMOID: return lanes_clamp(lanes_fma(x, alpha, beta), zero, one);
-    case CSI_FN_SWISH: return lanes_mul(x, lanes_sigmoid(x));
-    case CSI_FN_HARD_SWISH:
-        return lanes_mul(x, lanes_clamp(lanes_fma(x, lanes_set(1.0f / 6.0f), lanes_set(0.5f)), zero, one));
-    }
-    return x;
-}
-
-ALWAYS_INLINE void act_loop(const enum csi_act kind, const struct csi_act_params *act, const float *in,
-                            float *out, size_t count)
-{
-    const lanes alpha = lanes_set(act->alpha), beta = lanes_set(act->beta);
-
-    for (size_t i = 0; i < count; i += LANES)
-        lanes_store(out + i, act_value(kind, lanes_load(in + i), alpha, beta));
-}
-
-static void activate(const struct csi_act_params *act, const float *in, float *out, size_t count)
-{
-    switch (act->kind) {
-    case CSI_FN_NONE: act_loop(CSI_FN_NONE, act, in, out, count); break;
-    case CSI_FN_RELU: act_loop(CSI_FN_RELU, act, in, out, count); break;
-    case CSI_FN_LEAKY_RELU: act_loop(CSI_FN_LEAKY_RELU, act, in, out, count); break;
-    case CSI_FN_CLIP: act_loop(CSI_FN_CLIP, act, in, out, count); break;
-    case CSI_FN_SIGMOID: act_loop(CSI_FN_SIGMOID, act, in, out, count); break;
-    case CSI_FN_HARD_SIGMOID: act_loop(CSI_FN_HARD_SIGMOID, act, in, out, count); break;
-    case CSI_FN_SWISH: act_loop(CSI_FN_SWISH, act, in, out, count); break;
-    case CSI_FN_HARD_SWISH: act_loop(CSI_FN_HARD_SWISH, act, in, out, count); break;
     }
 }
 

@@ -33,10 +33,20 @@ static void random_clamp(uint32_t *seed, float *low, float *high)
 
 struct tile_case {
     size_t rows, outputs, taps, depth, out_pitch;
-    struct guarded in, weight, bias, residual, out, expected;
-    bool with_residual;
+    struct guarded in, weight, bias, residual, scale, out, expected;
+    bool with_residual, with_scale;
     float low, high;
+    struct csi_act_params act;
 };
+
+static struct csi_act_params random_act(uint32_t *seed)
+{
+    static const enum csi_act kinds[] = {CSI_FN_NONE,        CSI_FN_NONE,    CSI_FN_SWISH,
+                                         CSI_FN_HARD_SWISH,  CSI_FN_SIGMOID, CSI_FN_LEAKY_RELU,
+                                         CSI_FN_HARD_SIGMOID};
+
+    return (struct csi_act_params){kinds[random_bits(seed) % (sizeof kinds / sizeof kinds[0])], 0.2f, 0.5f};
+}
 
 static void make_tile_case(struct tile_case *c, size_t most_rows, uint32_t *seed)
 {
@@ -46,7 +56,11 @@ static void make_tile_case(struct tile_case *c, size_t most_rows, uint32_t *seed
     c->depth = random_size(seed, 1, 40);
     c->out_pitch = csi_pitch(c->outputs);
     c->with_residual = random_bits(seed) % 2 == 0;
+    c->with_scale = random_bits(seed) % 2 == 0;
+    c->act = random_act(seed);
     random_clamp(seed, &c->low, &c->high);
+    c->scale = guarded_make(c->depth);
+    fill_random(seed, c->scale.data, c->scale.count);
     c->in = guarded_make(c->taps * c->rows * c->depth);
     c->weight = guarded_make(c->outputs * c->taps * c->depth);
     c->bias = guarded_make(c->out_pitch);
@@ -64,8 +78,10 @@ static void make_tile_case(struct tile_case *c, size_t most_rows, uint32_t *seed
 
             for (size_t k = 0; o < c->outputs && k < c->taps * c->depth; k++)
                 sum += (double)c->in.data[(k / c->depth * c->rows + r) * c->depth + k % c->depth] *
+                       (c->with_scale ? (double)c->scale.data[k % c->depth] : 1.0) *
                        (double)c->weight.data[(o * c->depth + k % c->depth) * c->taps + k / c->depth];
-            c->expected.data[r * c->out_pitch + o] = fminf(fmaxf((float)sum, c->low), c->high);
+            c->expected.data[r * c->out_pitch + o] =
+                csi_act_value(&c->act, fminf(fmaxf((float)sum, c->low), c->high));
         }
     }
 }
@@ -97,8 +113,10 @@ static void run_tile_case(const struct csi_kernels *kernels, struct tile_case *c
             .out = c->out.data + first,
             .out_step = c->out_pitch,
             .residual = c->with_residual ? c->residual.data + first : NULL,
+            .scale = c->with_scale ? c->scale.data : NULL,
             .low = c->low,
             .high = c->high,
+            .act = c->act.kind == CSI_FN_NONE ? NULL : &c->act,
         });
         guarded_free(&packed);
     }
@@ -120,6 +138,7 @@ static void test_tile(void **state)
             guarded_free(&c.weight);
             guarded_free(&c.bias);
             guarded_free(&c.residual);
+            guarded_free(&c.scale);
             guarded_free(&c.out);
             guarded_free(&c.expected);
         }
@@ -128,62 +147,71 @@ static void test_tile(void **state)
 
 /* ---- depthwise and pooling rows ---- */
 
+/* One row of a random convolution, by plain C and by `kernels`. Windows, strides and widths are those that
+ * have kernels of their own, and others; `channels` may be fewer than what a pixel holds. */
+static void check_depthwise(const struct csi_kernels *kernels, uint32_t *seed)
+{
+    size_t real = random_size(seed, 1, 60), pitch = csi_pitch(real), width = random_size(seed, 1, 40);
+    unsigned kh = (unsigned)random_size(seed, 1, 5), kw = (unsigned)random_size(seed, 1, 7);
+    unsigned stride = (unsigned)random_size(seed, 1, 3), dilation = random_bits(seed) % 4 == 0 ? 2u : 1u;
+    size_t pad = random_size(seed, 0, kw), padded = width + 2 * pad, span = (kw - 1) * dilation + 1;
+    size_t channels = csi_pitch(random_size(seed, 1, pitch)), out_width;
+    struct csi_act_params act = random_act(seed);
+    struct guarded in, weights, bias, out, expected;
+    const float *lines[5];
+
+    if (padded < span)
+        return;
+    out_width = (padded - span) / stride + 1;
+    in = guarded_make(kh * width * pitch);
+    weights = guarded_make((size_t)kh * kw * pitch);
+    bias = guarded_make(pitch);
+    out = guarded_make(out_width * pitch);
+    expected = guarded_make(out_width * pitch);
+    fill_map(seed, in.data, kh * width, real, pitch);
+    fill_map(seed, weights.data, (size_t)kh * kw, real, pitch);
+    fill_map(seed, bias.data, 1, real, pitch);
+    fill_random(seed, expected.data, expected.count); /* other channels stay as they are */
+    memcpy(out.data, expected.data, out.count * sizeof *out.data);
+    for (size_t i = 0; i < kh; i++)
+        lines[i] = random_bits(seed) % 4 == 0 ? NULL : in.data + i * width * pitch;
+    {
+        struct csi_depthwise_row row = {.in = lines,
+                                        .in_width = width,
+                                        .pitch = pitch,
+                                        .channels = channels,
+                                        .kernel_height = kh,
+                                        .kernel_width = kw,
+                                        .stride = stride,
+                                        .dilation = dilation,
+                                        .pad_left = pad,
+                                        .weights = weights.data,
+                                        .bias = bias.data,
+                                        .out = expected.data,
+                                        .out_width = out_width,
+                                        .act = act.kind == CSI_FN_NONE ? NULL : &act};
+
+        random_clamp(seed, &row.low, &row.high);
+        sets[0]->depthwise_row(&row);
+        row.out = out.data;
+        kernels->depthwise_row(&row);
+    }
+    assert_close(kernels->name, out.data, expected.data, out.count, TOLERANCE_DEPTHWISE);
+    guarded_free(&in);
+    guarded_free(&weights);
+    guarded_free(&bias);
+    guarded_free(&out);
+    guarded_free(&expected);
+}
+
 static void test_depthwise(void **state)
 {
     (void)state;
     for (size_t s = 1; s < set_count; s++) {
         uint32_t seed = 2;
 
-        for (int round = 0; round < ROUNDS; round++) {
-            size_t channels = random_size(&seed, 1, 40), pitch = csi_pitch(channels),
-                   width = random_size(&seed, 1, 23);
-            unsigned kh = (unsigned)random_size(&seed, 1, 5), kw = (unsigned)random_size(&seed, 1, 5);
-            unsigned stride = (unsigned)random_size(&seed, 1, 3),
-                     dilation = (unsigned)random_size(&seed, 1, 2);
-            size_t pad = random_size(&seed, 0, kw), padded = width + 2 * pad, span = (kw - 1) * dilation + 1;
-            size_t out_width;
-            struct guarded in, weights, bias, out, expected;
-            const float *lines[5];
-
-            if (padded < span)
-                continue;
-            out_width = (padded - span) / stride + 1;
-            in = guarded_make(kh * width * pitch);
-            weights = guarded_make((size_t)kh * kw * pitch);
-            bias = guarded_make(pitch);
-            out = guarded_make(out_width * pitch);
-            expected = guarded_make(out_width * pitch);
-            fill_map(&seed, in.data, kh * width, channels, pitch);
-            fill_map(&seed, weights.data, (size_t)kh * kw, channels, pitch);
-            fill_map(&seed, bias.data, 1, channels, pitch);
-            for (size_t i = 0; i < kh; i++)
-                lines[i] = random_bits(&seed) % 4 == 0 ? NULL : in.data + i * width * pitch;
-            {
-                struct csi_depthwise_row row = {.in = lines,
-                                                .in_width = width,
-                                                .pitch = pitch,
-                                                .kernel_height = kh,
-                                                .kernel_width = kw,
-                                                .stride = stride,
-                                                .dilation = dilation,
-                                                .pad_left = pad,
-                                                .weights = weights.data,
-                                                .bias = bias.data,
-                                                .out = expected.data,
-                                                .out_width = out_width};
-
-                random_clamp(&seed, &row.low, &row.high);
-                sets[0]->depthwise_row(&row);
-                row.out = out.data;
-                sets[s]->depthwise_row(&row);
-            }
-            assert_close(sets[s]->name, out.data, expected.data, out.count, TOLERANCE_DEPTHWISE);
-            guarded_free(&in);
-            guarded_free(&weights);
-            guarded_free(&bias);
-            guarded_free(&out);
-            guarded_free(&expected);
-        }
+        for (int round = 0; round < 10 * ROUNDS; round++)
+            check_depthwise(sets[s], &seed);
     }
 }
 

@@ -12,11 +12,11 @@
 static void tile(const struct csi_tile *t)
 {
     switch (t->rows) {
-    case 1: tile_body(t, 1, 4); break;
-    case 2: tile_body(t, 2, 4); break;
-    case 3: tile_body(t, 3, 4); break;
-    case 4: tile_body(t, 4, 4); break;
-    default: tile_body(t, 5, 4); break;
+        TILE_CASE(1, 4);
+        TILE_CASE(2, 4);
+        TILE_CASE(3, 4);
+        TILE_CASE(4, 4);
+        TILE_CASE(5, 4);
     }
 }
 

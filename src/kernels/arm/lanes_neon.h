@@ -37,6 +37,10 @@ static inline lanes lanes_div(lanes a, lanes b)
 {
     return vdivq_f32(a, b);
 }
+static inline lanes lanes_reciprocal(lanes x)
+{
+    return vdivq_f32(vdupq_n_f32(1.0f), x);
+}
 /* a·b + c */
 static inline lanes lanes_fma(lanes a, lanes b, lanes c)
 {

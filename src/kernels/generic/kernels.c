@@ -81,7 +81,7 @@ static void tile(const struct csi_tile *t)
             const float *in = t->at[tap * t->row_step + r];
 
             for (size_t k = 0; k < t->depth; k++) {
-                float x = in[k];
+                float x = t->scale == NULL ? in[k] : in[k] * t->scale[k];
 
                 for (size_t o = 0; o < PANEL; o++)
                     sum[o] += x * weights[o];
@@ -92,6 +92,8 @@ static void tile(const struct csi_tile *t)
             if (t->residual != NULL)
                 sum[o] += t->residual[r * t->out_step + o];
             out[o] = clamp(sum[o], t->low, t->high);
+            if (t->act != NULL)
+                out[o] = csi_act_value(t->act, out[o]);
         }
     }
 }
@@ -101,7 +103,7 @@ static void depthwise_row(const struct csi_depthwise_row *row)
     for (size_t x = 0; x < row->out_width; x++) {
         float *out = row->out + x * row->pitch;
 
-        memcpy(out, row->bias, row->pitch * sizeof *out);
+        memcpy(out, row->bias, row->channels * sizeof *out);
         for (size_t ky = 0; ky < row->kernel_height; ky++) {
             if (row->in[ky] == NULL)
                 continue;
@@ -111,12 +113,15 @@ static void depthwise_row(const struct csi_depthwise_row *row)
 
                 if (at < row->pad_left || at - row->pad_left >= row->in_width)
                     continue;
-                for (size_t c = 0; c < row->pitch; c++)
+                for (size_t c = 0; c < row->channels; c++)
                     out[c] += row->in[ky][(at - row->pad_left) * row->pitch + c] * weights[c];
             }
         }
-        for (size_t c = 0; c < row->pitch; c++)
+        for (size_t c = 0; c < row->channels; c++) {
             out[c] = clamp(out[c], row->low, row->high);
+            if (row->act != NULL)
+                out[c] = csi_act_value(row->act, out[c]);
+        }
     }
 }
 

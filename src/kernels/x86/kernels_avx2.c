@@ -12,12 +12,12 @@
 static void tile(const struct csi_tile *t)
 {
     switch (t->rows) {
-    case 1: tile_body(t, 1, 2); break;
-    case 2: tile_body(t, 2, 2); break;
-    case 3: tile_body(t, 3, 2); break;
-    case 4: tile_body(t, 4, 2); break;
-    case 5: tile_body(t, 5, 2); break;
-    default: tile_body(t, 6, 2); break;
+        TILE_CASE(1, 2);
+        TILE_CASE(2, 2);
+        TILE_CASE(3, 2);
+        TILE_CASE(4, 2);
+        TILE_CASE(5, 2);
+        TILE_CASE(6, 2);
     }
 }
 

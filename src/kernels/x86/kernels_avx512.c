@@ -12,36 +12,36 @@
 static void tile_wide(const struct csi_tile *t)
 {
     switch (t->rows) {
-    case 1: tile_body(t, 1, 2); break;
-    case 2: tile_body(t, 2, 2); break;
-    case 3: tile_body(t, 3, 2); break;
-    case 4: tile_body(t, 4, 2); break;
-    case 5: tile_body(t, 5, 2); break;
-    case 6: tile_body(t, 6, 2); break;
-    case 7: tile_body(t, 7, 2); break;
-    case 8: tile_body(t, 8, 2); break;
-    case 9: tile_body(t, 9, 2); break;
-    case 10: tile_body(t, 10, 2); break;
-    case 11: tile_body(t, 11, 2); break;
-    default: tile_body(t, 12, 2); break;
+        TILE_CASE(1, 2);
+        TILE_CASE(2, 2);
+        TILE_CASE(3, 2);
+        TILE_CASE(4, 2);
+        TILE_CASE(5, 2);
+        TILE_CASE(6, 2);
+        TILE_CASE(7, 2);
+        TILE_CASE(8, 2);
+        TILE_CASE(9, 2);
+        TILE_CASE(10, 2);
+        TILE_CASE(11, 2);
+        TILE_CASE(12, 2);
     }
 }
 
 static void tile_narrow(const struct csi_tile *t)
 {
     switch (t->rows) {
-    case 1: tile_body(t, 1, 1); break;
-    case 2: tile_body(t, 2, 1); break;
-    case 3: tile_body(t, 3, 1); break;
-    case 4: tile_body(t, 4, 1); break;
-    case 5: tile_body(t, 5, 1); break;
-    case 6: tile_body(t, 6, 1); break;
-    case 7: tile_body(t, 7, 1); break;
-    case 8: tile_body(t, 8, 1); break;
-    case 9: tile_body(t, 9, 1); break;
-    case 10: tile_body(t, 10, 1); break;
-    case 11: tile_body(t, 11, 1); break;
-    default: tile_body(t, 12, 1); break;
+        TILE_CASE(1, 1);
+        TILE_CASE(2, 1);
+        TILE_CASE(3, 1);
+        TILE_CASE(4, 1);
+        TILE_CASE(5, 1);
+        TILE_CASE(6, 1);
+        TILE_CASE(7, 1);
+        TILE_CASE(8, 1);
+        TILE_CASE(9, 1);
+        TILE_CASE(10, 1);
+        TILE_CASE(11, 1);
+        TILE_CASE(12, 1);
     }
 }
 

@@ -37,6 +37,13 @@ static inline lanes lanes_div(lanes a, lanes b)
 {
     return _mm512_div_ps(a, b);
 }
+/* 1/x to one unit in the last place: a guess of 14 bits and one step of Newton's, a third of a division. */
+static inline lanes lanes_reciprocal(lanes x)
+{
+    lanes guess = _mm512_rcp14_ps(x);
+
+    return _mm512_mul_ps(guess, _mm512_fnmadd_ps(x, guess, _mm512_set1_ps(2.0f)));
+}
 /* a·b + c */
 static inline lanes lanes_fma(lanes a, lanes b, lanes c)
 {
