@@ -137,9 +137,14 @@ static void free_tile_case(struct tile_case *c)
 /* All rows and panels of a case into `out`. Weights lie [output][tap][depth]. */
 static void run_tile_case(const struct csi_kernels *kernels, struct tile_case *c, struct guarded *out)
 {
-    const struct csi_byte_source source = {
-        (const int8_t *)bytes_of(&c->levels), c->outputs, c->taps, c->depth, c->quads,
-        c->taps * c->depth,                   c->depth,   1};
+    const struct csi_byte_source source = {(const int8_t *)bytes_of(&c->levels),
+                                           c->outputs,
+                                           c->taps,
+                                           c->depth,
+                                           c->quads,
+                                           c->taps * c->depth,
+                                           c->depth,
+                                           1};
 
     for (size_t panel = 0; panel < csi_byte_panel_count(kernels, c->outputs); panel++) {
         size_t width = csi_byte_panel_width(kernels, c->outputs, panel), first = panel * kernels->byte_panel;
