@@ -289,6 +289,56 @@ CS_API enum cs_status cs_model_save(const cs_model *model, const char *path, str
 CS_API enum cs_status cs_model_save_with_metadata(const cs_model *model, const char *metadata_json,
                                                   const char *path, struct cs_error *error);
 
+/* Post-training quantisation to INT8: shown some photos, a quantizer finds how large the numbers between the
+ * layers get and writes a native file whose INT8 precision computes in 8-bit integers. The weights in the
+ * file stay as they are, so the other precisions lose nothing. One thread. */
+typedef struct cs_quantizer cs_quantizer;
+
+enum cs_quantize_method {
+    CS_QUANTIZE_MINMAX = 0,     /* everything that was seen fits */
+    CS_QUANTIZE_PERCENTILE = 1, /* the outermost values are clamped */
+    CS_QUANTIZE_MSE = 2         /* the least squared error */
+};
+struct cs_quantize_options {
+    enum cs_quantize_method method;
+    double percentile;       /* of the values, for that method; 99.99 */
+    bool no_bias_correction; /* leave out the correction of the biases for what rounding takes from a layer's
+                                mean */
+};
+CS_API struct cs_quantize_options cs_quantize_options_defaults(void);
+CS_API enum cs_status cs_quantize_method_parse(const char *name, enum cs_quantize_method *method,
+                                               struct cs_error *error);
+CS_API const char *cs_quantize_method_name(enum cs_quantize_method method);
+
+/* `model`: any readable one; its precision is of no importance. CS_MODEL_UNSUPPORTED: it is quantised
+ * already. */
+CS_API enum cs_status cs_quantizer_create(const struct cs_model_options *model,
+                                          const struct cs_quantize_options *options, cs_quantizer **quantizer,
+                                          struct cs_error *error);
+CS_API void cs_quantizer_destroy(cs_quantizer *quantizer);
+/* The model in float32, for cs_preprocess; borrowed. */
+CS_API cs_model *cs_quantizer_model(cs_quantizer *quantizer);
+/* One photo's network input, 3×S×S float32. */
+CS_API enum cs_status cs_quantizer_add(cs_quantizer *quantizer, const float *input, struct cs_error *error);
+/* Call when all photos are shown: from what was seen to a quantised network. */
+CS_API enum cs_status cs_quantizer_finish(cs_quantizer *quantizer, struct cs_error *error);
+
+/* How much INT8 disturbs a layer's output: 10·log10 of the signal's energy over that of the difference from
+ * float32, over the photos shown to cs_quantizer_compare behind cs_quantizer_finish. */
+struct cs_layer_noise {
+    const char *name;
+    double snr_db;
+};
+CS_API enum cs_status cs_quantizer_compare(cs_quantizer *quantizer, const float *input,
+                                           struct cs_error *error);
+/* In the order of computation; valid until the next comparison. */
+CS_API enum cs_status cs_quantizer_layers(cs_quantizer *quantizer, const struct cs_layer_noise **layers,
+                                          size_t *count, struct cs_error *error);
+
+/* Writes the native file, with the strings of `metadata_json` (NULL: none) over its metadata. */
+CS_API enum cs_status cs_quantizer_save(const cs_quantizer *quantizer, const char *metadata_json,
+                                        const char *path, struct cs_error *error);
+
 /* Index of a class by exact name, by label or by decimal index; CS_NOT_FOUND otherwise. */
 CS_API enum cs_status cs_model_find_class(const cs_model *model, const char *text, size_t *index,
                                           struct cs_error *error);

@@ -228,9 +228,11 @@ static void identify(cs_model *model)
 }
 
 /* What AUTO means: the fastest precision whose accuracy the file vouches for (`cropshield quantize` writes
- * that down). */
-static enum cs_precision vouched_precision(const struct csi_graph *graph)
+ * that down), or what the network itself is made of. Integers pay where the CPU has dot products of bytes. */
+static enum cs_precision vouched_precision(const struct csi_graph *graph, uint32_t cpu_features)
 {
+    bool dots = (cpu_features & (CSI_CPU_AVX512_VNNI | CSI_CPU_DOTPROD)) != 0;
+
     json_t *metadata = json_loads(graph->metadata_json != NULL ? graph->metadata_json : "{}", 0, NULL);
     const char *name = json_string_value(json_object_get(metadata, "vouched_precision"));
     enum cs_precision precision = name != NULL && strcmp(name, cs_precision_name(CS_PRECISION_INT8)) == 0
@@ -238,14 +240,18 @@ static enum cs_precision vouched_precision(const struct csi_graph *graph)
                                       : CS_PRECISION_FP32;
 
     json_decref(metadata);
-    return precision;
+    if (csi_graph_is_quantized(graph))
+        precision = CS_PRECISION_INT8;
+    return dots ? precision : CS_PRECISION_FP32;
 }
 
 static enum cs_status compile(cs_model *model, const struct csi_graph *graph,
                               const struct cs_model_options *options, struct cs_error *error)
 {
     struct csi_plan_options plan = {
-        .precision = options->precision == CS_PRECISION_AUTO ? vouched_precision(graph) : options->precision,
+        .precision = options->precision == CS_PRECISION_AUTO
+                         ? vouched_precision(graph, model->compute->cpu_features)
+                         : options->precision,
         .cpu_features = model->compute->cpu_features,
         .max_batch = model->max_batch,
         .target_layer =
@@ -415,29 +421,39 @@ struct cs_model_info csi_model_info(const cs_model *model)
     };
 }
 
+enum cs_status csi_model_bytes(const cs_model *model, const uint8_t **bytes, uint8_t **owned, size_t *size,
+                               struct cs_error *error)
+{
+    const char *source = !model->embedded ? model->path : NULL;
+    struct csi_hash digest;
+    enum cs_status status = read_bytes(source, bytes, owned, size, error);
+
+    if (status != CS_OK)
+        return status;
+    csi_hash_bytes(*bytes, *size, &digest);
+    if (memcmp(digest.bytes, model->digest.bytes, CSI_HASH_SIZE) != 0 && source == NULL) {
+        *bytes = csi_embedded_model("lite", size); /* the other model of this build */
+        if (*bytes != NULL)
+            csi_hash_bytes(*bytes, *size, &digest);
+    }
+    if (*bytes == NULL || memcmp(digest.bytes, model->digest.bytes, CSI_HASH_SIZE) != 0) {
+        free(*owned);
+        *owned = NULL;
+        return csi_fail(error, CS_NOT_FOUND, "'%s' has changed since the model was loaded", model->path);
+    }
+    return CS_OK;
+}
+
 enum cs_status csi_model_save(const cs_model *model, const char *metadata_json, const char *path,
                               struct cs_error *error)
 {
     struct csi_model_file_options file = {.path = model->embedded ? NULL : model->path,
                                           .metadata_json = metadata_json};
-    const char *source = !model->embedded ? model->path : NULL;
     const uint8_t *bytes = NULL;
     uint8_t *owned = NULL, *out = NULL;
     size_t size = 0, out_size = 0;
-    struct csi_hash digest;
-    enum cs_status status = read_bytes(source, &bytes, &owned, &size, error);
+    enum cs_status status = csi_model_bytes(model, &bytes, &owned, &size, error);
 
-    if (status == CS_OK) {
-        csi_hash_bytes(bytes, size, &digest);
-        if (memcmp(digest.bytes, model->digest.bytes, CSI_HASH_SIZE) != 0 && source == NULL) {
-            bytes = csi_embedded_model("lite", &size); /* the other model of this build */
-            if (bytes != NULL)
-                csi_hash_bytes(bytes, size, &digest);
-        }
-        if (bytes == NULL || memcmp(digest.bytes, model->digest.bytes, CSI_HASH_SIZE) != 0)
-            status =
-                csi_fail(error, CS_NOT_FOUND, "'%s' has changed since the model was loaded", model->path);
-    }
     if (status == CS_OK)
         status = csi_model_file_convert(bytes, size, &file, &out, &out_size, error);
     if (status == CS_OK)

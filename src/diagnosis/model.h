@@ -67,6 +67,9 @@ void csi_model_release(cs_model *model);
 struct cs_model_info csi_model_info(const cs_model *model);
 enum cs_status csi_model_save(const cs_model *model, const char *metadata_json, const char *path,
                               struct cs_error *error);
+/* The bytes of the file that the model came from; free `*owned`. CS_NOT_FOUND: it has changed since. */
+enum cs_status csi_model_bytes(const cs_model *model, const uint8_t **bytes, uint8_t **owned, size_t *size,
+                               struct cs_error *error);
 enum cs_status csi_model_find_class(const cs_model *model, const char *text, size_t *index,
                                     struct cs_error *error);
 /* softmax(logits / temperature); in place allowed. */

@@ -20,14 +20,16 @@ struct csi_plan;
 struct csi_exec;
 
 struct csi_plan_options {
-    /* AUTO and FP32: float32. INT8: 3×3 convolutions in 16-bit fixed point where CPU and shape allow it,
-     * float elsewhere; csi_plan_info says what came of it. Others: CS_MODEL_UNSUPPORTED. */
+    /* AUTO and FP32: float32. INT8: 8-bit integers when the graph carries scales; else 3×3 convolutions in
+     * 16-bit fixed point where CPU and shape allow it and float elsewhere; csi_plan_info says what came of
+     * it. Others: CS_MODEL_UNSUPPORTED. */
     enum cs_precision precision;
     uint32_t cpu_features; /* from csi_cpu_allowed */
     unsigned max_batch;    /* ≥ 1 */
     const char *
         target_layer; /* activations kept for maps; NULL: graph->gradcam_layer, else the last convolution's */
     struct csi_pool *pool; /* used for packing in parallel, and by runs; outlives the plan */
+    bool separate;         /* one step a layer, so that an observer sees every map */
 };
 
 /* The graph is only read during the call. */
@@ -82,6 +84,19 @@ const struct csi_layer *csi_plan_layer(const struct csi_plan *plan, size_t index
 /* Runs once and stores each layer's nanoseconds in ns[layer_count]. */
 enum cs_status csi_exec_profile(struct csi_exec *exec, const float *input, size_t batch, uint64_t *ns,
                                 struct cs_error *error);
+
+/* Runs and shows each map as soon as it is made: `node` of the graph that made it (-1: none in particular),
+ * the layer's name, and the map of photo 0 as float32 NHWC, `pitch` floats from pixel to pixel. With a plan
+ * that is `separate`. */
+struct csi_observed {
+    int node;
+    const char *name;
+    const float *data;
+    size_t channels, pixels, pitch;
+};
+typedef void csi_observer(void *context, const struct csi_observed *map);
+enum cs_status csi_exec_observe(struct csi_exec *exec, const float *input, csi_observer *observer,
+                                void *context, struct cs_error *error);
 
 /* Measured peaks, see cs_machine_measure. */
 enum cs_status csi_measure_peaks(uint32_t cpu_features, struct csi_pool *pool, struct cs_machine_peaks *peaks,

@@ -70,8 +70,33 @@ static void gather(const struct csi_exec *exec, int slot, size_t batch, size_t c
         memcpy(out + n * channels, exec->memory + from->offset + n * from->photo, channels * sizeof *out);
 }
 
-static enum cs_status run(struct csi_exec *exec, const float *input, size_t batch, bool serial, uint64_t *ns,
-                          struct cs_error *error)
+/* Who looks at a run: NULL members look at nothing. */
+struct watch {
+    uint64_t *ns; /* [step] */
+    csi_observer *observer;
+    void *context;
+    float *copy; /* of a map that lives as bytes */
+};
+
+static void show(const struct csi_exec *exec, const struct csi_step *step, const struct watch *watch)
+{
+    const struct csi_plan *plan = exec->plan;
+    const struct csi_slot *slot = &plan->slots[step->output];
+    const float *data = exec->memory + slot->offset;
+
+    if (slot->bytes) {
+        plan->kernels->dequantize((const uint8_t *)(const void *)data, slot->scale, watch->copy,
+                                  slot->photo * sizeof(float));
+        data = watch->copy;
+    }
+    watch->observer(watch->context,
+                    &(struct csi_observed){plan->slot_nodes[step->output], step->name, data,
+                                           slot->shape.channels, slot->shape.height * slot->shape.width,
+                                           slot->pitch});
+}
+
+static enum cs_status run(struct csi_exec *exec, const float *input, size_t batch, bool serial,
+                          const struct watch *watch, struct cs_error *error)
 {
     const struct csi_plan *plan = exec->plan;
     struct csi_run now = {
@@ -87,13 +112,15 @@ static enum cs_status run(struct csi_exec *exec, const float *input, size_t batc
         return csi_fail(error, CS_BAD_REQUEST, "batches of 1 to %u photos, not %zu", plan->max_batch, batch);
     exec->batch = 0;
     for (size_t i = 0; i < plan->step_count; i++) {
-        uint64_t start = ns == NULL ? 0 : csi_now_ns();
+        uint64_t start = watch == NULL || watch->ns == NULL ? 0 : csi_now_ns();
         enum cs_status status = plan->steps[i].run(&plan->steps[i], &now);
 
         if (status != CS_OK)
             return csi_fail(error, status, "layer '%s' failed", plan->steps[i].name);
-        if (ns != NULL)
-            ns[i] = csi_now_ns() - start;
+        if (watch != NULL && watch->ns != NULL)
+            watch->ns[i] = csi_now_ns() - start;
+        if (watch != NULL && watch->observer != NULL)
+            show(exec, &plan->steps[i], watch);
     }
     gather(exec, plan->output_slot, batch, plan->info.class_count, exec->logits);
     if (exec->embedding != NULL)
@@ -111,7 +138,27 @@ enum cs_status csi_exec_run(struct csi_exec *exec, const float *input, size_t ba
 enum cs_status csi_exec_profile(struct csi_exec *exec, const float *input, size_t batch, uint64_t *ns,
                                 struct cs_error *error)
 {
-    return run(exec, input, batch, false, ns, error);
+    return run(exec, input, batch, false, &(struct watch){.ns = ns}, error);
+}
+
+enum cs_status csi_exec_observe(struct csi_exec *exec, const float *input, csi_observer *observer,
+                                void *context, struct cs_error *error)
+{
+    struct watch watch = {.observer = observer, .context = context};
+    enum cs_status status;
+    size_t most = 0;
+
+    for (size_t i = 0; i < exec->plan->slot_count; i++) {
+        const struct csi_slot *slot = &exec->plan->slots[i];
+
+        most = csi_max_size(most, slot->used && slot->bytes ? slot->photo * sizeof(float) : 0);
+    }
+    watch.copy = csi_aligned_alloc((most + 1) * sizeof(float));
+    if (watch.copy == NULL)
+        return csi_fail_memory(error, "a copy of a map");
+    status = run(exec, input, 1, false, &watch, error);
+    csi_aligned_free(watch.copy);
+    return status;
 }
 
 const float *csi_exec_logits(const struct csi_exec *exec)

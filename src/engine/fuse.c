@@ -32,7 +32,7 @@ static struct csi_ir_node *swallowable(struct csi_ir *ir, int value)
 {
     const struct csi_ir_value *v = &ir->values[value];
 
-    if (v->constant || v->kept || v->uses != 1 || v->producer < 0)
+    if (v->rounded || v->constant || v->kept || v->uses != 1 || v->producer < 0)
         return NULL;
     return &ir->nodes[v->producer];
 }
@@ -97,6 +97,7 @@ static enum cs_status fuse_batch_norm(struct csi_ir *ir, struct csi_ir_node *nor
     free(conv->owned_bias);
     conv->weight = conv->owned_weight = weight;
     conv->bias = conv->owned_bias = bias;
+    conv->weight_scales = NULL;
     merge(ir, conv, norm);
     return CS_OK;
 }
@@ -187,9 +188,16 @@ static void fuse_add(struct csi_ir *ir, struct csi_ir_node *add)
 
 static void fuse_max_pool(struct csi_ir *ir, struct csi_ir_node *pool)
 {
-    struct csi_ir_node *conv = swallowable(ir, pool->inputs[0]);
-    const struct csi_shape *full, *half = &ir->values[pool->output].shape;
+    struct csi_ir_value *in = &ir->values[pool->inputs[0]], *out = &ir->values[pool->output];
+    const struct csi_shape *full, *half = &out->shape;
+    bool rounded = in->rounded;
+    struct csi_ir_node *conv;
 
+    in->rounded = false; /* the largest of rounded numbers is the rounded largest: the pool may come first */
+    conv = swallowable(ir, pool->inputs[0]);
+    in->rounded = rounded;
+    out->rounded = out->has_scale = rounded;
+    out->scale = in->scale;
     if (conv == NULL || !csi_ir_is_plain3x3(ir, conv) || conv->inputs[0] == ir->input || conv->pool ||
         conv->residual >= 0 || (conv->act.kind != CSI_FN_NONE && conv->act.kind != CSI_FN_RELU))
         return;
@@ -201,6 +209,36 @@ static void fuse_max_pool(struct csi_ir *ir, struct csi_ir_node *pool)
         return;
     conv->pool = true;
     merge(ir, conv, pool);
+}
+
+/* Whoever reads `from` reads `to` instead. */
+static void redirect(struct csi_ir *ir, int from, int to)
+{
+    for (size_t i = 0; i < ir->node_count; i++) {
+        for (unsigned k = 0; k < ir->nodes[i].input_count; k++) {
+            if (ir->nodes[i].inputs[k] == from)
+                ir->nodes[i].inputs[k] = to;
+        }
+    }
+    count_uses(ir);
+}
+
+/* A quantisation mark of the network: the numbers behind it are bytes. What computes them writes them so. */
+static void fuse_quantize(struct csi_ir *ir, struct csi_ir_node *mark)
+{
+    const struct csi_node *source = mark->source;
+    struct csi_ir_value *in = &ir->values[mark->inputs[0]], *out = &ir->values[mark->output];
+    struct csi_ir_node *before = swallowable(ir, mark->inputs[0]);
+
+    out->rounded = out->has_scale = true;
+    out->scale = (struct csi_byte_scale){source->scale, source->zero_point - (int)source->alpha};
+    if (in->rounded && in->scale.scale == out->scale.scale && in->scale.zero == out->scale.zero &&
+        !out->kept) {
+        mark->dead = true;
+        redirect(ir, mark->output, mark->inputs[0]);
+    } else if (before != NULL && (before->op == CSI_OP_CONV || before->op == CSI_OP_ADD)) {
+        merge(ir, before, mark);
+    }
 }
 
 static void drop_unread(struct csi_ir *ir)
@@ -242,6 +280,8 @@ enum cs_status csi_ir_fuse(struct csi_ir *ir, struct cs_error *error)
             fuse_add(ir, node);
         } else if (node->op == CSI_OP_MAX_POOL) {
             fuse_max_pool(ir, node);
+        } else if (node->op == CSI_OP_QUANTIZE && ir->integers) {
+            fuse_quantize(ir, node);
         }
     }
     count_uses(ir);

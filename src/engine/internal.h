@@ -17,7 +17,9 @@
 struct csi_slot {
     struct csi_shape shape;
     size_t pitch;
-    size_t photo; /* floats of one photo: height·width·pitch */
+    size_t photo; /* floats of one photo: height·width·pitch, a quarter of that for bytes */
+    bool bytes;   /* INT8: bytes that stand for (q - zero)·scale */
+    struct csi_byte_scale scale;
     size_t offset;
     size_t first_step, last_step; /* alive from … to; kept values to the end */
     bool used;
@@ -55,6 +57,41 @@ struct csi_wino_step {
     bool fixed; /* a fixed-point kernel */
     struct csi_wino_desc desc;
     const void *packed;
+};
+
+/* A convolution over bytes as implicit matrix product. A task is a band of output lines × some panels: it
+ * copies the band's input into scratch with the padding written out, so that every tile has one pixel step
+ * and one table of offsets, and computes. */
+struct csi_byte_conv_step {
+    unsigned kernel[2], stride[2], dilation[2], pads[4];
+    bool
+        photo; /* reads the caller's floats: bytes of all channels of a pixel together, no padding channels */
+    bool copied;  /* the input is copied into scratch; else tiles read the slot itself */
+    bool linear;  /* 1×1 and stride 1: pixels are one long line */
+    bool pool;    /* a 2×2 max-pool behind it */
+    bool through; /* floats in scratch between the tile and the output: for an activation or a pool of floats
+                   */
+    size_t width; /* outputs of a line, before pooling */
+    size_t line_pixels; /* of the input as tiles see it */
+    size_t pixel_bytes, line_bytes;
+    size_t taps, quads;
+    const size_t *offsets;
+    size_t panels, panel_bytes; /* bytes from a panel to the next */
+    const int8_t *weights;
+    const int32_t *start;
+    const float *scale, *bias;
+    struct csi_byte_scale in, out, residual;
+    size_t band;           /* output lines of a task, after pooling */
+    size_t splits;         /* tasks that share a band, each with its panels */
+    size_t worker_bytes;   /* scratch of a worker */
+    size_t scratch_output; /* where in it the floats or the unpooled lines lie */
+    size_t macs;
+};
+
+struct csi_byte_depthwise_step {
+    unsigned kernel[2], stride[2], dilation[2], pads[4];
+    const float *weights, *scale, *bias;
+    struct csi_byte_scale in, out;
 };
 
 struct csi_first_step {
@@ -117,6 +154,8 @@ struct csi_step {
         struct csi_wino_step wino;
         struct csi_first_step first;
         struct csi_pair_step pair;
+        struct csi_byte_conv_step byte_conv;
+        struct csi_byte_depthwise_step byte_depthwise;
         struct csi_depthwise_step depthwise;
         struct csi_pool_step pool;
         struct csi_arith_step arith;
@@ -133,12 +172,14 @@ struct csi_plan {
     uint32_t cpu_features;
     enum cs_precision precision; /* as asked for: FP32 or INT8 */
     bool has_fixed_point;        /* some layer computes in integers */
+    bool separate;               /* see csi_plan_options */
     unsigned max_batch;
     struct csi_pool *pool;
     struct csi_step *steps;
     size_t step_count;
     struct csi_slot *slots; /* one for each value of the graph, and one for the input as NHWCp */
     size_t slot_count;
+    int *slot_nodes; /* the graph's node that computes a slot, -1: none in particular */
     int input_slot, output_slot, target_slot, embedding_slot; /* -1: none */
     size_t arena_floats, scratch_floats;
     void **blocks; /* packed weights and other memory of the steps */
@@ -156,6 +197,11 @@ struct csi_plan {
 void *csi_plan_alloc(struct csi_plan *plan, size_t bytes);
 /* The same, not cleared: for packed weights, which are tens of megabytes and written whole. */
 void *csi_plan_alloc_packed(struct csi_plan *plan, size_t bytes);
+
+static inline uint8_t *csi_slot_bytes(const struct csi_run *run, int slot)
+{
+    return (uint8_t *)(void *)(run->arena + run->plan->slots[slot].offset);
+}
 
 static inline float *csi_slot_data(const struct csi_run *run, int slot)
 {
@@ -183,6 +229,22 @@ enum cs_status csi_step_pool(struct csi_plan *plan, const struct csi_ir *ir, con
 enum cs_status csi_step_elementwise(struct csi_plan *plan, const struct csi_ir *ir,
                                     const struct csi_ir_node *node, struct csi_step *step,
                                     struct cs_error *error);
+/* step_byte_conv.c, step_byte.c: the nodes that compute on bytes */
+enum cs_status csi_step_byte_conv(struct csi_plan *plan, const struct csi_ir *ir,
+                                  const struct csi_ir_node *node, struct csi_step *step,
+                                  struct cs_error *error);
+enum cs_status csi_step_byte(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
+                             struct csi_step *step, struct cs_error *error);
+/* The weights of a node as levels [output][row·column][input channel of a group] and their scales [output],
+ * both for free(). False: no memory. */
+bool csi_byte_levels(const struct csi_ir *ir, const struct csi_ir_node *node, int8_t **levels,
+                     float **scales);
+/* The bias of an output, with the correction that calibration found for layers that lose some of their mean:
+ * an extra of the graph by the name below. */
+float csi_byte_bias(const struct csi_ir *ir, const struct csi_ir_node *node, size_t output);
+struct csi_layer_name csi_byte_correction_name(const char *layer);
+/* The clamp of a step's output: that of its activation, and for bytes that of their range. */
+void csi_byte_bounds(const struct csi_slot *out, float *low, float *high);
 /* step_shape.c */
 enum cs_status csi_step_shape(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
                               struct csi_step *step, struct cs_error *error);

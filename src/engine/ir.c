@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine/backward.h"
+#include "engine/bytes.h"
 #include "engine/fuse.h"
 
 static bool same_shape(const struct csi_shape *a, const struct csi_shape *b)
@@ -44,6 +45,23 @@ static bool only_feeds_linear(const struct csi_graph *graph, int value)
         }
     }
     return any;
+}
+
+/* Exporters write a quantisation mark for each reader of a value: the output of the first that says the same,
+ * else -1. */
+static int twin_mark(struct csi_ir *ir, const struct csi_node *node)
+{
+    struct csi_ir_value *in = &ir->values[csi_ir_resolve(ir, node->inputs[0])];
+    const struct csi_node *first = in->mark;
+
+    if (node->op != CSI_OP_QUANTIZE)
+        return -1;
+    if (first != NULL && first->scale == node->scale && first->zero_point == node->zero_point &&
+        first->alpha == node->alpha && first->beta == node->beta)
+        return first->output;
+    if (first == NULL)
+        in->mark = node;
+    return -1;
 }
 
 /* Nodes that only rename their input. */
@@ -128,6 +146,7 @@ static bool lower_node(struct csi_ir *ir, const struct csi_node *from, struct cs
     switch (from->op) {
     case CSI_OP_CONV:
         node->weight = constant_of(ir, from, 1);
+        node->weight_scales = ir->graph->values[from->inputs[1]].scales;
         node->bias = constant_of(ir, from, 2);
         break;
     case CSI_OP_LINEAR: /* over a flattened map: a convolution whose kernel covers the map */
@@ -137,6 +156,7 @@ static bool lower_node(struct csi_ir *ir, const struct csi_node *from, struct cs
         node->stride[0] = node->stride[1] = node->dilation[0] = node->dilation[1] = node->groups = 1;
         memset(node->pads, 0, sizeof node->pads);
         node->weight = constant_of(ir, from, 1);
+        node->weight_scales = ir->graph->values[from->inputs[1]].scales;
         node->bias = constant_of(ir, from, 2);
         break;
     case CSI_OP_BATCH_NORM: return fold_parameters(ir, node);
@@ -214,6 +234,10 @@ static enum cs_status lower(struct csi_ir *ir, const char *target_layer, struct 
             ir->values[node->output].alias = csi_ir_resolve(ir, node->inputs[0]);
             continue;
         }
+        if (twin_mark(ir, node) >= 0) {
+            ir->values[node->output].alias = twin_mark(ir, node);
+            continue;
+        }
         lowered = &ir->nodes[ir->node_count];
         ir->values[node->output].producer = (int)ir->node_count++;
         if (!lower_node(ir, node, lowered))
@@ -236,8 +260,8 @@ static enum cs_status lower(struct csi_ir *ir, const char *target_layer, struct 
     return ir->target >= 0 && !ir->linear_head ? prepare_gradient(ir, error) : CS_OK;
 }
 
-enum cs_status csi_ir_create(const struct csi_graph *graph, const char *target_layer, struct csi_ir **out,
-                             struct cs_error *error)
+enum cs_status csi_ir_create(const struct csi_graph *graph, const char *target_layer, bool integers,
+                             struct csi_ir **out, struct cs_error *error)
 {
     struct csi_ir *ir = calloc(1, sizeof *ir);
     enum cs_status status;
@@ -246,6 +270,7 @@ enum cs_status csi_ir_create(const struct csi_graph *graph, const char *target_l
     if (ir == NULL)
         return csi_fail_memory(error, "compiling the network");
     ir->graph = graph;
+    ir->integers = integers;
     ir->target = ir->embedding = ir->input = ir->output = -1;
     ir->values = calloc(graph->value_count + 1, sizeof *ir->values);
     ir->value_count = graph->value_count;
@@ -258,6 +283,8 @@ enum cs_status csi_ir_create(const struct csi_graph *graph, const char *target_l
     if (status != CS_OK)
         goto fail;
     status = csi_ir_fuse(ir, error);
+    if (status == CS_OK && integers)
+        status = csi_ir_to_bytes(ir, error);
     if (status != CS_OK)
         goto fail;
     *out = ir;

@@ -27,6 +27,13 @@ struct csi_ir_value {
     unsigned uses; /* inputs of living nodes that read it, after aliasing */
     bool kept;     /* must exist at the end of the run: no fusion across it */
     bool constant; /* data is in the graph */
+    const struct csi_node *mark; /* the first quantisation mark that reads it, NULL: none */
+    /* INT8 only */
+    bool has_scale; /* a byte q would stand for (q - zero)·scale */
+    struct csi_byte_scale scale;
+    bool rounded; /* the numbers are such bytes by the network's own definition: nothing may skip the rounding
+                   */
+    bool bytes;   /* the numbers live as bytes */
 };
 
 struct csi_ir_node {
@@ -44,10 +51,12 @@ struct csi_ir_node {
     const float *weight; /* [O][I/groups][KH][KW]; BATCH_NORM: scale [C] */
     const float *bias;   /* [O] or NULL;           BATCH_NORM: shift [C] */
     float *owned_weight, *owned_bias;
-    bool pool;           /* a 2×2 max-pool of stride 2 behind it */
-    int residual;        /* value added to the output, -1: none */
-    bool residual_after; /* act(x) + residual instead of act(x + residual) */
+    const float *weight_scales; /* of weights that were 8-bit numbers in the file: [O], else NULL */
+    bool pool;                  /* a 2×2 max-pool of stride 2 behind it */
+    int residual;               /* value added to the output, -1: none */
+    bool residual_after;        /* act(x) + residual instead of act(x + residual) */
     struct csi_act_params act;
+    bool integer; /* computes on bytes: a step of step_byte….c */
 };
 
 struct csi_ir {
@@ -56,6 +65,7 @@ struct csi_ir {
     size_t value_count;
     struct csi_ir_node *nodes; /* in an order that computes inputs first */
     size_t node_count;
+    bool integers;                        /* compiled for INT8 with known scales: see bytes.h */
     int input, output, target, embedding; /* values; -1: none (target, embedding) */
     const char *target_name;
     bool linear_head;
@@ -67,8 +77,8 @@ struct csi_ir {
 int csi_ir_resolve(const struct csi_ir *ir, int value);
 
 /* Simplifies and fuses. `target_layer`: see csi_plan_options. CS_NOT_FOUND names an unknown layer. */
-enum cs_status csi_ir_create(const struct csi_graph *graph, const char *target_layer, struct csi_ir **ir,
-                             struct cs_error *error);
+enum cs_status csi_ir_create(const struct csi_graph *graph, const char *target_layer, bool integers,
+                             struct csi_ir **ir, struct cs_error *error);
 void csi_ir_destroy(struct csi_ir *ir);
 
 /* 3×3, stride 1, padding 1, one group: what Winograd and the first-layer kernel cover. */

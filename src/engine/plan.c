@@ -47,14 +47,20 @@ static enum cs_status make_slots(struct csi_plan *plan, const struct csi_ir *ir,
 {
     plan->slot_count = ir->value_count;
     plan->slots = calloc(plan->slot_count + 1, sizeof *plan->slots);
-    if (plan->slots == NULL)
+    plan->slot_nodes = calloc(plan->slot_count + 1, sizeof *plan->slot_nodes);
+    if (plan->slots == NULL || plan->slot_nodes == NULL)
         return csi_fail_memory(error, "slots");
     for (size_t i = 0; i < plan->slot_count; i++) {
         struct csi_slot *slot = &plan->slots[i];
 
+        plan->slot_nodes[i] = i < ir->graph->value_count ? ir->graph->values[i].producer : -1;
         slot->shape = ir->values[i].shape;
         slot->pitch = csi_pitch(slot->shape.channels);
         slot->photo = slot->shape.height * slot->shape.width * slot->pitch;
+        slot->bytes = ir->values[i].bytes;
+        slot->scale = ir->values[i].scale;
+        if (slot->bytes)
+            slot->photo /= sizeof(float); /* a pitch is a multiple of 16 */
     }
     plan->input_slot = ir->input;
     plan->output_slot = ir->output;
@@ -122,7 +128,8 @@ static enum cs_status make_step(struct csi_plan *plan, const struct csi_ir *ir,
     step->low = -INFINITY;
     step->high = INFINITY;
     snprintf(step->name, sizeof step->name, "%s", node->name);
-    switch (node->op) {
+    switch (node->integer ? CSI_OP_INPUT : node->op) {
+    case CSI_OP_INPUT: status = csi_step_byte(plan, ir, node, step, error); break;
     case CSI_OP_CONV: status = csi_step_conv(plan, ir, node, step, error); break;
     case CSI_OP_MAX_POOL:
     case CSI_OP_AVG_POOL:
@@ -175,7 +182,7 @@ static enum cs_status make_steps(struct csi_plan *plan, const struct csi_ir *ir,
         status = make_step(plan, ir, &ir->nodes[i], &plan->steps[plan->step_count], error);
         if (status != CS_OK)
             return status;
-        if (plan->step_count > 0 &&
+        if (plan->step_count > 0 && !plan->separate &&
             csi_step_pair(plan, ir, &plan->steps[plan->step_count - 1], &plan->steps[plan->step_count])) {
             plan->steps[plan->step_count - 1] = plan->steps[plan->step_count];
             memset(&plan->steps[plan->step_count], 0, sizeof plan->steps[0]);
@@ -314,7 +321,11 @@ enum cs_status csi_plan_create(const struct csi_graph *graph, const struct csi_p
     plan->kernels = csi_kernels_select(options->cpu_features);
     plan->max_batch = options->max_batch;
     plan->pool = options->pool;
-    status = csi_ir_create(graph, options->target_layer, &ir, error);
+    plan->separate = options->separate;
+    status = csi_ir_create(graph, options->target_layer,
+                           plan->precision == CS_PRECISION_INT8 &&
+                               (graph->scale_count > 0 || csi_graph_is_quantized(graph)),
+                           &ir, error);
     if (status == CS_OK)
         status = compile(plan, ir, error);
     csi_ir_destroy(ir);
@@ -337,6 +348,7 @@ void csi_plan_destroy(struct csi_plan *plan)
     free(plan->blocks);
     free(plan->steps);
     free(plan->slots);
+    free(plan->slot_nodes);
     free(plan);
 }
 

@@ -252,6 +252,71 @@ static enum cs_status check_class_count(const json_t *metadata, const struct csi
     return status;
 }
 
+static enum cs_status read_scale(const json_t *row, const struct csi_graph *graph,
+                                 struct csi_output_scale *scale, struct cs_error *error)
+{
+    json_int_t node = json_integer_value(json_array_get(row, 0));
+    const char *name = json_string_value(json_array_get(row, 1));
+
+    if (json_array_size(row) != 4 || node < 0 || (uint64_t)node >= graph->node_count || name == NULL ||
+        !json_is_number(json_array_get(row, 2)) || !json_is_integer(json_array_get(row, 3)))
+        return csi_fail(error, CS_MODEL_INVALID, "metadata 'int8': a scale is not [node, name, scale, zero]");
+    if (strcmp(graph->nodes[node].name, name) != 0)
+        return csi_fail(error, CS_MODEL_INVALID, "metadata 'int8': node %lld is '%.60s', not '%.60s'",
+                        (long long)node, graph->nodes[node].name, name);
+    scale->node = (size_t)node;
+    scale->scale = (float)json_number_value(json_array_get(row, 2));
+    scale->zero = (int)json_integer_value(json_array_get(row, 3)) & 0xffff; /* checked by the graph */
+    return CS_OK;
+}
+
+enum cs_status csi_metadata_take_scales(const json_t *metadata, struct csi_graph *graph,
+                                        struct cs_error *error)
+{
+    struct csi_output_scale *scales = NULL;
+    json_t *object, *rows, *row;
+    size_t i;
+    enum cs_status status = parse_member(metadata, "int8", &object, error);
+
+    if (status != CS_OK || object == NULL)
+        return status;
+    rows = json_object_get(object, "scales");
+    scales = calloc(json_array_size(rows) + 1, sizeof *scales);
+    if (scales == NULL)
+        status = csi_fail_memory(error, "INT8 scales");
+    else if (json_array_size(rows) == 0 || json_array_size(rows) > graph->node_count)
+        status = csi_fail(error, CS_MODEL_INVALID, "metadata 'int8' has no list of scales");
+    if (status == CS_OK) {
+        json_array_foreach(rows, i, row)
+        {
+            status = read_scale(row, graph, &scales[i], error);
+            if (status != CS_OK)
+                break;
+        }
+    }
+    if (status == CS_OK)
+        status = csi_graph_set_scales(graph, scales, json_array_size(rows), error);
+    free(scales);
+    json_decref(object);
+    return status;
+}
+
+char *csi_metadata_scales_text(const struct csi_graph *graph, const char *method,
+                               const struct csi_output_scale *scales, size_t count)
+{
+    json_t *rows = json_array(), *object;
+    char *text;
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(rows, json_pack("[I, s, f, i]", (json_int_t)scales[i].node,
+                                              graph->nodes[scales[i].node].name, (double)scales[i].scale,
+                                              scales[i].zero));
+    object = json_pack("{s:s, s:o}", "method", method, "scales", rows);
+    text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(object);
+    return text;
+}
+
 enum cs_status csi_metadata_finish(const json_t *metadata, const json_t *classes, struct csi_graph *graph,
                                    struct cs_error *error)
 {
@@ -274,6 +339,8 @@ enum cs_status csi_metadata_finish(const json_t *metadata, const json_t *classes
     json_decref(names);
     if (status == CS_OK)
         status = mark_untested(metadata, graph, error);
+    if (status == CS_OK)
+        status = csi_metadata_take_scales(metadata, graph, error);
     if (status == CS_OK && layer != NULL && layer[0] != '\0') {
         if (csi_graph_find_layer(graph, layer) < 0)
             status =

@@ -25,6 +25,14 @@ enum cs_status csi_metadata_to_graph(const json_t *metadata, uint32_t input_size
 enum cs_status csi_metadata_finish(const json_t *metadata, const json_t *classes, struct csi_graph *graph,
                                    struct cs_error *error);
 
+/* The INT8 scales that `cropshield quantize` writes, metadata `int8`: {"method": …, "scales": [[node, "name
+ * of its layer", scale, zero], …]}. */
+enum cs_status csi_metadata_take_scales(const json_t *metadata, struct csi_graph *graph,
+                                        struct cs_error *error);
+/* The same as text for free(); NULL: no memory. */
+char *csi_metadata_scales_text(const struct csi_graph *graph, const char *method,
+                               const struct csi_output_scale *scales, size_t count);
+
 /* The graph's fields into `metadata`, over what is there, so that a native file made of it reads the same. */
 enum cs_status csi_metadata_from_graph(const struct csi_graph *graph, json_t *metadata,
                                        struct cs_error *error);

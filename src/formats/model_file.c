@@ -297,6 +297,27 @@ static enum cs_status put_over(json_t *metadata, const char *text, struct cs_err
     return status;
 }
 
+/* The extras of the options instead of those that the file has. */
+static enum cs_status put_extras(const struct csi_model_file_options *options, struct csi_tensor_set *set,
+                                 struct cs_error *error)
+{
+    enum cs_status status = CS_OK;
+
+    csi_tensor_set_drop(set, options->extra_prefix);
+    for (size_t i = 0; i < options->extra_count && status == CS_OK; i++) {
+        const struct csi_tensor *tensor = &options->extras[i];
+        size_t count = 1;
+        float *data;
+
+        for (unsigned k = 0; k < tensor->rank; k++)
+            count *= tensor->dims[k];
+        status = csi_tensor_set_add(set, tensor->name, CSI_F32, tensor->rank, tensor->dims, &data, error);
+        if (status == CS_OK)
+            memcpy(data, tensor->data, count * sizeof *data);
+    }
+    return status;
+}
+
 enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
                                       const struct csi_model_file_options *options, uint8_t **out,
                                       size_t *out_size, struct cs_error *error)
@@ -322,6 +343,8 @@ enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
         status = describe_graph(graph, &set, error);
     if (status == CS_OK)
         status = csi_metadata_from_graph(graph, set.metadata, error);
+    if (status == CS_OK && options->extra_prefix != NULL)
+        status = put_extras(options, &set, error);
     if (status == CS_OK && options->metadata_json != NULL)
         status = put_over(set.metadata, options->metadata_json, error);
     if (status == CS_OK)

@@ -18,6 +18,11 @@ struct csi_model_file_options {
     uint32_t input_size;       /* 0: what the file says, else 224 */
     const char *metadata_json; /* when converting: a JSON object of strings put over the file's metadata;
                                   NULL: none */
+    /* When converting: tensors that are no part of the network, put over those of the file (of the prefix
+     * that they share). */
+    const struct csi_tensor *extras;
+    size_t extra_count;
+    const char *extra_prefix;
 };
 
 /* Recognises the format by content and reads it. `bytes` may be freed afterwards. `*digest` is BLAKE2b-256 of

@@ -187,6 +187,21 @@ enum cs_status csi_tensor_set_add(struct csi_tensor_set *set, const char *name, 
     return CS_OK;
 }
 
+void csi_tensor_set_drop(struct csi_tensor_set *set, const char *prefix)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < set->count; i++) {
+        if (strncmp(set->tensors[i].name, prefix, strlen(prefix)) == 0) {
+            csi_aligned_free((void *)(uintptr_t)set->tensors[i].data);
+            continue;
+        }
+        set->tensors[kept] = set->tensors[i];
+        set->dtypes[kept++] = set->dtypes[i];
+    }
+    set->count = kept;
+}
+
 enum cs_status csi_tensor_set_check(const struct csi_tensor_set *set, struct cs_error *error)
 {
     for (size_t i = 0; i < set->count; i++) {

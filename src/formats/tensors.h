@@ -45,6 +45,9 @@ void csi_tensor_set_free(struct csi_tensor_set *set);
 enum cs_status csi_tensor_set_add(struct csi_tensor_set *set, const char *name, enum csi_dtype dtype,
                                   unsigned rank, const size_t *dims, float **data, struct cs_error *error);
 
+/* Removes the tensors whose names begin with `prefix`. */
+void csi_tensor_set_drop(struct csi_tensor_set *set, const char *prefix);
+
 /* CS_MODEL_INVALID names the first tensor that holds an infinity or a NaN. */
 enum cs_status csi_tensor_set_check(const struct csi_tensor_set *set, struct cs_error *error);
 

@@ -64,8 +64,11 @@ void csi_graph_destroy(struct csi_graph *graph)
 {
     if (graph == NULL)
         return;
-    for (size_t i = 0; i < graph->value_count; i++)
+    for (size_t i = 0; i < graph->value_count; i++) {
         csi_aligned_free(graph->values[i].data);
+        free(graph->values[i].scales);
+    }
+    free(graph->scales);
     for (size_t i = 0; i < graph->extra_count; i++)
         csi_aligned_free(graph->extras[i].data);
     clear_classes(graph);
@@ -234,6 +237,37 @@ const struct csi_value *csi_graph_find_extra(const struct csi_graph *graph, cons
         if (strcmp(graph->extras[i].name, name) == 0)
             return &graph->extras[i];
     return NULL;
+}
+
+bool csi_graph_is_quantized(const struct csi_graph *graph)
+{
+    for (size_t i = 0; i < graph->node_count; i++) {
+        if (graph->nodes[i].op == CSI_OP_QUANTIZE)
+            return true;
+    }
+    return false;
+}
+
+enum cs_status csi_graph_set_scales(struct csi_graph *graph, const struct csi_output_scale *scales,
+                                    size_t count, struct cs_error *error)
+{
+    struct csi_output_scale *copy = calloc(count + 1, sizeof *copy);
+
+    if (copy == NULL)
+        return csi_fail_memory(error, "INT8 scales");
+    for (size_t i = 0; i < count; i++) {
+        if (scales[i].node >= graph->node_count || (i > 0 && scales[i].node <= scales[i - 1].node) ||
+            !(scales[i].scale > 0.0f && scales[i].scale < 1e30f) || scales[i].zero < 0 ||
+            scales[i].zero > 255) {
+            free(copy);
+            return csi_fail(error, CS_MODEL_INVALID, "INT8 scale %zu is out of range", i);
+        }
+        copy[i] = scales[i];
+    }
+    free(graph->scales);
+    graph->scales = copy;
+    graph->scale_count = count;
+    return CS_OK;
 }
 
 struct csi_node csi_node_init(enum csi_op op, const char *name)

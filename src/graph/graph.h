@@ -67,6 +67,16 @@ struct csi_value {
     size_t dims[CSI_MAX_RANK];
     float *data;  /* constants only: owned by the graph, 64-byte aligned, row-major; NULL for activations */
     int producer; /* node index, -1 for constants */
+    /* Weights that were 8-bit numbers in the file: data = level · scales[i], i the index of the first axis;
+     * levels are whole and within -128…127. NULL: they were not. Owned. */
+    float *scales;
+};
+
+/* What a byte q of a node's output stands for in INT8: (q - zero)·scale. From calibration. */
+struct csi_output_scale {
+    size_t node; /* index */
+    float scale;
+    int zero; /* 0…255 */
 };
 
 #define CSI_NODE_MAX_INPUTS 8
@@ -120,6 +130,9 @@ struct csi_graph {
      * name. */
     struct csi_value *extras;
     size_t extra_count;
+    /* Calibration for INT8, ascending by node; none: scale_count 0. */
+    struct csi_output_scale *scales;
+    size_t scale_count;
     uint64_t parameters;
 };
 
@@ -158,6 +171,12 @@ bool csi_value_is_constant(const struct csi_value *value);
 /* A constant beside the network. `data` is copied. */
 enum cs_status csi_graph_add_extra(struct csi_graph *graph, const char *name, unsigned rank,
                                    const size_t *dims, const float *data, struct cs_error *error);
+/* Replaces the calibration by a copy of `count` scales. CS_MODEL_INVALID: a node that is not there, a scale
+ * that is no positive number, or no ascending order. */
+enum cs_status csi_graph_set_scales(struct csi_graph *graph, const struct csi_output_scale *scales,
+                                    size_t count, struct cs_error *error);
+/* The network has quantisation marks of its own. */
+bool csi_graph_is_quantized(const struct csi_graph *graph);
 const struct csi_value *csi_graph_find_extra(const struct csi_graph *graph, const char *name);
 
 /* Replaces one of the graph's own strings (`&graph->name`, …) by a copy. */

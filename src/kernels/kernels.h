@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/checked.h"
+#include "kernels/bytes.h"
 
 #define CSI_PITCH 16u
 
@@ -132,6 +133,21 @@ struct csi_kernels {
     /* NCHW (one photo, `channels` planes of `pixels`) -> NHWCp. */
     void (*pack_nchw)(const float *in, size_t channels, size_t pixels, float *out, size_t pitch);
 
+    /* Maps in bytes, see bytes.h. `byte_fast`: byte_tile multiplies more numbers a cycle than `tile`. */
+    size_t byte_rows, byte_panel;
+    int32_t byte_offset; /* byte_tile multiplies (q - byte_offset) instead of q: `start` makes up for it */
+    bool byte_fast;
+    void (*byte_tile)(const struct csi_byte_tile *tile);
+    void (*byte_depthwise_row)(const struct csi_byte_depthwise_row *row);
+    void (*byte_max_pool_row)(const struct csi_byte_pool_row *row);
+    void (*byte_add)(const struct csi_byte_add *add);
+    /* out[i] = byte(in[i] / scale), and back: (in[i] - zero)·scale. For a multiple of 16 elements. */
+    void (*quantize)(const float *in, struct csi_byte_scale scale, uint8_t *out, size_t count);
+    void (*dequantize)(const uint8_t *in, struct csi_byte_scale scale, float *out, size_t count);
+    /* out[c] = (mean of in[p·pitch + c] - zero)·scale, c < channels (a multiple of CSI_PITCH). */
+    void (*byte_global_average)(const uint8_t *in, size_t pixels, size_t channels, size_t pitch,
+                                struct csi_byte_scale scale, float *out);
+
     /* Fused multiply-adds on registers only, for the measured peak: returns the FLOPs done by `rounds`
      * rounds; `sink` receives a value that depends on all of them. */
     double (*peak_fma)(size_t rounds, float *sink);
@@ -175,6 +191,26 @@ struct csi_panel_source {
 void csi_pack_panel(const struct csi_kernels *kernels, const struct csi_panel_source *source, size_t index,
                     float *packed);
 
+/* Weight packing for `byte_tile`: panel `index` of `outputs` channels, byte_panel wide, the last one as
+ * narrow as a multiple of 16 allows. packed[t][k / 4][w][k % 4] = levels[(first + w)·output_step + t·tap_step
+ * + k·depth_step], zero behind the last output and behind `depth`. `packed` holds taps·quads·4·width bytes.
+ */
+struct csi_byte_source {
+    const int8_t *levels;
+    size_t outputs, taps, depth, quads;
+    size_t output_step, tap_step, depth_step;
+};
+static inline size_t csi_byte_panel_count(const struct csi_kernels *kernels, size_t outputs)
+{
+    return (outputs + kernels->byte_panel - 1) / kernels->byte_panel;
+}
+static inline size_t csi_byte_panel_width(const struct csi_kernels *kernels, size_t outputs, size_t index)
+{
+    return csi_min_size(kernels->byte_panel, csi_pitch(outputs) - index * kernels->byte_panel);
+}
+void csi_pack_byte_panel(const struct csi_kernels *kernels, const struct csi_byte_source *source,
+                         size_t index, int8_t *packed);
+
 /* The tables, for csi_kernels_select alone. A set's file fills what it has over a copy of the plain C table.
  */
 void csi_kernels_fill_generic(struct csi_kernels *kernels);
@@ -183,5 +219,10 @@ void csi_kernels_fill_avx512(struct csi_kernels *kernels);
 void csi_kernels_fill_avx512vnni(struct csi_kernels *kernels);
 void csi_kernels_fill_neon(struct csi_kernels *kernels);
 void csi_kernels_fill_dotprod(struct csi_kernels *kernels);
+/* The part of a table that bytes.h describes. */
+void csi_bytes_fill_generic(struct csi_kernels *kernels);
+void csi_bytes_fill_avx2(struct csi_kernels *kernels);
+void csi_bytes_fill_avx512vnni(struct csi_kernels *kernels);
+void csi_bytes_fill_dotprod(struct csi_kernels *kernels);
 
 #endif

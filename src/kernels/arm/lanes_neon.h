@@ -5,6 +5,8 @@
 
 #include <arm_neon.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #define LANES 4u
 typedef float32x4_t lanes;
@@ -71,6 +73,26 @@ static inline lanes lanes_scale2(lanes x, lanes n)
 static inline lanes lanes_if_negative(lanes x, lanes a, lanes b)
 {
     return vbslq_f32(vcltq_f32(x, vdupq_n_f32(0.0f)), a, b);
+}
+
+/* Bytes to floats. */
+static inline lanes lanes_load_bytes(const uint8_t *p)
+{
+    uint32_t four;
+
+    memcpy(&four, p, sizeof four);
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four)))));
+}
+/* Rounded to nearest even, plus zero, saturated. NaN: vcvtn makes it 0 where x86 makes it the least integer.
+ */
+static inline void lanes_store_bytes(uint8_t *p, lanes x, int32_t zero)
+{
+    const uint32x4_t number = vceqq_f32(x, x);
+    const int32x4_t whole = vbslq_s32(number, vcvtnq_s32_f32(x), vdupq_n_s32(INT32_MIN));
+    const uint16x4_t halves = vqmovun_s32(vaddq_s32(whole, vdupq_n_s32(zero)));
+    const uint32_t four = vget_lane_u32(vreinterpret_u32_u8(vqmovn_u16(vcombine_u16(halves, halves))), 0);
+
+    memcpy(p, &four, sizeof four);
 }
 
 #endif

@@ -257,4 +257,5 @@ void csi_kernels_fill_generic(struct csi_kernels *kernels)
         .peak_fma = peak_fma,
         .peak_int8 = NULL,
     };
+    csi_bytes_fill_generic(kernels);
 }

@@ -26,4 +26,5 @@ void csi_kernels_fill_avx2(struct csi_kernels *kernels)
     fill_lanes(kernels);
     kernels->name = "avx2";
     kernels->tile = tile;
+    csi_bytes_fill_avx2(kernels);
 }

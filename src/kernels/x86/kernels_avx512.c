@@ -58,4 +58,5 @@ void csi_kernels_fill_avx512(struct csi_kernels *kernels)
     fill_lanes(kernels);
     kernels->name = "avx512";
     kernels->tile = tile;
+    csi_bytes_fill_avx2(kernels); /* until VNNI adds its own */
 }

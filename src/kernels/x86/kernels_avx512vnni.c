@@ -20,4 +20,5 @@ static double peak_int8(size_t rounds, float *sink)
 void csi_kernels_fill_avx512vnni(struct csi_kernels *kernels)
 {
     kernels->peak_int8 = peak_int8;
+    csi_bytes_fill_avx512vnni(kernels);
 }

@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define LANES 8u
 typedef __m256 lanes;
@@ -74,6 +75,20 @@ static inline lanes lanes_scale2(lanes x, lanes n)
 static inline lanes lanes_if_negative(lanes x, lanes a, lanes b)
 {
     return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
+}
+
+/* Bytes to floats. */
+static inline lanes lanes_load_bytes(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+/* Rounded to nearest even, plus zero, saturated. */
+static inline void lanes_store_bytes(uint8_t *p, lanes x, int32_t zero)
+{
+    const __m256i whole = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(zero));
+    const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packus_epi16(halves, halves));
 }
 
 #endif

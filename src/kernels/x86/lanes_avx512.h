@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define LANES 16u
 typedef __m512 lanes;
@@ -71,6 +72,20 @@ static inline lanes lanes_scale2(lanes x, lanes n)
 static inline lanes lanes_if_negative(lanes x, lanes a, lanes b)
 {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), b, a);
+}
+
+/* Bytes to floats. */
+static inline lanes lanes_load_bytes(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+/* Rounded to nearest even, plus zero, saturated. */
+static inline void lanes_store_bytes(uint8_t *p, lanes x, int32_t zero)
+{
+    __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(zero));
+
+    whole = _mm512_max_epi32(whole, _mm512_setzero_si512());
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtusepi32_epi8(whole));
 }
 
 #endif
