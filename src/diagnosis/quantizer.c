@@ -42,7 +42,8 @@ static enum cs_status to_native(cs_quantizer *quantizer, struct cs_error *error)
 
     file.extra_prefix = CSI_CORRECTION_PREFIX;
     if (status == CS_OK)
-        status = csi_model_file_convert(bytes, size, &file, &quantizer->native, &quantizer->native_size, error);
+        status =
+            csi_model_file_convert(bytes, size, &file, &quantizer->native, &quantizer->native_size, error);
     free(owned);
     if (status == CS_OK)
         status = csi_model_file_read(quantizer->native, quantizer->native_size, &quantizer->file,
@@ -112,9 +113,9 @@ enum cs_status csi_quantizer_add(cs_quantizer *quantizer, const float *input, st
 }
 
 /* The native file again, with scales and corrections. */
-static enum cs_status write_result(cs_quantizer *quantizer, const struct csi_output_scale *scales, size_t count,
-                                   const struct csi_tensor *corrections, size_t correction_count,
-                                   struct cs_error *error)
+static enum cs_status write_result(cs_quantizer *quantizer, const struct csi_output_scale *scales,
+                                   size_t count, const struct csi_tensor *corrections,
+                                   size_t correction_count, struct cs_error *error)
 {
     struct csi_model_file_options file = quantizer->file;
     char *scales_text = csi_metadata_scales_text(
@@ -150,9 +151,8 @@ enum cs_status csi_quantizer_finish(cs_quantizer *quantizer, struct cs_error *er
     const struct csi_output_scale *scales = NULL;
     const struct csi_tensor *corrections = NULL;
     size_t count = 0, correction_count = 0;
-    enum cs_status status =
-        csi_calibration_scales(quantizer->calibration, methods[quantizer->options.method],
-                               quantizer->options.percentile, &scales, &count, error);
+    enum cs_status status = csi_calibration_scales(quantizer->calibration, methods[quantizer->options.method],
+                                                   quantizer->options.percentile, &scales, &count, error);
 
     if (status == CS_OK)
         status = csi_graph_set_scales(quantizer->graph, scales, count, error);

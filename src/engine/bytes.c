@@ -38,8 +38,7 @@ static void take_scales(struct csi_ir *ir)
 
     for (size_t i = 0; i < graph->scale_count; i++) {
         const struct csi_output_scale *from = &graph->scales[i];
-        struct csi_ir_value *value =
-            &ir->values[csi_ir_resolve(ir, graph->nodes[from->node].output)];
+        struct csi_ir_value *value = &ir->values[csi_ir_resolve(ir, graph->nodes[from->node].output)];
 
         if (value->rounded)
             continue;
@@ -71,12 +70,15 @@ static bool conv_runs(const struct csi_ir *ir, const struct csi_ir_node *node)
 {
     float low, high;
 
-    if (!ir->values[node->inputs[0]].has_scale || !weights_fit(ir, node))
+    if (!ir->values[node->inputs[0]].has_scale || !weights_fit(ir, node) ||
+        (ir->values[node->inputs[0]].rounded &&
+         node->weight_scales == NULL)) /* float by its own definition */
         return false;
     if (csi_ir_is_depthwise(ir, node))
         return node->kernel[0] <= 64 && node->residual < 0 && !node->pool &&
                csi_act_as_clamp(&node->act, &low, &high);
-    return node->groups == 1 && (node->residual < 0 || !node->residual_after || node->act.kind == CSI_FN_NONE);
+    return node->groups == 1 &&
+           (node->residual < 0 || !node->residual_after || node->act.kind == CSI_FN_NONE);
 }
 
 static bool add_runs(const struct csi_ir *ir, const struct csi_ir_node *node)
@@ -287,6 +289,8 @@ static void count_readers(struct csi_ir *ir)
     for (size_t i = 0; i < ir->value_count; i++)
         ir->values[i].uses = 0;
     for (size_t i = 0; i < ir->node_count; i++) {
+        if (ir->nodes[i].dead)
+            continue;
         for (unsigned k = 0; k < ir->nodes[i].input_count; k++)
             ir->values[ir->nodes[i].inputs[k]].uses++;
         if (ir->nodes[i].residual >= 0)

@@ -66,8 +66,9 @@ bool csi_byte_levels(const struct csi_ir *ir, const struct csi_ir_node *node, in
         for (size_t i = 0; i < count; i++) {
             float level = nearbyintf(weight[i] / scale);
 
-            (*levels)[o * count + i % window * inputs + i / window] =
-                (int8_t)(level < -128.0f ? -128.0f : level > 127.0f ? 127.0f : level);
+            (*levels)[o * count + i % window * inputs + i / window] = (int8_t)(level < -128.0f  ? -128.0f
+                                                                               : level > 127.0f ? 127.0f
+                                                                                                : level);
         }
     }
     return true;
@@ -186,8 +187,7 @@ static void pool_piece(void *context, size_t index, unsigned worker)
     (void)worker;
     for (size_t i = range.first; i < range.first + range.count; i++) {
         size_t photo = i / out->shape.height, y = i % out->shape.height;
-        const uint8_t *input =
-            csi_slot_bytes(run, job->step->inputs[0]) + photo * in->photo * sizeof(float);
+        const uint8_t *input = csi_slot_bytes(run, job->step->inputs[0]) + photo * in->photo * sizeof(float);
 
         row.rows = 0;
         for (size_t ky = 0; ky < p->kernel[0]; ky++) {
@@ -309,8 +309,8 @@ static enum cs_status make_depthwise(struct csi_plan *plan, const struct csi_ir 
     if (weights == NULL || scale == NULL || bias == NULL || !csi_byte_levels(ir, node, &levels, &scales))
         return csi_fail_memory(error, "packed weights");
     p->in = plan->slots[node->inputs[0]].scale;
-    p->out = plan->slots[node->output].bytes ? plan->slots[node->output].scale
-                                              : (struct csi_byte_scale){1.0f, 0};
+    p->out =
+        plan->slots[node->output].bytes ? plan->slots[node->output].scale : (struct csi_byte_scale){1.0f, 0};
     for (size_t c = 0; c < channels; c++) {
         for (size_t t = 0; t < taps; t++)
             weights[t * pitch + c] = (float)levels[c * taps + t];

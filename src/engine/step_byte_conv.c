@@ -99,7 +99,8 @@ static const uint8_t *take_band(const struct task *task)
     const struct csi_byte_conv_step *p = &step->u.byte_conv;
     const struct csi_slot *in = &run->plan->slots[step->inputs[0]];
     size_t first = task->first_line * rows_of_line(p) * p->stride[0]; /* in the padded input */
-    size_t lines = (task->lines * rows_of_line(p) - 1) * p->stride[0] + (p->kernel[0] - 1) * p->dilation[0] + 1;
+    size_t lines =
+        (task->lines * rows_of_line(p) - 1) * p->stride[0] + (p->kernel[0] - 1) * p->dilation[0] + 1;
 
     if (!p->copied)
         return csi_slot_bytes(run, step->inputs[0]) + task->photo * in->photo * sizeof(float) +
@@ -112,7 +113,8 @@ static const uint8_t *take_band(const struct task *task)
             memset(to, p->in.zero, p->line_bytes);
         else if (p->photo)
             pack_photo_line(p, run->plan->kernels, &in->shape,
-                            run->input + task->photo * in->shape.channels * in->shape.height * in->shape.width +
+                            run->input +
+                                task->photo * in->shape.channels * in->shape.height * in->shape.width +
                                 line * in->shape.width,
                             to);
         else
@@ -134,8 +136,9 @@ static void aim(const struct task *task, size_t row, struct csi_byte_tile *tile)
     const struct csi_run *run = task->job->run;
     const struct csi_byte_conv_step *p = &step->u.byte_conv;
     const struct csi_slot *out = &run->plan->slots[step->output];
-    size_t at = p->linear ? (task->first_line + row) * p->width * out->pitch
-                          : ((task->photo * out->shape.height + task->first_line + row) * p->width) * out->pitch;
+    size_t at = p->linear
+                    ? (task->first_line + row) * p->width * out->pitch
+                    : ((task->photo * out->shape.height + task->first_line + row) * p->width) * out->pitch;
 
     tile->out_step = tile->residual_step = out->pitch;
     if (step->residual >= 0 && !step->residual_pass) {
@@ -222,8 +225,8 @@ static struct csi_range columns_of(const struct task *task)
     size_t channels = task->job->run->plan->slots[task->job->step->output].shape.channels;
     size_t first = task->first_panel * kernels->byte_panel;
 
-    return (struct csi_range){first, csi_min_size(csi_pitch(channels), task->last_panel * kernels->byte_panel) -
-                                         first};
+    return (struct csi_range){
+        first, csi_min_size(csi_pitch(channels), task->last_panel * kernels->byte_panel) - first};
 }
 
 /* 2×2 max-pool of the band. */
@@ -237,7 +240,8 @@ static void pool_band(const struct task *task)
     size_t line = p->width * out->pitch;
 
     for (size_t y = 0; y < task->lines; y++) {
-        size_t at = ((task->photo * out->shape.height + task->first_line + y) * out->shape.width) * out->pitch;
+        size_t at =
+            ((task->photo * out->shape.height + task->first_line + y) * out->shape.width) * out->pitch;
         const uint8_t *bytes = task->scratch + p->scratch_output + 2 * y * line + columns.first;
         const float *floats = (const float *)(const void *)(task->scratch + p->scratch_output) + 2 * y * line;
 
@@ -389,10 +393,10 @@ static enum cs_status pack(struct csi_plan *plan, const struct csi_ir *ir, const
         bias[o] = csi_byte_bias(ir, node, o);
     }
     for (size_t panel = 0; panel < p->panels; panel++)
-        csi_pack_byte_panel(plan->kernels,
-                            &(struct csi_byte_source){levels, outputs, p->taps, depth, p->quads,
-                                                      inputs * window, depth, 1},
-                            panel, packed + panel * p->panel_bytes);
+        csi_pack_byte_panel(
+            plan->kernels,
+            &(struct csi_byte_source){levels, outputs, p->taps, depth, p->quads, inputs * window, depth, 1},
+            panel, packed + panel * p->panel_bytes);
     free(levels);
     free(scales);
     p->weights = packed;
@@ -427,8 +431,10 @@ static void cut(const struct csi_plan *plan, const struct csi_ir *ir, const stru
     const struct csi_slot *out = &plan->slots[node->output];
     size_t threads = csi_pool_threads(plan->pool), rows = rows_of_line(p);
     size_t line_in = rows * p->stride[0] * p->line_bytes;
-    size_t line_out = p->through || p->pool ? rows * p->width * out->pitch * (p->through ? sizeof(float) : 1) : 0;
-    size_t lines = p->linear ? (out->shape.height * out->shape.width + p->width - 1) / p->width : out->shape.height;
+    size_t line_out =
+        p->through || p->pool ? rows * p->width * out->pitch * (p->through ? sizeof(float) : 1) : 0;
+    size_t lines =
+        p->linear ? (out->shape.height * out->shape.width + p->width - 1) / p->width : out->shape.height;
     size_t halo = (p->kernel[0] - 1) * p->dilation[0] + 1, weights = p->panels * p->panel_bytes;
     bool whole_pixels = (p->through && p->pool);
 
@@ -437,7 +443,8 @@ static void cut(const struct csi_plan *plan, const struct csi_ir *ir, const stru
         line_in = p->width * p->pixel_bytes;
     p->band = csi_max_size(1, csi_min_size(lines, BAND_BYTES / (line_in + line_out)));
     p->splits = 1;
-    while (threads > 1 && p->macs >= SERIAL_MACS && (lines + p->band - 1) / p->band * p->splits < 4 * threads) {
+    while (threads > 1 && p->macs >= SERIAL_MACS &&
+           (lines + p->band - 1) / p->band * p->splits < 4 * threads) {
         bool heavy = weights > lines * line_in && !whole_pixels;
 
         if (p->splits * 2 <= p->panels && (heavy || (p->band == 1 && !whole_pixels)))
@@ -449,8 +456,8 @@ static void cut(const struct csi_plan *plan, const struct csi_ir *ir, const stru
     }
     if (p->macs < SERIAL_MACS)
         p->band = lines;
-    p->scratch_output = p->copied ? csi_round_up((p->band * rows * p->stride[0] + halo) * p->line_bytes + SLACK, 64)
-                                  : 0;
+    p->scratch_output =
+        p->copied ? csi_round_up((p->band * rows * p->stride[0] + halo) * p->line_bytes + SLACK, 64) : 0;
     p->worker_bytes = csi_round_up(p->scratch_output + p->band * line_out, 64);
     step->scratch_floats = threads * p->worker_bytes / sizeof(float);
 }

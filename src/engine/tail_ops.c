@@ -9,7 +9,7 @@
 
 bool csi_tail_supports(const struct csi_node *node)
 {
-    return node->op != CSI_OP_QUANTIZE && node->op != CSI_OP_INPUT;
+    return node->op != CSI_OP_INPUT;
 }
 
 /* ---- convolution and linear ---- */
@@ -329,6 +329,18 @@ static void softmax(const struct csi_tail_operand *x, const struct csi_tail_oper
         result[i] /= sum;
 }
 
+static void round_levels(const struct csi_node *node, const struct csi_tail_operand *in, float *result)
+{
+    float zero = (float)node->zero_point;
+
+    for (size_t i = 0; i < in->count; i++) {
+        float level = nearbyintf(in->data[i] / node->scale) + zero;
+
+        level = level < node->alpha ? node->alpha : level > node->beta ? node->beta : level;
+        result[i] = (level - zero) * node->scale;
+    }
+}
+
 void csi_tail_forward(const struct csi_node *node, const struct csi_tail_operand *in,
                       const struct csi_tail_operand *out, float *result)
 {
@@ -357,6 +369,7 @@ void csi_tail_forward(const struct csi_node *node, const struct csi_tail_operand
     case CSI_OP_CONCAT: concat(node, in, out, result); break;
     case CSI_OP_PAD: pad(node, &in[0], out, result); break;
     case CSI_OP_SOFTMAX: softmax(&in[0], out, result); break;
+    case CSI_OP_QUANTIZE: round_levels(node, &in[0], result); break;
     default: memcpy(result, in[0].data, out->count * sizeof *result); break; /* flatten, reshape, identity */
     }
 }
@@ -382,7 +395,7 @@ void csi_tail_backward(const struct csi_node *node, const struct csi_tail_operan
     case CSI_OP_CONCAT: concat(node, in, out, NULL); break;
     case CSI_OP_PAD: pad(node, &in[0], out, NULL); break;
     case CSI_OP_SOFTMAX: softmax(&in[0], out, NULL); break;
-    default:
+    default: /* rounding too: its slope is 1 on the whole, the way quantised networks are trained */
         for (size_t i = 0; i < out->count; i++)
             in[0].gradient[i] += out->gradient[i];
         break;

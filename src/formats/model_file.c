@@ -75,7 +75,7 @@ done:
 /* Tensors that are no part of the network: parameters of the leaf gate and the like. */
 static bool is_extra(const struct csi_tensor_set *set, const char *name)
 {
-    static const char *const prefixes[] = {"ood.", "reject.", "coach.", "gate."};
+    static const char *const prefixes[] = {"ood.", "reject.", "coach.", "gate.", "int8."};
 
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
         if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
@@ -273,6 +273,14 @@ static enum cs_status describe_graph(const struct csi_graph *graph, struct csi_t
                                     value->dims, &data, error);
         if (status == CS_OK)
             memcpy(data, value->data, csi_value_elements(value) * sizeof *data);
+        if (status == CS_OK && value->scales != NULL) {
+            const struct csi_layer_name name = csi_graph_constant_name(graph, (int)i);
+
+            status = csi_tensor_set_add(set, csi_graph_scales_name(name.text).text, CSI_F32, 1, value->dims,
+                                        &data, error);
+            if (status == CS_OK)
+                memcpy(data, value->scales, value->dims[0] * sizeof *data);
+        }
     }
     return status;
 }

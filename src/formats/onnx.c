@@ -71,6 +71,7 @@ enum cs_status csi_onnx_define(struct csi_onnx *onnx, const char *name, const st
 
     if (name[0] == '\0' || *slot != 0 || onnx->count == onnx->capacity) {
         csi_aligned_free(value->data);
+        csi_aligned_free(value->scales);
         return csi_onnx_fail(onnx, CS_MODEL_INVALID, "the name '%.100s' is empty or defined twice", name);
     }
     onnx->values[onnx->count] = *value;
@@ -377,8 +378,10 @@ enum cs_status csi_onnx_read(const uint8_t *bytes, size_t size, uint32_t input_s
         graph->parameters = csi_graph_count_parameters(graph);
         status = csi_graph_set_string(&graph->architecture, CSI_ARCHITECTURE_GRAPH, error);
     }
-    for (size_t i = 0; i < onnx.count; i++)
+    for (size_t i = 0; i < onnx.count; i++) {
         csi_aligned_free(onnx.values[i].data);
+        csi_aligned_free(onnx.values[i].scales);
+    }
     free(onnx.values);
     free(onnx.slots);
     if (model != NULL)

@@ -40,7 +40,10 @@ struct csi_onnx_value {
     const char *name; /* borrowed from the unpacked file */
     unsigned rank;
     size_t dims[CSI_ONNX_RANK];
-    float *data; /* CONSTANT: owned by the reader */
+    float *data;   /* CONSTANT: owned by the reader */
+    float *scales; /* of a constant that DequantizeLinear made: [scale_count] along `scale_axis`; owned too */
+    size_t scale_count;
+    unsigned scale_axis;
     bool integer, is_unsigned;
     int constant; /* CONSTANT: its value in the graph, once it is used there */
     int index;    /* ACTIVATION, GATE, QUANTIZED: a value of the graph */

@@ -296,6 +296,14 @@ static enum cs_status fold_dequantize(struct csi_onnx *onnx, const struct csi_on
 
         value.data[i] = (x->data[i] - (zero == NULL ? 0.0f : zero->data[channel])) * scale->data[channel];
     }
+    value.scales = csi_aligned_calloc((channels + 1) * sizeof *value.scales);
+    if (value.scales == NULL) {
+        csi_aligned_free(value.data);
+        return csi_fail_memory(onnx->error, "ONNX constant");
+    }
+    memcpy(value.scales, scale->data, channels * sizeof *value.scales);
+    value.scale_count = channels;
+    value.scale_axis = axis < 0 ? 0 : (unsigned)axis;
     return define(onnx, &value);
 }
 

@@ -69,6 +69,11 @@ static void put_attributes(json_t *object, const struct csi_node *node)
     }
 }
 
+struct csi_layer_name csi_graph_scales_name(const char *constant)
+{
+    return csi_layer_name("int8.scales.%.110s", constant);
+}
+
 struct csi_layer_name csi_graph_constant_name(const struct csi_graph *graph, int value)
 {
     for (int i = 0; i < value; i++)
@@ -219,6 +224,10 @@ static int get_input(struct csi_builder *builder, const json_t *input)
             return (int)i;
     builder->status = csi_graph_add_constant(graph, tensor->name, tensor->rank, tensor->dims, tensor->data,
                                              &value, builder->error);
+    tensor = csi_weights_find(builder->weights, csi_graph_scales_name(tensor->name).text);
+    if (builder->status == CS_OK && tensor != NULL && tensor->rank == 1)
+        builder->status =
+            csi_graph_set_weight_scales(graph, value, tensor->data, tensor->dims[0], builder->error);
     return value;
 }
 

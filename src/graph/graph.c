@@ -239,6 +239,28 @@ const struct csi_value *csi_graph_find_extra(const struct csi_graph *graph, cons
     return NULL;
 }
 
+enum cs_status csi_graph_set_weight_scales(struct csi_graph *graph, int index, const float *scales,
+                                           size_t count, struct cs_error *error)
+{
+    struct csi_value *value = &graph->values[index];
+    float *copy;
+
+    if (value->rank == 0 || (count != 1 && count != value->dims[0]))
+        return csi_fail(error, CS_MODEL_INVALID, "'%s' has %zu scales", value->name, count);
+    for (size_t i = 0; i < count; i++) {
+        if (!(scales[i] > 0.0f && scales[i] < 1e30f))
+            return CS_OK; /* nothing to compute with: the weights count as floats */
+    }
+    copy = calloc(value->dims[0], sizeof *copy);
+    if (copy == NULL)
+        return csi_fail_memory(error, "weight scales");
+    for (size_t i = 0; i < value->dims[0]; i++)
+        copy[i] = scales[count == 1 ? 0 : i];
+    free(value->scales);
+    value->scales = copy;
+    return CS_OK;
+}
+
 bool csi_graph_is_quantized(const struct csi_graph *graph)
 {
     for (size_t i = 0; i < graph->node_count; i++) {

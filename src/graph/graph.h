@@ -67,8 +67,8 @@ struct csi_value {
     size_t dims[CSI_MAX_RANK];
     float *data;  /* constants only: owned by the graph, 64-byte aligned, row-major; NULL for activations */
     int producer; /* node index, -1 for constants */
-    /* Weights that were 8-bit numbers in the file: data = level · scales[i], i the index of the first axis;
-     * levels are whole and within -128…127. NULL: they were not. Owned. */
+    /* Weights that were 8-bit numbers in the file: data = level · scales[i], i the index of the first axis,
+     * levels whole. NULL: they were not. Owned. */
     float *scales;
 };
 
@@ -143,6 +143,11 @@ void csi_graph_destroy(struct csi_graph *graph);
 enum cs_status csi_graph_add_constant(struct csi_graph *graph, const char *name, unsigned rank,
                                       const size_t *dims, const float *data, int *value,
                                       struct cs_error *error);
+
+/* Says of constant `value` that it was made of 8-bit numbers: `count` scales, 1 or one for each index of its
+ * first axis, are copied. */
+enum cs_status csi_graph_set_weight_scales(struct csi_graph *graph, int value, const float *scales,
+                                           size_t count, struct cs_error *error);
 
 /* A node with every attribute at its neutral value (stride 1, groups 1, …). */
 struct csi_node csi_node_init(enum csi_op op, const char *name);
@@ -234,5 +239,7 @@ struct csi_layer_name {
     char text[CSI_NAME_SIZE];
 };
 struct csi_layer_name csi_graph_constant_name(const struct csi_graph *graph, int value);
+/* The tensor that holds the scales of a constant that was made of 8-bit numbers. */
+struct csi_layer_name csi_graph_scales_name(const char *constant);
 
 #endif

@@ -34,8 +34,8 @@ enum cs_status cs_quantizer_create(const struct cs_model_options *model,
     const struct cs_quantize_options defaults = cs_quantize_options_defaults();
     const struct cs_model_options plain = cs_model_options_defaults();
 
-    return csi_quantizer_create(model != NULL ? model : &plain, options != NULL ? options : &defaults, quantizer,
-                                error);
+    return csi_quantizer_create(model != NULL ? model : &plain, options != NULL ? options : &defaults,
+                                quantizer, error);
 }
 
 void cs_quantizer_destroy(cs_quantizer *quantizer)
@@ -63,8 +63,8 @@ enum cs_status cs_quantizer_compare(cs_quantizer *quantizer, const float *input,
     return csi_quantizer_compare(quantizer, input, error);
 }
 
-enum cs_status cs_quantizer_layers(cs_quantizer *quantizer, const struct cs_layer_noise **layers, size_t *count,
-                                   struct cs_error *error)
+enum cs_status cs_quantizer_layers(cs_quantizer *quantizer, const struct cs_layer_noise **layers,
+                                   size_t *count, struct cs_error *error)
 {
     return csi_quantizer_layers(quantizer, layers, count, error);
 }

@@ -128,7 +128,93 @@ def quantised(expected):
     file.ir_version = 7
     onnx.checker.check_model(file)
     onnx.save(file, str(OUT / "quantised.onnx"))
-    expected["quantised.onnx"] = {"input_size": 32, "logits": y[0].tolist()}
+    expected["quantised.onnx"] = {"input_size": 32, "logits": y[0].tolist(), "integers": True}
+
+
+class Qdq:
+    """A QDQ file node by node, and its meaning in float32 beside it."""
+
+    def __init__(self):
+        self.nodes, self.constants, self.count = [], [], 0
+
+    def constant(self, values):
+        from onnx import numpy_helper
+
+        self.count += 1
+        self.constants.append(numpy_helper.from_array(np.asarray(values), f"k{self.count}"))
+        return f"k{self.count}"
+
+    def node(self, op, inputs, **attributes):
+        from onnx import helper
+
+        self.count += 1
+        self.nodes.append(helper.make_node(op, inputs, [f"v{self.count}"], f"n{self.count}", **attributes))
+        return f"v{self.count}"
+
+    def mark(self, x, low, high, signed=False, readers=1):
+        """Quantised, and taken back once for each reader, as ONNX Runtime's tools write it."""
+        name, y = x
+        first = -128 if signed else 0
+        scale = np.float32((high - low) / 255)
+        zero = int(np.clip(np.round(first - low / scale), first, first + 255))
+        numbers = [self.constant(scale), self.constant((np.int8 if signed else np.uint8)(zero))]
+        q = self.node("QuantizeLinear", [name] + numbers)
+        names = [self.node("DequantizeLinear", [q] + numbers) for _ in range(readers)]
+        y = torch.fake_quantize_per_tensor_affine(y, float(scale), zero, first, first + 255)
+        return (names[0], y) if readers == 1 else [(name, y) for name in names]
+
+    def weight(self, key, shape, axis=0, zero=0):
+        whole = np.round(make_goldens.uniform(key, int(np.prod(shape))).reshape(shape) * 254 - 127)
+        if zero:  # unsigned weights whose levels do not fit into signed bytes
+            whole = np.round(make_goldens.uniform(key, int(np.prod(shape))).reshape(shape) * 255)
+        scales = (0.5 + make_goldens.uniform(key + ".scale", shape[axis])).astype(np.float32) / 127 / np.sqrt(
+            np.prod(shape) / shape[axis]).astype(np.float32) * 2
+        name = self.node("DequantizeLinear", [
+            self.constant(whole.astype(np.uint8 if zero else np.int8)), self.constant(scales),
+            self.constant(np.full(shape[axis], zero, np.uint8 if zero else np.int8))], axis=axis)
+        spread = scales.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        return name, torch.from_numpy(((whole - zero) * spread).astype(np.float32))
+
+    def conv(self, x, key, outputs, size, stride=1, pad=0, groups=1, zero=0):
+        weight, w = self.weight(key, (outputs, x[1].shape[1] // groups, size, size), zero=zero)
+        bias = (make_goldens.uniform(key + ".bias", outputs) - 0.5).astype(np.float32)
+        name = self.node("Conv", [x[0], weight, self.constant(bias)], strides=[stride] * 2, pads=[pad] * 4, group=groups)
+        return name, torch.nn.functional.conv2d(x[1], w, torch.from_numpy(bias), stride, pad, groups=groups)
+
+    def relu(self, x):
+        return self.node("Relu", [x[0]]), torch.relu(x[1])
+
+
+def quantised_residual(expected):
+    """What quantisation tools make of a small residual network: every operator that computes on bytes, and what does not fit."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    q = Qdq()
+    x = q.mark(("input", make_goldens.input_of(0, 30)), -2.0, 2.0, signed=True)
+    x = q.mark(q.relu(q.conv(x, "stem", 20, 5, 2, 2)), 0, 3)
+    x = q.node("MaxPool", [x[0]], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4), \
+        torch.nn.functional.max_pool2d(x[1], 3, 2, 1)
+    x, short = q.mark(x, 0, 3, readers=2)
+    y = q.mark(q.relu(q.conv(x, "a", 20, 3, 1, 1)), 0, 3)
+    y = q.mark(q.conv(y, "b", 20, 3, 1, 1), -3, 3)
+    x = q.mark(q.relu((q.node("Add", [y[0], short[0]]), y[1] + short[1])), 0, 4)
+    x = q.mark(q.relu(q.conv(x, "expand", 40, 1)), 0, 4)
+    x = q.mark(q.relu(q.conv(x, "depth", 40, 3, 2, 1, groups=40)), 0, 3, signed=True)
+    x = q.mark(q.relu(q.conv(x, "grouped", 24, 3, 1, 1, groups=2)), 0, 3)
+    x = q.mark(q.relu(q.conv(x, "unsigned", 24, 1, zero=60)), 0, 4)
+    x = q.mark((q.node("GlobalAveragePool", [x[0]]), x[1].mean((2, 3), keepdim=True)), 0, 2)
+    x = q.node("Flatten", [x[0]]), x[1].flatten(1)
+    weight, w = q.weight("head", (24, 7), axis=1)
+    q.nodes.append(helper.make_node("Gemm", [x[0], weight, q.constant(np.zeros(7, np.float32))], ["logits"]))
+    graph = helper.make_graph(q.nodes, "quantised",
+                              [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 30, 30])],
+                              [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 7])], q.constants)
+    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    file.ir_version = 7
+    onnx.checker.check_model(file)
+    onnx.save(file, str(OUT / "quantised_residual.onnx"))
+    expected["quantised_residual.onnx"] = {"input_size": 30, "logits": (x[1] @ w)[0].tolist(), "integers": True}
 
 
 def write_onnx():
@@ -148,6 +234,7 @@ def write_onnx():
         make_goldens.fill(model, gain)
         exported(f"{name}.onnx", model.eval(), 64, opset, expected)
     quantised(expected)
+    quantised_residual(expected)
     (OUT / "onnx.json").write_text(json.dumps(expected, indent=0) + "\n")
 
 
