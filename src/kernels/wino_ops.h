@@ -4,8 +4,8 @@
  * arithmetic.
  *
  * Transformed input V:  [position][panel][channel block of 16][tile of the panel][16]
- * Transformed weights:  [output block][position][input channel][ops->lanes]
- * Products M:           [position][tile][ops->lanes] of one output block
+ * Transformed weights:  [position][output block][input channel][ops->lanes]
+ * Products M:           [position][output block][tile][ops->lanes]
  */
 #ifndef CSI_KERNELS_WINO_OPS_H
 #define CSI_KERNELS_WINO_OPS_H
@@ -13,15 +13,23 @@
 #include "kernels/wino.h"
 
 #if defined(__clang__)
-#define CSI_UNROLL _Pragma("unroll")
-#define CSI_INLINE static inline __attribute__((always_inline))
+#define CSI_UNROLL    _Pragma("unroll")
+#define CSI_INLINE    static inline __attribute__((always_inline))
+#define CSI_NOINLINE  __attribute__((noinline))
+#define CSI_FORGET(p) __asm__("" : "+r"(p))
 #elif defined(__GNUC__)
-#define CSI_UNROLL _Pragma("GCC unroll 64")
-#define CSI_INLINE static inline __attribute__((always_inline))
+#define CSI_UNROLL    _Pragma("GCC unroll 64")
+#define CSI_INLINE    static inline __attribute__((always_inline))
+#define CSI_NOINLINE  __attribute__((noinline))
+#define CSI_FORGET(p) __asm__("" : "+r"(p))
 #else
 #define CSI_UNROLL
 #define CSI_INLINE static inline
+#define CSI_NOINLINE
+#define CSI_FORGET(p) (void)(p)
 #endif
+/* CSI_FORGET(pointer): the compiler no longer knows where it points. Straight-line code over a grid of
+ * addresses needs this: otherwise compilers compute all of them first and keep them on the stack. */
 
 #define CSI_WINO_BLOCK 16u /* channels of a block of V */
 

@@ -5,6 +5,7 @@
 #ifndef CSI_KERNELS_WINO_TILE_H
 #define CSI_KERNELS_WINO_TILE_H
 
+#include <math.h>
 #include <string.h>
 
 /* Bᵀ·d of F(4,3), points 0, ±1, ±2, ∞: 12 operations. */
@@ -67,43 +68,120 @@ CSI_INLINE void output_line6(const vec *m, vec *o)
     o[5] = v_fma(v_set1(0.03125F), f, v_fma(v_set1(32.0F), d, v_add(b, m[7])));
 }
 
-/* Bᵀ·d·B of one vector of channels: `src` is the patch's corner, strides in floats. The tile to the right is
- * fetched meanwhile: its rows are too far apart for hardware to foresee. Columns and rows are loops, not
- * unrolled: the intermediate does not fit into registers, and 36 or 64 addresses at once fit even less. */
+/* Two rows of Bᵀ·d for one column `d` (line i at d + i · row): the outputs that share their sums. Fetches
+ * nothing that the two do not need, so that a pass over the columns keeps its results in registers. */
+CSI_INLINE void column_pair4(size_t pair, const float *d, size_t row, vec *a, vec *b)
+{
+    const vec four = v_set1(4.0F), five = v_set1(5.0F);
+    vec even, odd;
+    switch (pair) {
+    case 0: /* 0 and 5 */
+        *a = v_fma(four, v_load(d), v_fnma(five, v_load(d + 2 * row), v_load(d + 4 * row)));
+        *b = v_fma(four, v_load(d + row), v_fnma(five, v_load(d + 3 * row), v_load(d + 5 * row)));
+        return;
+    case 1: /* 1 and 2 */
+        even = v_fnma(four, v_load(d + 2 * row), v_load(d + 4 * row));
+        odd = v_fnma(four, v_load(d + row), v_load(d + 3 * row));
+        break;
+    default: /* 3 and 4 */
+        even = v_sub(v_load(d + 4 * row), v_load(d + 2 * row));
+        odd = v_sub(v_load(d + 3 * row), v_load(d + row));
+        odd = v_add(odd, odd);
+        break;
+    }
+    *a = v_add(even, odd);
+    *b = v_sub(even, odd);
+}
+
+CSI_INLINE void column_pair6(size_t pair, const float *d, size_t row, vec *a, vec *b)
+{
+    const vec k21 = v_set1(5.25F);
+    const vec d1 = v_load(d + row), d2 = v_load(d + 2 * row), d3 = v_load(d + 3 * row);
+    const vec d4 = v_load(d + 4 * row), d5 = v_load(d + 5 * row), d6 = v_load(d + 6 * row);
+    vec even, odd;
+    switch (pair) {
+    case 0: /* 0 and 7 */
+        *a = v_fma(k21, v_sub(d4, d2), v_sub(v_load(d), d6));
+        *b = v_fma(k21, v_sub(d3, d5), v_sub(v_load(d + 7 * row), d1));
+        return;
+    case 1: /* 1 and 2 */
+        even = v_fnma(v_set1(4.25F), d4, v_add(d2, d6));
+        odd = v_fnma(v_set1(4.25F), d3, v_add(d1, d5));
+        break;
+    case 2: /* 3 and 4 */
+        even = v_fma(v_set1(0.25F), d2, v_fnma(v_set1(1.25F), d4, d6));
+        odd = v_fma(v_set1(0.5F), d1, v_fma(v_set1(2.0F), d5, v_mul(v_set1(-2.5F), d3)));
+        break;
+    default: /* 5 and 6 */
+        even = v_fma(v_set1(4.0F), d2, v_fnma(v_set1(5.0F), d4, d6));
+        odd = v_fma(v_set1(2.0F), d1, v_fnma(v_set1(2.5F), d3, v_mul(v_set1(0.5F), d5)));
+        break;
+    }
+    *a = v_add(even, odd);
+    *b = v_sub(even, odd);
+}
+
+/* Row `i` of the result: o = line · B, stored. */
+CSI_INLINE void store_line(size_t side, const vec *line, float *v, size_t position_stride)
+{
+    vec o[8];
+    if (side == 4)
+        input_line4(line, o);
+    else
+        input_line6(line, o);
+    CSI_UNROLL
+    for (size_t j = 0; j < side + 2; j++, v += position_stride) {
+        CSI_FORGET(v);
+        v_store(v, o[j]);
+    }
+}
+
+/* Bᵀ·d·B of one vector of channels: `src` is the patch's corner, strides in floats. Two rows of the result at
+ * a time: what is in between never leaves the registers, at the price of reading the patch, which is in the
+ * first-level cache, three or four times. The tile to the right is fetched meanwhile: its rows are too far
+ * apart for hardware to foresee. Not inlined: loops around it would have the compiler keep dozens of
+ * addresses. */
 CSI_INLINE void input_vector(size_t side, const float *src, size_t row, size_t pixel, const float *ahead,
                              float *v, size_t position_stride)
 {
-    const size_t n = side + 2;
-    vec t[8][8];
-    for (size_t j = 0; j < n; j++, src += pixel) {
-        vec line[8], o[8];
+    const size_t n = side + 2, line = n * position_stride;
+    CSI_UNROLL
+    for (size_t pair = 0; pair < n / 2; pair++) {
+        const size_t first = pair == 0 ? 0 : 2 * pair - 1, second = pair == 0 ? n - 1 : 2 * pair;
+        const float *d = src;
+        vec a[8], b[8];
         CSI_UNROLL
-        for (size_t i = 0; i < n; i++)
-            line[i] = v_load(src + i * row);
-        if (ahead && j < side) {
-            CSI_UNROLL
-            for (size_t i = 0; i < n; i++)
-                v_prefetch(ahead + i * row);
-            ahead += pixel;
+        for (size_t j = 0; j < n; j++, d += pixel) {
+            CSI_FORGET(d);
+            if (side == 4)
+                column_pair4(pair, d, row, &a[j], &b[j]);
+            else
+                column_pair6(pair, d, row, &a[j], &b[j]);
         }
-        if (side == 4)
-            input_line4(line, o);
-        else
-            input_line6(line, o);
-        CSI_UNROLL
-        for (size_t i = 0; i < n; i++)
-            t[i][j] = o[i];
+        /* Each pass fetches some lines of the next tile. */
+        for (size_t i = 0; ahead && i < 2; i++, ahead += row) {
+            const float *p = ahead;
+            CSI_UNROLL
+            for (size_t j = 0; j < side; j++, p += pixel) {
+                CSI_FORGET(p);
+                v_prefetch(p);
+            }
+        }
+        store_line(side, a, v + first * line, position_stride);
+        store_line(side, b, v + second * line, position_stride);
     }
-    for (size_t i = 0; i < n; i++, v += n * position_stride) {
-        vec o[8];
-        if (side == 4)
-            input_line4(t[i], o);
-        else
-            input_line6(t[i], o);
-        CSI_UNROLL
-        for (size_t j = 0; j < n; j++)
-            v_store(v + j * position_stride, o[j]);
-    }
+}
+
+static CSI_NOINLINE void input_vector4(const float *src, size_t row, size_t pixel, const float *ahead,
+                                       float *v, size_t position_stride)
+{
+    input_vector(4, src, row, pixel, ahead, v, position_stride);
+}
+
+static CSI_NOINLINE void input_vector6(const float *src, size_t row, size_t pixel, const float *ahead,
+                                       float *v, size_t position_stride)
+{
+    input_vector(6, src, row, pixel, ahead, v, position_stride);
 }
 
 /* The patch of a tile at the border, one channel block, zeros outside the image. Input row i stands at image
@@ -141,113 +219,221 @@ CSI_INLINE void input_tile(size_t side, const struct csi_wino_plane *image, size
     for (size_t channel = image->first; channel < image->last; channel += CSI_WINO_BLOCK, v += block_stride) {
         if (!inside)
             gather_patch(side, image, y, x, channel, patch);
-        for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane += VEC_LANES)
-            input_vector(side, src + lane, row, pixel, inside && lane == 0 ? src + n * pixel : NULL, v + lane,
-                         position_stride);
+        for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane += VEC_LANES) {
+            const float *ahead = inside && lane == 0 ? src + n * pixel : NULL;
+            if (side == 4)
+                input_vector4(src + lane, row, pixel, ahead, v + lane, position_stride);
+            else
+                input_vector6(src + lane, row, pixel, ahead, v + lane, position_stride);
+        }
         if (inside)
             src += CSI_WINO_BLOCK;
     }
 }
 
-/* Stores two finished rows of a tile that lies inside the image, pooled or not. */
-CSI_INLINE void store_rows(size_t side, const vec *upper, const vec *lower,
-                           const struct csi_wino_target *target, size_t y, size_t x, size_t channel)
+/* What becomes of a row of sums. */
+enum finish {
+    FINISH_RAW, /* kept as it is: side × side × 16 floats at `raw` */
+    FINISH_MAP, /* + bias, + residual, ReLU, stored */
+    FINISH_POOL /* 2×2 maximum, + bias, ReLU, stored: rounding is monotonic, so the order does not show */
+};
+
+struct finish_to {
+    vec bias, low; /* low: 0 or -∞ */
+    const float *residual;
+    float *out;
+    size_t row, pixel; /* strides of out */
+};
+
+CSI_INLINE void finish_row(size_t side, enum finish finish, size_t i, vec *line, vec (*upper)[3],
+                           const struct finish_to *to)
 {
-    if (target->pool) {
-        float *out = target->output + ((y / 2) * (target->width / 2) + x / 2) * target->pitch + channel;
+    if (finish == FINISH_RAW) {
         CSI_UNROLL
-        for (size_t j = 0; j < side; j += 2)
-            v_store(out + (j / 2) * target->pitch,
-                    v_max(v_max(upper[j], upper[j + 1]), v_max(lower[j], lower[j + 1])));
+        for (size_t j = 0; j < side; j++)
+            v_store(to->out + (i * side + j) * CSI_WINO_BLOCK, line[j]);
         return;
     }
-    float *out = target->output + (y * target->width + x) * target->pitch + channel;
-    const size_t row = target->width * target->pitch;
-    CSI_UNROLL
-    for (size_t j = 0; j < side; j++) {
-        v_store(out + j * target->pitch, upper[j]);
-        v_store(out + row + j * target->pitch, lower[j]);
-    }
-}
-
-/* Bias, residual, ReLU of one row in registers. */
-CSI_INLINE void finish_row(size_t side, vec *line, vec bias, const struct csi_wino_target *target, size_t y,
-                           size_t x, size_t channel)
-{
-    const float *residual = target->residual;
-    CSI_UNROLL
-    for (size_t j = 0; j < side; j++)
-        line[j] = v_add(line[j], bias);
-    if (residual) {
-        residual += (y * target->width + x) * target->pitch + channel;
+    if (finish == FINISH_MAP) {
+        float *out = to->out + i * to->row;
+        CSI_FORGET(out);
         CSI_UNROLL
         for (size_t j = 0; j < side; j++)
-            line[j] = v_add(line[j], v_load(residual + j * target->pitch));
-    }
-    if (target->activation == CSI_WINO_RELU) {
-        CSI_UNROLL
-        for (size_t j = 0; j < side; j++)
-            line[j] = v_max(line[j], v_set1(0.0F));
-    }
-}
-
-/* Aᵀ·M·A of one vector of channels. `raw`: not NULL keeps the sums there (side × side × 16) instead of
- * finishing them. */
-CSI_INLINE void output_vector(size_t side, const float *m, size_t position_stride,
-                              const struct csi_wino_target *target, size_t y, size_t x, size_t channel,
-                              float *raw)
-{
-    const size_t n = side + 2, row_stride = n * position_stride;
-    vec t[8][8];
-    for (size_t j = 0; j < n; j++, m += position_stride) {
-        vec line[8], o[8];
-        CSI_UNROLL
-        for (size_t i = 0; i < n; i++)
-            line[i] = v_load(m + i * row_stride);
-        CSI_UNROLL
-        for (size_t i = 0; i < n; i++)
-            v_prefetch(m + i * row_stride + LANES); /* the next tile */
-        if (side == 4)
-            output_line4(line, o);
-        else
-            output_line6(line, o);
-        CSI_UNROLL
-        for (size_t i = 0; i < side; i++)
-            t[i][j] = o[i];
-    }
-    const vec bias = v_load(target->bias + channel);
-    for (size_t i = 0; i < side; i += 2) {
-        vec rows[2][8];
-        CSI_UNROLL
-        for (size_t k = 0; k < 2; k++) {
-            if (side == 4)
-                output_line4(t[i + k], rows[k]);
-            else
-                output_line6(t[i + k], rows[k]);
-            if (raw) {
-                CSI_UNROLL
-                for (size_t j = 0; j < side; j++)
-                    v_store(raw + ((i + k) * side + j) * CSI_WINO_BLOCK, rows[k][j]);
-            } else {
-                finish_row(side, rows[k], bias, target, y + i + k, x, channel);
-            }
+            line[j] = v_add(line[j], to->bias);
+        if (to->residual) {
+            const float *residual = to->residual + i * to->row;
+            CSI_UNROLL
+            for (size_t j = 0; j < side; j++)
+                line[j] = v_add(line[j], v_load(residual + j * to->pixel));
         }
-        if (!raw)
-            store_rows(side, rows[0], rows[1], target, y + i, x, channel);
+        CSI_UNROLL
+        for (size_t j = 0; j < side; j++)
+            v_store(out + j * to->pixel, v_max(line[j], to->low));
+        return;
+    }
+    CSI_UNROLL
+    for (size_t j = 0; j < side / 2; j++) {
+        const vec two = v_max(line[2 * j], line[2 * j + 1]);
+        if (i % 2 == 0)
+            upper[i / 2][j] = two;
+        else
+            v_store(to->out + i / 2 * to->row + j * to->pixel,
+                    v_max(v_add(v_max(two, upper[i / 2][j]), to->bias), to->low));
     }
 }
+
+/* m[0…5] · A of one row of products. */
+CSI_INLINE void product_row4(const float *m, size_t stride, vec *o)
+{
+    vec line[6];
+    CSI_UNROLL
+    for (size_t j = 0; j < 6; j++, m += stride) {
+        CSI_FORGET(m);
+        line[j] = v_load(m);
+    }
+    output_line4(line, o);
+}
+
+CSI_INLINE void fetch_ahead(const float *m, size_t count, size_t stride)
+{
+    for (size_t i = 0; i < count; i++, m += stride)
+        v_prefetch(m);
+}
+
+/* Aᵀ·M·A of one vector of channels. Row by row, so that no more than four rows of sums are alive. The
+ * products of the next tile are fetched meanwhile. */
+CSI_INLINE void output_vector4(enum finish finish, const float *m, size_t stride, const struct finish_to *to)
+{
+    const size_t row = 6 * stride;
+    vec y[4][4], t[2][4], upper[3][3];
+    product_row4(m + row, stride, t[0]);
+    product_row4(m + 2 * row, stride, t[1]);
+    CSI_UNROLL
+    for (size_t j = 0; j < 4; j++) {
+        y[2][j] = v_add(t[0][j], t[1][j]);
+        y[1][j] = v_sub(t[0][j], t[1][j]);
+    }
+    product_row4(m, stride, t[0]);
+    CSI_UNROLL
+    for (size_t j = 0; j < 4; j++)
+        y[0][j] = v_add(t[0][j], y[2][j]);
+    product_row4(m + 3 * row, stride, t[0]);
+    product_row4(m + 4 * row, stride, t[1]);
+    CSI_UNROLL
+    for (size_t j = 0; j < 4; j++) {
+        const vec c = v_add(t[0][j], t[1][j]), d = v_sub(t[0][j], t[1][j]);
+        y[0][j] = v_add(y[0][j], c);
+        y[2][j] = v_fma(v_set1(4.0F), c, y[2][j]);
+        y[3][j] = v_fma(v_set1(8.0F), d, y[1][j]);
+        y[1][j] = v_fma(v_set1(2.0F), d, y[1][j]);
+    }
+    fetch_ahead(m + LANES, 36, stride);
+    finish_row(4, finish, 0, y[0], upper, to);
+    finish_row(4, finish, 1, y[1], upper, to);
+    finish_row(4, finish, 2, y[2], upper, to);
+    product_row4(m + 5 * row, stride, t[0]);
+    CSI_UNROLL
+    for (size_t j = 0; j < 4; j++)
+        y[3][j] = v_add(y[3][j], t[0][j]);
+    finish_row(4, finish, 3, y[3], upper, to);
+}
+
+/* Rows 0, 2, 4 of Aᵀ·M for one column, then 1, 3, 5: each half's 3 × 8 sums fit into registers. */
+CSI_INLINE void column_even6(const float *m, size_t row, vec *o0, vec *o2, vec *o4)
+{
+    const vec a = v_add(v_load(m + row), v_load(m + 2 * row));
+    const vec c = v_add(v_load(m + 3 * row), v_load(m + 4 * row));
+    const vec e = v_add(v_load(m + 5 * row), v_load(m + 6 * row));
+    *o0 = v_add(v_add(v_load(m), a), v_add(c, e));
+    *o2 = v_fma(v_set1(0.25F), e, v_fma(v_set1(4.0F), c, a));
+    *o4 = v_fma(v_set1(0.0625F), e, v_fma(v_set1(16.0F), c, a));
+}
+
+CSI_INLINE void column_odd6(const float *m, size_t row, vec *o1, vec *o3, vec *o5)
+{
+    const vec b = v_sub(v_load(m + row), v_load(m + 2 * row));
+    const vec d = v_sub(v_load(m + 3 * row), v_load(m + 4 * row));
+    const vec f = v_sub(v_load(m + 5 * row), v_load(m + 6 * row));
+    *o1 = v_fma(v_set1(0.5F), f, v_fma(v_set1(2.0F), d, b));
+    *o3 = v_fma(v_set1(0.125F), f, v_fma(v_set1(8.0F), d, b));
+    *o5 = v_fma(v_set1(0.03125F), f, v_fma(v_set1(32.0F), d, v_add(b, v_load(m + 7 * row))));
+}
+
+CSI_INLINE void output_vector6(enum finish finish, const float *m, size_t stride, const struct finish_to *to)
+{
+    const size_t row = 8 * stride;
+    vec upper[3][3];
+    CSI_UNROLL
+    for (size_t half = 0; half < 2; half++) {
+        const float *at = m;
+        vec t[3][8];
+        CSI_UNROLL
+        for (size_t j = 0; j < 8; j++, at += stride) {
+            CSI_FORGET(at);
+            if (half == 0)
+                column_even6(at, row, &t[0][j], &t[1][j], &t[2][j]);
+            else
+                column_odd6(at, row, &t[0][j], &t[1][j], &t[2][j]);
+        }
+        fetch_ahead(m + half * 4 * row + LANES, 32, stride);
+        CSI_UNROLL
+        for (size_t i = 0; i < 3; i++) {
+            vec line[6];
+            output_line6(t[i], line);
+            finish_row(6, finish, 2 * i + half, line, upper, to);
+        }
+    }
+}
+
+#define OUTPUT_VECTOR(side, finish, name)                                                                    \
+    static CSI_NOINLINE void name(const float *m, size_t stride, const struct finish_to *to)                 \
+    {                                                                                                        \
+        output_vector##side(finish, m, stride, to);                                                          \
+    }
+OUTPUT_VECTOR(4, FINISH_RAW, output_raw4)
+OUTPUT_VECTOR(4, FINISH_MAP, output_map4)
+OUTPUT_VECTOR(4, FINISH_POOL, output_pool4)
+OUTPUT_VECTOR(6, FINISH_RAW, output_raw6)
+OUTPUT_VECTOR(6, FINISH_MAP, output_map6)
+OUTPUT_VECTOR(6, FINISH_POOL, output_pool6)
 
 /* Asks for the lines that a later tile will write: a store that waits for memory holds up all stores behind
  * it. */
-CSI_INLINE void fetch_output(size_t side, const struct csi_wino_target *target, size_t y, size_t x,
-                             size_t channel, size_t blocks)
+CSI_INLINE void fetch_output(size_t side, const float *out, size_t row, size_t pixel, size_t blocks)
 {
-    const size_t halves = target->pool ? 2 : 1, row = target->width / halves * target->pitch;
-    const float *out = target->output + y / halves * row + x / halves * target->pitch + channel;
-    for (size_t i = 0; i < side / halves; i++, out += row) {
-        for (size_t j = 0; j < side / halves; j++) {
+    for (size_t i = 0; i < side; i++, out += row) {
+        for (size_t j = 0; j < side; j++) {
             for (size_t b = 0; b < blocks; b++)
-                v_prefetch(out + j * target->pitch + b * CSI_WINO_BLOCK);
+                v_prefetch(out + j * pixel + b * CSI_WINO_BLOCK);
+        }
+    }
+}
+
+/* A tile that the image's edge cuts: its sums, `raw`, are finished and what lies inside is stored. */
+static void finish_cut(const float *raw, size_t side, const struct csi_wino_target *target, size_t y,
+                       size_t x, size_t channel)
+{
+    const size_t rows = side < target->height - y ? side : target->height - y;
+    const size_t columns = side < target->width - x ? side : target->width - x, step = target->pool ? 2 : 1;
+    const vec low = v_set1(target->activation == CSI_WINO_RELU ? 0.0F : -INFINITY);
+    const size_t out_row = target->width / step * target->pitch, row = target->width * target->pitch;
+    for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane += VEC_LANES) {
+        const vec bias = v_load(target->bias + channel + lane);
+        for (size_t i = 0; i + step <= rows; i += step) {
+            float *out =
+                target->output + (y + i) / step * out_row + x / step * target->pitch + channel + lane;
+            for (size_t j = 0; j + step <= columns; j += step, out += target->pitch) {
+                vec most = low;
+                for (size_t k = 0; k < step * step; k++) {
+                    const size_t di = i + k / 2, dj = j + k % 2;
+                    vec sum = v_add(v_load(raw + (di * side + dj) * CSI_WINO_BLOCK + lane), bias);
+                    if (target->residual)
+                        sum = v_add(sum, v_load(target->residual + (y + di) * row + (x + dj) * target->pitch +
+                                                channel + lane));
+                    most = v_max(sum, most);
+                }
+                v_store(out, most);
+            }
         }
     }
 }
@@ -256,18 +442,40 @@ CSI_INLINE void output_tile(size_t side, const float *m, size_t position_stride,
                             const struct csi_wino_target *target, size_t y, size_t x, size_t channel,
                             size_t blocks)
 {
-    fetch_output(side, target, y, x + 2 * side, channel, blocks);
-    const bool whole = y + side <= target->height && x + side <= target->width;
+    const unsigned half = target->pool ? 1 : 0; /* as a shift */
+    const bool whole = y + side <= target->height && x + side <= target->width &&
+                       target->activation != CSI_WINO_FUNCTION && !(target->pool && target->residual);
     _Alignas(64) float raw[6 * 6 * CSI_WINO_BLOCK];
+    struct finish_to to = {
+        .low = v_set1(target->activation == CSI_WINO_RELU ? 0.0F : -INFINITY),
+        .row = (target->width >> half) * target->pitch,
+        .pixel = target->pitch,
+    };
+    float *out = target->output + (y >> half) * to.row + (x >> half) * to.pixel + channel;
+    const float *residual =
+        target->residual ? target->residual + (y * target->width + x) * target->pitch + channel : NULL;
+    fetch_output(side >> half, out + ((2 * side) >> half) * to.pixel, to.row, to.pixel, blocks);
     for (; blocks > 0; blocks--, m += CSI_WINO_BLOCK, channel += CSI_WINO_BLOCK) {
-        if (whole && target->activation != CSI_WINO_FUNCTION) {
-            for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane += VEC_LANES)
-                output_vector(side, m + lane, position_stride, target, y, x, channel + lane, NULL);
-        } else {
-            for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane += VEC_LANES)
-                output_vector(side, m + lane, position_stride, target, y, x, channel + lane, raw + lane);
-            csi_wino_finish_tile(raw, side, target, y, x, channel);
+        for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane += VEC_LANES) {
+            if (!whole) {
+                to.out = raw + lane;
+                (side == 4 ? output_raw4 : output_raw6)(m + lane, position_stride, &to);
+                continue;
+            }
+            to.bias = v_load(target->bias + channel + lane);
+            to.out = out + lane;
+            to.residual = residual ? residual + lane : NULL;
+            if (target->pool)
+                (side == 4 ? output_pool4 : output_pool6)(m + lane, position_stride, &to);
+            else
+                (side == 4 ? output_map4 : output_map6)(m + lane, position_stride, &to);
         }
+        if (!whole && target->activation == CSI_WINO_FUNCTION)
+            csi_wino_finish_tile(raw, side, target, y, x, channel);
+        else if (!whole)
+            finish_cut(raw, side, target, y, x, channel);
+        out += CSI_WINO_BLOCK;
+        residual = residual ? residual + CSI_WINO_BLOCK : NULL;
     }
 }
 

@@ -14,8 +14,8 @@
 #include "kernels/conv3x3_first_ops.h"
 #include "kernels/wino_plan.h"
 
-/* V and M of a band should take about this much of L2; the rest is for weights and pixels passing by. */
-#define BAND_BYTES (480u << 10)
+/* The slots of a band should take about this much of L2; the rest is for weights and pixels passing by. */
+#define BAND_BYTES (640u << 10)
 #define BAND_MOST  4u /* panels */
 /* Tiles of a staged group: bounds the memory that a big batch takes. */
 #define STAGED_TILES 208u
@@ -29,7 +29,7 @@ struct run {
     size_t bands;                  /* banded: into which they are cut */
     size_t first, count;           /* staged: tiles of the group at work */
     size_t chunks;                 /* staged: tasks of the step at work */
-    float *v, *m;                  /* staged: shared; banded: worker 0's */
+    float *v, *m;                  /* staged: shared; banded: worker 0's, both in its slots */
     size_t v_position, m_position; /* strides in floats */
     size_t worker_floats;          /* banded: from one worker's scratch to the next */
     float *panels;                 /* fixed point: worker 0's float32 panel, */
@@ -45,13 +45,6 @@ static size_t part(size_t total, size_t parts, size_t i)
 static size_t panels_of(const struct csi_wino_shape *shape, size_t tiles)
 {
     return (tiles + shape->ops->rows - 1) / shape->ops->rows;
-}
-
-static size_t band_tiles(const struct csi_wino_shape *shape)
-{
-    size_t tile_bytes = shape->positions * (csi_wino_tile_floats(shape) + shape->ops->lanes) * sizeof(float);
-    size_t panels = BAND_BYTES / (tile_bytes * shape->ops->rows);
-    return csi_min_size(csi_max_size(panels, 1), BAND_MOST) * shape->ops->rows;
 }
 
 /* Position strides: one more cache line than the data, so that powers of two do not fall into one cache set.
@@ -85,10 +78,24 @@ static size_t panel_offset(const struct csi_wino_shape *shape, size_t panel, siz
            (shape->fixed ? panel * csi_wino_fixed_head(shape->kpitch) : 0);
 }
 
+/* Banded: V and M share one row of slots. V of position p stands in slot p + 1 and M of position p goes to
+ * slot p, where V of the position before has been used up. An odd number of cache lines. */
+static size_t slot_stride(const struct csi_wino_shape *shape, size_t tiles)
+{
+    const size_t m = csi_round_up(tiles * shape->outputs * shape->ops->lanes, 16) + 16;
+    return csi_max_size(v_stride(shape, tiles), m) | 16;
+}
+
+static size_t band_tiles(const struct csi_wino_shape *shape)
+{
+    size_t panels =
+        BAND_BYTES / ((shape->positions + 1) * slot_stride(shape, shape->ops->rows) * sizeof(float));
+    return csi_min_size(csi_max_size(panels, 1), BAND_MOST) * shape->ops->rows;
+}
+
 static size_t banded_floats(const struct csi_wino_shape *shape)
 {
-    size_t tiles = band_tiles(shape);
-    return shape->positions * (v_stride(shape, tiles) + m_stride(shape, tiles)) + panel_floats(shape);
+    return (shape->positions + 1) * slot_stride(shape, band_tiles(shape)) + panel_floats(shape);
 }
 
 static size_t group_tiles(const struct csi_wino_shape *shape, size_t batch)
@@ -241,10 +248,9 @@ static void transform_out(const struct run *run, const float *m, struct place pl
         csi_min_size(shape->ops->lanes, shape->npitch - channel) / CSI_WINO_BLOCK);
 }
 
-static const float *weights_of(const struct run *run, size_t block, size_t position)
+static const float *weights_of(const struct run *run, size_t unit)
 {
-    const struct csi_wino_shape *shape = run->shape;
-    return run->weights + (block * shape->positions + position) * csi_wino_weight_floats(shape);
+    return run->weights + unit * csi_wino_weight_floats(run->shape);
 }
 
 /* All three steps for `tiles` tiles from `first` on. */
@@ -254,16 +260,17 @@ static void run_band(const struct run *run, float *v, float *m, size_t first, si
     const struct csi_wino_shape *shape = run->shape;
     const struct place start = place_of(shape, first);
     transform_in(run, v, tiles, 0, tiles, start, strip, worker);
-    for (size_t block = 0; block < shape->outputs; block++) {
-        for (size_t p = 0; p < shape->positions; p++) {
-            const float *w = weights_of(run, block, p);
-            const bool last = block + 1 == shape->outputs && p + 1 == shape->positions;
-            multiply(run, v + p * run->v_position, w, last ? run->weights : w + csi_wino_weight_floats(shape),
-                     m + p * run->m_position, tiles);
-        }
-        struct place place = start;
-        for (size_t t = 0; t < tiles; t++, next_place(shape, &place))
-            transform_out(run, m + t * shape->ops->lanes, place, block);
+    const size_t units = shape->positions * shape->outputs;
+    for (size_t unit = 0; unit < units; unit++) {
+        const size_t position = unit / shape->outputs, block = unit % shape->outputs;
+        multiply(run, v + position * run->v_position, weights_of(run, unit),
+                 weights_of(run, (unit + 1) % units),
+                 m + position * run->m_position + block * tiles * shape->ops->lanes, tiles);
+    }
+    struct place place = start;
+    for (size_t t = 0; t < tiles; t++, next_place(shape, &place)) {
+        for (size_t block = 0; block < shape->outputs; block++)
+            transform_out(run, m + (block * tiles + t) * shape->ops->lanes, place, block);
     }
 }
 
@@ -293,9 +300,8 @@ static void staged_multiply_task(void *context, size_t index, unsigned worker)
     const size_t units = shape->positions * shape->outputs;
     for (size_t unit = part(units, run->chunks, index); unit < part(units, run->chunks, index + 1); unit++) {
         const size_t position = unit / shape->outputs, block = unit % shape->outputs;
-        const size_t next = unit + 1 < units ? unit + 1 : 0;
-        multiply(run, run->v + position * run->v_position, weights_of(run, block, position),
-                 weights_of(run, next % shape->outputs, next / shape->outputs),
+        multiply(run, run->v + position * run->v_position, weights_of(run, unit),
+                 weights_of(run, (unit + 1) % units),
                  run->m + (block * shape->positions + position) * run->m_position, run->count);
     }
 }
@@ -347,6 +353,17 @@ static void run_staged(struct run *run, size_t batch, float *scratch, struct csi
     }
 }
 
+/* Where the slots of workers stand whose bands have up to `tiles` tiles. */
+static void set_slots(struct run *run, size_t tiles, float *scratch)
+{
+    const struct csi_wino_shape *shape = run->shape;
+    run->v_position = run->m_position = slot_stride(shape, tiles);
+    run->m = scratch;
+    run->v = scratch + run->v_position;
+    run->panels = scratch + (shape->positions + 1) * run->v_position;
+    run->worker_floats = run->panel_worker_floats = banded_floats(shape);
+}
+
 static void run_banded(struct run *run, float *scratch, struct csi_pool *pool, unsigned threads)
 {
     const struct csi_wino_shape *shape = run->shape;
@@ -354,12 +371,7 @@ static void run_banded(struct run *run, float *scratch, struct csi_pool *pool, u
     run->bands = (run->tiles + most - 1) / most;
     if (run->bands < 8u * threads) /* few: as many for each thread */
         run->bands = csi_min_size((run->bands + threads - 1) / threads * threads, run->tiles);
-    run->v_position = v_stride(shape, most);
-    run->m_position = m_stride(shape, most);
-    run->v = scratch;
-    run->m = scratch + shape->positions * run->v_position;
-    run->panels = run->m + shape->positions * run->m_position;
-    run->worker_floats = run->panel_worker_floats = banded_floats(shape);
+    set_slots(run, most, scratch);
     spread(pool, run->bands, band_task, run);
 }
 
@@ -491,13 +503,8 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
                 .bands = band_tiles(&shape)},
     };
     struct run *run = &pair.run;
-    run->v_position = v_stride(&shape, run->bands);
-    run->m_position = m_stride(&shape, run->bands);
-    run->worker_floats = run->panel_worker_floats = banded_floats(&shape);
-    run->v = scratch;
-    run->m = run->v + shape.positions * run->v_position;
-    run->panels = run->m + shape.positions * run->m_position;
-    pair.strips = run->v + run->worker_floats * threads;
+    set_slots(run, run->bands, scratch);
+    pair.strips = run->m + run->worker_floats * threads;
     pair.lines = pair.strips + pair.strip_floats * threads;
     /* Each chunk makes two rows that its neighbour makes too: few, but enough for the threads to end
      * together. */

@@ -1,6 +1,6 @@
 /*
  * Winograd weights: U = G·g·Gᵀ, computed in double precision, laid out as the products read them:
- * bias [outputs × lanes], then [output block][position][input channel][lanes], zeros where a channel is
+ * bias [outputs × lanes], then [position][output block][input channel][lanes], zeros where a channel is
  * padding.
  */
 #include <math.h>
@@ -114,28 +114,28 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
                        const float *weights, size_t first, size_t here, float *out)
 {
     const double *matrix = shape->side == 4 ? &matrix4[0][0] : &matrix6[0][0];
-    const size_t lanes = shape->ops->lanes, unit = csi_wino_weight_floats(shape);
+    const size_t lanes = shape->ops->lanes, step = shape->outputs * csi_wino_weight_floats(shape);
     double g[9 * LANES_MOST];
     float u[8 * 8 * LANES_MOST];
     for (size_t p = 0; p < shape->positions; p++)
-        memset(out + p * unit, 0, lanes * sizeof(float));
+        memset(out + p * step, 0, lanes * sizeof(float));
     for (size_t k = 0; k < desc->cin; k++) {
         gather(desc, weights, first, here, k, lanes, g);
         transform(matrix, shape->side + 2, lanes, g, u, lanes);
         for (size_t i = 0; i < shape->positions * lanes; i++) {
-            float *most = out + i / lanes * unit + i % lanes;
+            float *most = out + i / lanes * step + i % lanes;
             *most = fabsf(u[i]) > *most ? fabsf(u[i]) : *most;
         }
     }
     for (size_t i = 0; i < shape->positions * lanes; i++) {
-        float *scale = out + i / lanes * unit + i % lanes;
+        float *scale = out + i / lanes * step + i % lanes;
         *scale = *scale > 0.0F ? *scale / CSI_WINO_FIXED_MOST : 1.0F;
     }
     for (size_t k = 0; k < shape->kpitch; k++) {
         gather(desc, weights, first, here, k, lanes, g);
         transform(matrix, shape->side + 2, lanes, g, u, lanes);
         for (size_t i = 0; i < shape->positions * lanes; i++) {
-            float *position = out + i / lanes * unit;
+            float *position = out + i / lanes * step;
             int16_t *integers = (int16_t *)(void *)(position + lanes);
             integers[(k / 2 * lanes + i % lanes) * 2 + k % 2] = (int16_t)lrintf(u[i] / position[i % lanes]);
         }
@@ -150,8 +150,7 @@ void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *de
         return;
     const size_t lanes = kernel->ops->lanes, first = slice * lanes;
     float *packed_bias = (float *)packed + first;
-    float *out =
-        (float *)packed + shape.outputs * lanes + slice * shape.positions * csi_wino_weight_floats(&shape);
+    float *out = (float *)packed + shape.outputs * lanes + slice * csi_wino_weight_floats(&shape);
     const size_t here = first < desc->cout ? csi_min_size(lanes, desc->cout - first) : 0;
     double g[9 * LANES_MOST];
     for (size_t c = 0; c < lanes; c++)
@@ -163,6 +162,6 @@ void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *de
     for (size_t k = 0; k < shape.kpitch; k++) {
         gather(desc, weights, first, here, k, lanes, g);
         transform(shape.side == 4 ? &matrix4[0][0] : &matrix6[0][0], shape.side + 2, lanes, g,
-                  out + k * lanes, shape.kpitch * lanes);
+                  out + k * lanes, shape.outputs * shape.kpitch * lanes);
     }
 }

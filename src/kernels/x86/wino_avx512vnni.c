@@ -10,6 +10,11 @@
  * V of a panel: the scales, rounded up to whole cache lines, then [channel block of 16][tile][16] int16.
  * Weights of a position: LANES scales, then [channel pair][LANES][2] int16.
  */
+#if defined(__GNUC__) && !defined(__clang__)
+/* gcc 12 would merge the sums' variables of different loops and move a third of them through the stack. */
+#pragma GCC optimize("no-tree-coalesce-vars")
+#endif
+
 #include <immintrin.h>
 
 #include "base/cpu.h"
