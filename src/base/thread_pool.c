@@ -4,6 +4,10 @@
  * A forward pass has dozens of parallel regions of some hundred microseconds, so waking a sleeping thread (50
  * µs) for each would cost as much as it brings. Workers therefore spin for a bounded time before they sleep.
  * A worker that oversleeps a region does not hold it up: it finds the gate closed and goes on waiting.
+ *
+ * Each worker begins with its own share of the indices, the same part of the work every time, because the
+ * part of a map that it wrote in the last region is still in its cache and costs many times more from another
+ * core's. Who is done helps the others.
  */
 #include "base/thread_pool.h"
 
@@ -13,12 +17,18 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
 #define SPIN_NS     80000u
 #define GATE_OPEN   0x80000000u
 #define GATE_INSIDE 0x7fffffffu
+
+/* The next index of one worker's share; a cache line each. */
+struct share {
+    _Alignas(CSI_ALIGNMENT) atomic_size_t next;
+};
 
 struct csi_pool {
     unsigned threads;
@@ -32,7 +42,7 @@ struct csi_pool {
     size_t count;
     /* High half: number of the job. Low half: open bit and how many workers are inside. */
     _Alignas(CSI_ALIGNMENT) _Atomic uint64_t gate;
-    _Alignas(CSI_ALIGNMENT) atomic_size_t next;
+    struct share *shares; /* threads */
     _Alignas(CSI_ALIGNMENT) atomic_uint sleepers;
     atomic_bool caller_sleeps, stop;
 };
@@ -55,18 +65,29 @@ static inline void relax(void)
 #endif
 }
 
+/* Where the share of `worker` begins; that of the next one is where it ends. */
+static size_t share_begin(const struct csi_pool *pool, unsigned worker)
+{
+    return pool->count / pool->threads * worker + csi_min_size(pool->count % pool->threads, worker);
+}
+
 static void work(struct csi_pool *pool, unsigned worker)
 {
     void (*task)(void *, size_t, unsigned) = pool->task;
     void *context = pool->context;
-    size_t count = pool->count, index;
+    size_t index;
     const struct csi_pool *outer_pool = current_pool;
     unsigned outer_worker = current_worker;
 
     current_pool = pool;
     current_worker = worker;
-    while ((index = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed)) < count)
-        task(context, index, worker);
+    for (unsigned k = 0; k < pool->threads; k++) {
+        unsigned owner = (worker + k) % pool->threads;
+        size_t end = share_begin(pool, owner + 1);
+
+        while ((index = atomic_fetch_add_explicit(&pool->shares[owner].next, 1, memory_order_relaxed)) < end)
+            task(context, index, worker);
+    }
     current_pool = outer_pool;
     current_worker = outer_worker;
 }
@@ -170,7 +191,8 @@ void csi_pool_run(struct csi_pool *pool, size_t count,
     pool->task = task;
     pool->context = context;
     pool->count = count;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    for (unsigned worker = 0; worker < pool->threads; worker++)
+        atomic_store_explicit(&pool->shares[worker].next, share_begin(pool, worker), memory_order_relaxed);
     if (pool->threads > 1 && count > 1) {
         uint64_t number = (uint32_t)(atomic_load(&pool->gate) >> 32) + 1u;
 
@@ -207,7 +229,8 @@ enum cs_status csi_pool_create(unsigned threads, struct csi_pool **pool_out, str
     pthread_cond_init(&pool->done, NULL);
     pool->threads = 1;
     pool->workers = calloc(threads, sizeof *pool->workers);
-    if (pool->workers == NULL)
+    pool->shares = csi_aligned_calloc(threads * sizeof *pool->shares);
+    if (pool->workers == NULL || pool->shares == NULL)
         goto fail;
     while (pool->threads < wanted) {
         struct worker_start *start = malloc(sizeof *start);
@@ -244,6 +267,7 @@ void csi_pool_destroy(struct csi_pool *pool)
     pthread_mutex_destroy(&pool->mutex);
     pthread_mutex_destroy(&pool->turn);
     free(pool->workers);
+    csi_aligned_free(pool->shares);
     csi_aligned_free(pool);
 }
 

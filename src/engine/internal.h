@@ -13,6 +13,10 @@
 #include "kernels/kernels.h"
 #include "kernels/wino.h"
 
+/* Maps of fewer pixels are shared out to the threads by channels, larger ones by rows, in every step alike: a
+ * thread then finds what it wrote in its own cache. */
+#define CSI_SMALL_MAP 100u
+
 /* Where a value lives: NHWCp at `offset` floats of the arena, max_batch photos one behind the other. */
 struct csi_slot {
     struct csi_shape shape;
@@ -184,6 +188,8 @@ struct csi_plan {
     size_t arena_floats, scratch_floats;
     void **blocks; /* packed weights and other memory of the steps */
     size_t block_count, block_capacity;
+    unsigned char *chunk; /* the rest of the block that small pieces are taken from */
+    size_t chunk_left;
     size_t weight_bytes;
     const float *zeros;    /* what padding points at */
     struct csi_tail *tail; /* what stands behind the target, for gradients; NULL with a linear head */

@@ -10,7 +10,11 @@
 #include "engine/backward.h"
 #include "engine/internal.h"
 
-static void *keep_block(struct csi_plan *plan, size_t bytes, void *(*allocate)(size_t size))
+/* Small pieces stand in blocks of this size, which the memory module gives 2 MiB pages: a network of a
+ * hundred layers is read through a few TLB entries and costs a few page faults at start. */
+#define CHUNK_BYTES ((size_t)4 << 20)
+
+static void *keep_block(struct csi_plan *plan, size_t bytes)
 {
     void *memory;
 
@@ -23,22 +27,45 @@ static void *keep_block(struct csi_plan *plan, size_t bytes, void *(*allocate)(s
         plan->blocks = blocks;
         plan->block_capacity = capacity;
     }
-    memory = allocate(bytes);
-    if (memory != NULL) {
+    memory = csi_aligned_alloc(bytes);
+    if (memory != NULL)
         plan->blocks[plan->block_count++] = memory;
-        plan->weight_bytes += bytes;
+    return memory;
+}
+
+void *csi_plan_alloc_packed(struct csi_plan *plan, size_t bytes)
+{
+    size_t size;
+    void *memory;
+
+    if (bytes > SIZE_MAX / 2)
+        return NULL;
+    size = csi_round_up(bytes == 0 ? 1 : bytes, CSI_ALIGNMENT);
+    if (size >= CHUNK_BYTES / 4) {
+        memory = keep_block(plan, bytes);
+    } else {
+        if (size > plan->chunk_left) {
+            plan->chunk = keep_block(plan, CHUNK_BYTES);
+            plan->chunk_left = plan->chunk == NULL ? 0 : CHUNK_BYTES;
+        }
+        memory = plan->chunk;
+        if (memory != NULL) {
+            plan->chunk += size;
+            plan->chunk_left -= size;
+        }
     }
+    if (memory != NULL)
+        plan->weight_bytes += bytes;
     return memory;
 }
 
 void *csi_plan_alloc(struct csi_plan *plan, size_t bytes)
 {
-    return keep_block(plan, bytes, csi_aligned_calloc);
-}
+    void *memory = csi_plan_alloc_packed(plan, bytes);
 
-void *csi_plan_alloc_packed(struct csi_plan *plan, size_t bytes)
-{
-    return keep_block(plan, bytes, csi_aligned_alloc);
+    if (memory != NULL)
+        memset(memory, 0, bytes);
+    return memory;
 }
 
 /* ---- slots ---- */

@@ -258,10 +258,13 @@ static enum cs_status run_depthwise(const struct csi_step *step, const struct cs
 
     lines = lines / (p->kernel[0] * in->shape.width) / CSI_PITCH * CSI_PITCH;
     job.block = csi_max_size(CSI_PITCH, csi_min_size(in->pitch, lines));
+    job.bands = 1;
+    if (out->shape.height * out->shape.width < CSI_SMALL_MAP) /* by channels: enough blocks for all threads */
+        job.block =
+            csi_min_size(job.block, csi_max_size(CSI_PITCH, in->pitch / wanted / CSI_PITCH * CSI_PITCH));
+    else if (csi_pool_threads(run->pool) > 1)
+        job.bands = csi_min_size((out->shape.height + 3) / 4, wanted);
     job.blocks = (in->pitch + job.block - 1) / job.block;
-    job.bands = csi_pool_threads(run->pool) == 1
-                    ? 1
-                    : csi_min_size((out->shape.height + 3) / 4, (wanted + job.blocks - 1) / job.blocks);
     csi_pool_run(run->pool, run->batch * job.bands * job.blocks, depthwise_piece, &job);
     csi_finish_output(step, run);
     return CS_OK;

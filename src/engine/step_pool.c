@@ -70,29 +70,60 @@ static enum cs_status run_pool(const struct csi_step *step, const struct csi_run
     return CS_OK;
 }
 
-/* One photo's channels in pieces: at one photo that is all there is to share out. */
+/* A part of one photo: channels of a small map, or pixels of a large one, whose means then wait in scratch.
+ * The parts are the same for any number of threads, and so is the sum. */
+#define GLOBAL_PARTS 8u
+
+static struct csi_range part_of(const struct csi_slot *in, size_t part)
+{
+    size_t pixels = in->shape.height * in->shape.width;
+
+    return csi_piece(pixels < CSI_SMALL_MAP ? in->pitch / CSI_PITCH : pixels, GLOBAL_PARTS, part);
+}
+
 static void global_piece(void *context, size_t index, unsigned worker)
 {
     const struct pool_job *job = context;
     const struct csi_run *run = job->run;
     const struct csi_slot *in = &run->plan->slots[job->step->inputs[0]];
     const struct csi_slot *out = &run->plan->slots[job->step->output];
-    struct csi_range range = csi_piece(in->pitch / CSI_PITCH, job->pieces, index % job->pieces);
-    size_t photo = index / job->pieces, channel = range.first * CSI_PITCH;
+    struct csi_range range = part_of(in, index % GLOBAL_PARTS);
+    size_t photo = index / GLOBAL_PARTS, pixels = in->shape.height * in->shape.width;
+    const float *from = csi_slot_data(run, job->step->inputs[0]) + photo * in->photo;
 
     (void)worker;
-    run->plan->kernels->global_average(csi_slot_data(run, job->step->inputs[0]) + photo * in->photo + channel,
-                                       in->shape.height * in->shape.width, range.count * CSI_PITCH, in->pitch,
-                                       csi_slot_data(run, job->step->output) + photo * out->photo + channel);
+    if (pixels < CSI_SMALL_MAP)
+        run->plan->kernels->global_average(
+            from + range.first * CSI_PITCH, pixels, range.count * CSI_PITCH, in->pitch,
+            csi_slot_data(run, job->step->output) + photo * out->photo + range.first * CSI_PITCH);
+    else
+        run->plan->kernels->global_average(from + range.first * in->pitch, range.count, in->pitch, in->pitch,
+                                           run->scratch + index * in->pitch);
+}
+
+/* The mean over all from the means of the parts. */
+static void join_means(const struct csi_slot *in, const float *means, float *out)
+{
+    for (size_t c = 0; c < in->pitch; c++)
+        out[c] = 0.0f;
+    for (size_t part = 0; part < GLOBAL_PARTS; part++) {
+        float share = (float)part_of(in, part).count / (float)(in->shape.height * in->shape.width);
+
+        for (size_t c = 0; c < in->pitch; c++)
+            out[c] += share * means[part * in->pitch + c];
+    }
 }
 
 static enum cs_status run_global(const struct csi_step *step, const struct csi_run *run)
 {
-    const struct csi_slot *in = &run->plan->slots[step->inputs[0]];
+    const struct csi_slot *in = &run->plan->slots[step->inputs[0]], *out = &run->plan->slots[step->output];
     struct pool_job job = {step, run, 0};
+    bool small = run->batch * in->photo < 16384; /* a second thread would cost more than it brings */
 
-    job.pieces = csi_piece_count(run, in->pitch / CSI_PITCH, 1 + 1024 / (in->shape.height * in->shape.width));
-    csi_pool_run(run->pool, run->batch * job.pieces, global_piece, &job);
+    csi_pool_run(small ? NULL : run->pool, run->batch * GLOBAL_PARTS, global_piece, &job);
+    for (size_t n = 0; n < run->batch && in->shape.height * in->shape.width >= CSI_SMALL_MAP; n++)
+        join_means(in, run->scratch + n * GLOBAL_PARTS * in->pitch,
+                   csi_slot_data(run, step->output) + n * out->photo);
     return CS_OK;
 }
 
@@ -101,8 +132,9 @@ enum cs_status csi_step_pool(struct csi_plan *plan, const struct csi_ir *ir, con
 {
     struct csi_pool_step *p = &step->u.pool;
 
-    (void)ir;
     if (node->op == CSI_OP_GLOBAL_AVG_POOL) {
+        step->scratch_floats =
+            plan->max_batch * GLOBAL_PARTS * csi_pitch(ir->values[node->inputs[0]].shape.channels);
         step->run = run_global;
         snprintf(step->algorithm, sizeof step->algorithm, "global_average_%s", plan->kernels->name);
         return CS_OK;

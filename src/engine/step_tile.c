@@ -225,7 +225,9 @@ static void cut(struct tile_job *job)
     job->block_tiles = csi_min_size(job->block_tiles, job->tiles);
     for (;;) {
         size_t blocks = (job->tiles + job->block_tiles - 1) / job->block_tiles;
-        bool heavy_weights = p->depth * p->taps * p->group_outputs > job->tiles * tile_floats;
+        /* On small maps the weights are most of what is read, and each thread had better read its own. */
+        size_t weights = p->depth * p->taps * p->group_outputs, inputs = job->tiles * tile_floats;
+        bool heavy_weights = weights > (job->part_pixels < CSI_SMALL_MAP ? 1 : 4) * inputs;
 
         if (blocks * job->splits >= wanted)
             break;
