@@ -70,7 +70,7 @@ static bool conv_runs(const struct csi_ir *ir, const struct csi_ir_node *node)
 {
     float low, high;
 
-    if (!ir->values[node->inputs[0]].has_scale || !weights_fit(ir, node) ||
+    if (node->input_count != 1 || !ir->values[node->inputs[0]].has_scale || !weights_fit(ir, node) ||
         (ir->values[node->inputs[0]].rounded &&
          node->weight_scales == NULL)) /* float by its own definition */
         return false;

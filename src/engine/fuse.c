@@ -268,7 +268,8 @@ enum cs_status csi_ir_fuse(struct csi_ir *ir, struct cs_error *error)
         if (node->dead)
             continue;
         if (node->op == CSI_OP_CONV) {
-            fuse_gate(ir, node);
+            if (!ir->integers) /* a convolution on bytes wants the gated map itself */
+                fuse_gate(ir, node);
         } else if (node->op == CSI_OP_BATCH_NORM) {
             enum cs_status status = fuse_batch_norm(ir, node, error);
 
