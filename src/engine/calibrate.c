@@ -13,7 +13,7 @@
 
 /* Bins of -range…range. */
 #define BINS 4096u
-#define HALF (BINS / 2)
+#define HALF 2048u /* of them */
 
 struct map {
     bool seen;

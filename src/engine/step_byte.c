@@ -51,7 +51,7 @@ bool csi_byte_levels(const struct csi_ir *ir, const struct csi_ir_node *node, in
     size_t inputs = ir->values[node->inputs[0]].shape.channels / node->groups;
     size_t window = (size_t)node->kernel[0] * node->kernel[1], count = inputs * window;
 
-    *levels = malloc(outputs * count);
+    *levels = calloc(outputs, count);
     *scales = malloc(outputs * sizeof **scales);
     if (*levels == NULL || *scales == NULL) {
         free(*levels);

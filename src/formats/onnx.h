@@ -96,6 +96,11 @@ size_t csi_onnx_elements(const struct csi_onnx_value *value);
 /* onnx_fold.c: `*done` tells whether the node at hand was a constant and is defined now. */
 enum cs_status csi_onnx_fold(struct csi_onnx *onnx, bool *done);
 
+/* The scales of quantised weights go along to value `index` of the graph when there is one for each output,
+ * which `axis` of the file's tensor counts. */
+enum cs_status csi_onnx_keep_scales(const struct csi_onnx *onnx, const struct csi_onnx_value *value,
+                                    unsigned axis, int index);
+
 /* onnx_nodes.c: the node at hand over activations. */
 enum cs_status csi_onnx_node(struct csi_onnx *onnx);
 /* The graph's value of an ACTIVATION, GATE or QUANTIZED, made when it is not there yet. */

@@ -307,6 +307,14 @@ static enum cs_status fold_dequantize(struct csi_onnx *onnx, const struct csi_on
     return define(onnx, &value);
 }
 
+enum cs_status csi_onnx_keep_scales(const struct csi_onnx *onnx, const struct csi_onnx_value *value,
+                                    unsigned axis, int index)
+{
+    if (value->scales == NULL || value->rank < 2 || (value->scale_count != 1 && value->scale_axis != axis))
+        return CS_OK;
+    return csi_graph_set_weight_scales(onnx->graph, index, value->scales, value->scale_count, onnx->error);
+}
+
 /* Reshape, Squeeze, Unsqueeze, Flatten of a constant. */
 static enum cs_status fold_reshape(struct csi_onnx *onnx, const struct csi_onnx_value *x, const char *op)
 {

@@ -89,16 +89,6 @@ static enum cs_status check_finite(const struct csi_onnx *onnx, const struct csi
     return CS_OK;
 }
 
-/* The scales of quantised weights go along when there is one for each output, which `axis` of the file's
- * tensor counts. */
-static enum cs_status keep_scales(const struct csi_onnx *onnx, const struct csi_onnx_value *value,
-                                  unsigned axis, int index)
-{
-    if (value->scales == NULL || value->rank < 2 || (value->scale_count != 1 && value->scale_axis != axis))
-        return CS_OK;
-    return csi_graph_set_weight_scales(onnx->graph, index, value->scales, value->scale_count, onnx->error);
-}
-
 /* Input `at` as a constant of the graph; CSI_NO_VALUE when it is absent. */
 static enum cs_status take_constant(struct csi_onnx *onnx, size_t at, int *index)
 {
@@ -116,7 +106,7 @@ static enum cs_status take_constant(struct csi_onnx *onnx, size_t at, int *index
             status = csi_graph_add_constant(onnx->graph, value->name, value->rank, value->dims, value->data,
                                             &value->constant, onnx->error);
         if (status == CS_OK)
-            status = keep_scales(onnx, value, 0, value->constant);
+            status = csi_onnx_keep_scales(onnx, value, 0, value->constant);
         if (status != CS_OK)
             return status;
     }
@@ -387,7 +377,7 @@ static enum cs_status add_weight(struct csi_onnx *onnx, bool transposed, float a
     for (size_t o = 0; o < dims[0]; o++)
         for (size_t i = 0; i < dims[1]; i++)
             data[o * dims[1] + i] = alpha * weight->data[transposed ? o * dims[1] + i : i * dims[0] + o];
-    return alpha == 1.0f ? keep_scales(onnx, weight, 1, *index) : CS_OK;
+    return alpha == 1.0f ? csi_onnx_keep_scales(onnx, weight, 1, *index) : CS_OK;
 }
 
 /* Gemm's C: one number for each output, however it is written, times `beta`. */

@@ -245,7 +245,7 @@ enum cs_status csi_graph_set_weight_scales(struct csi_graph *graph, int index, c
     struct csi_value *value = &graph->values[index];
     float *copy;
 
-    if (value->rank == 0 || (count != 1 && count != value->dims[0]))
+    if (value->rank == 0 || count == 0 || value->dims[0] == 0 || (count != 1 && count != value->dims[0]))
         return csi_fail(error, CS_MODEL_INVALID, "'%s' has %zu scales", value->name, count);
     for (size_t i = 0; i < count; i++) {
         if (!(scales[i] > 0.0f && scales[i] < 1e30f))
