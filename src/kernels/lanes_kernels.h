@@ -290,15 +290,15 @@ static void depthwise_any(const struct csi_depthwise_row *row)
 
 static void depthwise_row(const struct csi_depthwise_row *row)
 {
-    if (row->dilation != 1 || row->out_width < SPAN)
-        depthwise_any(row);
-    else if (row->kernel_width == 3 && row->stride == 1)
+    const bool spans = row->dilation == 1 && row->out_width >= SPAN;
+
+    if (spans && row->kernel_width == 3 && row->stride == 1)
         depthwise_spans(row, 3, 1);
-    else if (row->kernel_width == 3 && row->stride == 2)
+    else if (spans && row->kernel_width == 3 && row->stride == 2)
         depthwise_spans(row, 3, 2);
-    else if (row->kernel_width == 5 && row->stride == 1)
+    else if (spans && row->kernel_width == 5 && row->stride == 1)
         depthwise_spans(row, 5, 1);
-    else if (row->kernel_width == 5 && row->stride == 2)
+    else if (spans && row->kernel_width == 5 && row->stride == 2)
         depthwise_spans(row, 5, 2);
     else
         depthwise_any(row);
