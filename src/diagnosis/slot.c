@@ -36,6 +36,7 @@ static void install(cs_diagnoser *diagnoser, cs_model *model)
     if (other) {
         csi_cache_clear(diagnoser->predictions);
         csi_cache_clear(diagnoser->gradcams);
+        old->replaced = true; /* nobody takes it any more; who still holds it looks when it lets go */
         csi_model_release(old);
     }
 }
