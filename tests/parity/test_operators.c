@@ -93,8 +93,8 @@ static double compute(const struct operators *all, const char *name, const json_
     if (csi_model_file_read(file, size, NULL, &graph, NULL, &error) != CS_OK)
         fail_msg("%s: %s", name, error.message);
     assert_int_equal(graph->class_count * PHOTOS * sizeof *copy, logits_size);
-    largest = fmax(run(graph, "generic", pool, input, pixels, copy),
-                   run(graph, "all", pool, input, pixels, copy));
+    largest =
+        fmax(run(graph, "generic", pool, input, pixels, copy), run(graph, "all", pool, input, pixels, copy));
     csi_graph_destroy(graph);
     if (csi_model_file_convert(file, size, NULL, &native, &native_size, &error) != CS_OK ||
         csi_model_file_read(native, native_size, NULL, &graph, NULL, &error) != CS_OK)
