@@ -1,6 +1,6 @@
 /*
- * ONNX operators over activations that move numbers and compute none: reshapes, transposes, joins, padding. See
- * onnx.h.
+ * ONNX operators over activations that move numbers and compute none: reshapes, transposes, joins, padding.
+ * See onnx.h.
  */
 #include "formats/onnx.h"
 
@@ -115,8 +115,8 @@ enum cs_status csi_onnx_squeeze(struct csi_onnx *onnx, bool squeeze)
     return csi_onnx_reshape_to(onnx, x, made, dims);
 }
 
-/* The transposed value `order` of graph value `x`: a reshape where only axes of one element move, else put off
- * (CSI_ONNX_TRANSPOSED) until another transpose takes it back or a mean does not mind. */
+/* The transposed value `order` of graph value `x`: a reshape where only axes of one element move, else put
+ * off (CSI_ONNX_TRANSPOSED) until another transpose takes it back or a mean does not mind. */
 static enum cs_status transposed(struct csi_onnx *onnx, int x, const unsigned *order)
 {
     const struct csi_value *value = csi_onnx_graph_value(onnx, x);
@@ -191,7 +191,8 @@ enum cs_status csi_onnx_concat(struct csi_onnx *onnx)
     }
     if (status != CS_OK)
         return status;
-    if (node.input_count == 0 || (axis != 1 && axis != 1 - (int64_t)csi_onnx_graph_value(onnx, node.inputs[0])->rank))
+    if (node.input_count == 0 ||
+        (axis != 1 && axis != 1 - (int64_t)csi_onnx_graph_value(onnx, node.inputs[0])->rank))
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "joining along another axis than the channels");
     return csi_onnx_finish(onnx, &node);
 }
