@@ -3,7 +3,7 @@
 #   make              build the release preset: build/release/cropshield
 #   make run          install what is missing, build, start the web app on http://127.0.0.1:8501 (ARGS="--port 9000")
 #   make test         install what the tests need, build, run every family this machine can run
-#   make bench        measure CropShield beside its peers in one run
+#   make bench        install the peers that are missing, build, measure CropShield beside them in one run
 #   make fuzz         fuzz every target for FUZZ_SECONDS each (TARGET=… for one)
 #   make install      PREFIX=/usr/local DESTDIR=…
 #   make format lint  layout of the C code; static analysis
@@ -26,7 +26,8 @@ test:
 	@tools/setup test
 	@tools/test
 
-bench: build
+bench:
+	@tools/setup bench
 	@bench/run
 
 fuzz:

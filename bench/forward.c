@@ -56,6 +56,7 @@ int main(int argc, char **argv)
         return 2;
     }
     size_t batch = (size_t)atoi(argv[4]), iterations = (size_t)atoi(argv[5]);
+    size_t warmup = iterations < 5 ? iterations : 5;
 
     options.path = argv[1];
     options.threads = (unsigned)atoi(argv[3]);
@@ -76,15 +77,15 @@ int main(int argc, char **argv)
     float *want = read_floats(argv[2], "logits.bin", batch * info.class_count);
     double *ms = malloc(iterations * sizeof *ms), worst = 0;
 
-    for (size_t i = 0; ms != NULL && i < 5 + iterations; i++) {
+    for (size_t i = 0; ms != NULL && i < warmup + iterations; i++) {
         double start = now_ms();
 
         if (cs_session_forward(session, input, batch, &error) != CS_OK) {
             fprintf(stderr, "%s\n", error.message);
             return 1;
         }
-        if (i >= 5)
-            ms[i - 5] = now_ms() - start;
+        if (i >= warmup)
+            ms[i - warmup] = now_ms() - start;
     }
     for (size_t i = 0; i < batch * info.class_count; i++)
         worst = fmax(worst, fabs((double)cs_session_logits(session)[i] - want[i]));

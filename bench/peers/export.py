@@ -1,9 +1,13 @@
 #!/usr/bin/python3
-"""Exports the shipped reference network for the peers: OUT/model.{pth,pt,onnx}, and a seeded input with PyTorch's logits.
+"""Exports the shipped reference network for the peers: OUT/model.{pth,pt,onnx}, model_int8.onnx, and a seeded input with PyTorch's
+logits.
 
     export.py MODEL.safetensors OUT
 
-Needs Debian's python3-torch (and what torch.onnx.export needs). input.bin: 8×3×224×224 float32; logits.bin: 8×classes float32.
+Needs Debian's python3-torch (and what torch.onnx.export needs). input.bin: 8×3×224×224 float32; logits.bin: 8×classes float32. For
+peers that take bare layers: weights.bin holds each convolution's weights [out][in][3][3] and bias with the batch norm folded in, then
+the linear layer's; ranges.bin the largest absolute value of the input and of each convolution's output after its ReLU, over the eight
+inputs: what every 8-bit peer is calibrated with.
 """
 import json
 import os
@@ -13,6 +17,8 @@ import sys
 import numpy as np
 import torch
 import torch.nn as nn
+
+from export_int8 import write_int8
 
 
 def read_safetensors(path):
@@ -64,6 +70,30 @@ def load(path):
     return model.eval(), metadata
 
 
+def fold(model):
+    """[(weight, bias)] of the eight convolutions with their batch norms, and of the linear layer, as numpy float32."""
+    layers = []
+    for i in range(1, 5):
+        block = getattr(model, f"block{i}")
+        for conv, norm in ((block[0], block[1]), (block[3], block[4])):
+            scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+            layers.append((conv.weight.double() * scale[:, None, None, None],
+                           norm.bias.double() - norm.running_mean.double() * scale))
+    layers.append((model.classifier[1].weight, model.classifier[1].bias))
+    return [tuple(t.detach().numpy().astype("<f4") for t in layer) for layer in layers]
+
+
+def measure_ranges(model, x):
+    ranges = [float(x.abs().max())]
+    hooks = [module.register_forward_hook(lambda m, i, y: ranges.append(float(y.max())))
+             for module in model.modules() if isinstance(module, nn.ReLU)]
+    with torch.no_grad():
+        model(x)
+    for hook in hooks:
+        hook.remove()
+    return ranges
+
+
 def main():
     path, out = sys.argv[1], sys.argv[2]
     os.makedirs(out, exist_ok=True)
@@ -78,6 +108,10 @@ def main():
     torch.jit.trace(model, x[:1]).save(os.path.join(out, "model.pt"))
     torch.onnx.export(model, x[:1], os.path.join(out, "model.onnx"), opset_version=13, input_names=["input"],
                       output_names=["logits"], dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}})
+    layers, ranges = fold(model), measure_ranges(model, x)
+    np.concatenate([t.ravel() for layer in layers for t in layer]).tofile(os.path.join(out, "weights.bin"))
+    np.array(ranges, "<f4").tofile(os.path.join(out, "ranges.bin"))
+    write_int8(layers, ranges, os.path.join(out, "model_int8.onnx"))
 
 
 if __name__ == "__main__":

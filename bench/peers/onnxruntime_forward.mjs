@@ -1,24 +1,27 @@
 // ONNX Runtime (npm package onnxruntime-node) on the exported network; one JSON line.
-// node onnxruntime_forward.mjs DIR THREADS BATCH ITERATIONS
+// node onnxruntime_forward.mjs DIR THREADS BATCH ITERATIONS [MODEL]     (MODEL: a file of DIR, model.onnx)
 import { readFileSync } from 'node:fs';
 import ort from 'onnxruntime-node';
 
-const [dir, threads, batch, iterations] = [process.argv[2], ...process.argv.slice(3).map(Number)];
+const dir = process.argv[2];
+const [threads, batch, iterations] = process.argv.slice(3, 6).map(Number);
+const warmup = Math.min(5, iterations);
+const model = process.argv[6] ?? 'model.onnx';
 const floats = (name) => {
   const bytes = readFileSync(`${dir}/${name}`);
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 };
-const session = await ort.InferenceSession.create(`${dir}/model.onnx`, {
+const session = await ort.InferenceSession.create(`${dir}/${model}`, {
   intraOpNumThreads: threads, interOpNumThreads: 1, graphOptimizationLevel: 'all', executionProviders: ['cpu'],
 });
 const input = { input: new ort.Tensor('float32', floats('input.bin').slice(0, batch * 3 * 224 * 224), [batch, 3, 224, 224]) };
 const want = floats('logits.bin');
 const times = [];
 let output;
-for (let i = 0; i < 5 + iterations; i++) {
+for (let i = 0; i < warmup + iterations; i++) {
   const start = process.hrtime.bigint();
   output = await session.run(input);
-  if (i >= 5) times.push(Number(process.hrtime.bigint() - start) / 1e6);
+  if (i >= warmup) times.push(Number(process.hrtime.bigint() - start) / 1e6);
 }
 const got = output[Object.keys(output)[0]].data;
 let error = 0;

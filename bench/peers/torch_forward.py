@@ -14,12 +14,12 @@ if mode == "script":
     model = torch.jit.optimize_for_inference(torch.jit.freeze(model))
 x = torch.from_numpy(np.fromfile(f"{directory}/input.bin", "<f4").reshape(8, 3, 224, 224)[:batch].copy())
 want = np.fromfile(f"{directory}/logits.bin", "<f4").reshape(8, -1)[:batch]
-times = []
+times, warmup = [], min(5, iterations)
 with torch.no_grad():
-    for i in range(5 + iterations):
+    for i in range(warmup + iterations):
         start = time.perf_counter()
         y = model(x)
-        if i >= 5:
+        if i >= warmup:
             times.append((time.perf_counter() - start) * 1e3)
 times.sort()
 print(json.dumps({"engine": f"torch-{torch.__version__.split('+')[0]}-{mode}", "threads": threads, "batch": batch,

@@ -1,6 +1,7 @@
 /*
  * cropshield bench: latency of the whole request or of inference alone, and of each layer. Owns the
- * statistics; what is timed is the public interface, as any program would call it.
+ * statistics; what is timed is the public interface, as any program would call it. The stream stage stands
+ * in bench_stream.c.
  */
 #include <jansson.h>
 #include <math.h>
@@ -12,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/bench.h"
 #include "cli/cli.h"
 
 struct bench {
@@ -46,6 +48,12 @@ static double percentile(const double *sorted, size_t count, double p)
     return sorted[low] + (place - (double)low) * (sorted[low + 1] - sorted[low]);
 }
 
+double csi_bench_percentile(double *values, size_t count, double p)
+{
+    qsort(values, count, sizeof *values, compare_doubles);
+    return percentile(values, count, p);
+}
+
 static struct summary summarise(double *ms, size_t count)
 {
     struct summary s = {0, 0, 0, 0, 0, 0, 0};
@@ -64,12 +72,13 @@ static struct summary summarise(double *ms, size_t count)
     return s;
 }
 
-/* A 4000×3000 JPEG with leaf-like smooth shapes and sensor-like noise: about the size a phone makes. Always
- * the same. */
-static enum cs_status make_photo(uint8_t **bytes, size_t *size, struct cs_error *error)
+/* About the size a phone makes. */
+enum { PHOTO_WIDTH = 4000, PHOTO_HEIGHT = 3000 };
+
+enum cs_status csi_bench_photo(uint32_t width, uint32_t height, uint8_t **bytes, size_t *size,
+                               struct cs_error *error)
 {
-    enum { WIDTH = 4000, HEIGHT = 3000 };
-    uint8_t *pixels = malloc((size_t)WIDTH * HEIGHT * 3);
+    uint8_t *pixels = malloc((size_t)width * height * 3);
     cs_image *image = NULL;
     struct cs_blob blob = {NULL, 0};
     uint32_t noise = 1;
@@ -78,19 +87,20 @@ static enum cs_status make_photo(uint8_t **bytes, size_t *size, struct cs_error 
     *bytes = NULL;
     if (pixels == NULL)
         return csi_fail_memory(error, "photo");
-    for (size_t y = 0; y < HEIGHT; y++)
-        for (size_t x = 0; x < WIDTH; x++) {
-            double dx = ((double)x - WIDTH / 2.0) / 1500, dy = ((double)y - HEIGHT / 2.0) / 900;
+    for (size_t y = 0; y < height; y++)
+        for (size_t x = 0; x < width; x++) {
+            double dx = ((double)x - width / 2.0) / (width * 0.375);
+            double dy = ((double)y - height / 2.0) / (height * 0.3);
             bool leaf = dx * dx + dy * dy < 1 + 0.05 * sin((double)x / 40);
             double vein = 18 * sin((double)(x + y) / 60) + 12 * sin((double)x / 23);
-            uint8_t *p = pixels + (y * WIDTH + x) * 3;
+            uint8_t *p = pixels + (y * width + x) * 3;
 
             noise = noise * 1664525u + 1013904223u;
             p[0] = (uint8_t)((leaf ? 70 : 150) + vein / 2 + (noise >> 28));
             p[1] = (uint8_t)((leaf ? 130 : 145) + vein + (noise >> 28));
             p[2] = (uint8_t)((leaf ? 50 : 140) + vein / 3 + (noise >> 28));
         }
-    status = cs_image_from_pixels(pixels, WIDTH, HEIGHT, (size_t)WIDTH * 3, &image, error);
+    status = cs_image_from_pixels(pixels, width, height, (size_t)width * 3, &image, error);
     free(pixels);
     if (status == CS_OK)
         status = cs_image_encode(image, CS_FORMAT_JPEG, 92, &blob, error);
@@ -349,7 +359,7 @@ static enum cs_status run(struct bench *bench, const struct cs_diagnoser_options
     if (status == CS_OK && whole)
         status = bench->image != NULL
                      ? csi_file_read(bench->image, options->limits.max_bytes, &bytes, &size, error)
-                     : make_photo(&bytes, &size, error);
+                     : csi_bench_photo(PHOTO_WIDTH, PHOTO_HEIGHT, &bytes, &size, error);
     if (status == CS_OK) {
         model = cs_diagnoser_model(diagnoser);
         if (whole)
@@ -396,7 +406,9 @@ int csi_command_bench(int argc, char **argv)
         {"image", 'i', CSI_OPT_STRING, "PATH", "photo to use (a generated one of 12 MP)", &bench.image, 0, 0},
         {"batch", 'b', CSI_OPT_SIZE, "N", "photos at a time (1)", &bench.batch, 1, 256},
         {"stage", 's', CSI_OPT_STRING, "STAGE",
-         "all: bytes to diagnosis with heat map; inference: the network alone (all)", &bench.stage, 0, 0},
+         "all: bytes to diagnosis with heat map; inference: the network alone; stream: many photos, photos a "
+         "second by every way beside one thread (all)",
+         &bench.stage, 0, 0},
         {"warm", 0, CSI_OPT_FLAG, NULL, "with warm caches instead of cold ones", &bench.warm, 0, 0},
         {"layers", 'l', CSI_OPT_FLAG, NULL, "also each layer beside the measured peak of this CPU",
          &bench.layers, 0, 0},
@@ -421,15 +433,25 @@ int csi_command_bench(int argc, char **argv)
 
     if (ended != CSI_GOES_ON)
         return ended;
-    if (strcmp(bench.stage, "all") != 0 && strcmp(bench.stage, "inference") != 0) {
-        fprintf(stderr, "cropshield: --stage: '%s' is none of all, inference\n", bench.stage);
+    bool stream = strcmp(bench.stage, "stream") == 0;
+
+    if (!stream && strcmp(bench.stage, "all") != 0 && strcmp(bench.stage, "inference") != 0) {
+        fprintf(stderr, "cropshield: --stage: '%s' is none of all, inference, stream\n", bench.stage);
+        return CSI_EXIT_USAGE;
+    }
+    if (stream && (bench.layers || bench.warm)) {
+        fprintf(stderr, "cropshield: --layers and --warm are not for --stage stream\n");
         return CSI_EXIT_USAGE;
     }
     if (bench.batch > options.model.max_batch)
         options.model.max_batch = (unsigned)bench.batch;
     bench.ms = calloc(bench.iterations, sizeof *bench.ms);
-    status =
-        bench.ms == NULL ? csi_fail_memory(&error, "bench") : run(&bench, &options, shared.cpu_mask, &error);
+    if (bench.ms == NULL)
+        status = csi_fail_memory(&error, "bench");
+    else if (stream)
+        status = csi_bench_stream(&options, bench.image, bench.warmup, bench.iterations, bench.json, &error);
+    else
+        status = run(&bench, &options, shared.cpu_mask, &error);
     free(bench.ms);
     if (status != CS_OK) {
         csi_report(bench.image, &error);

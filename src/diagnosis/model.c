@@ -41,7 +41,7 @@ enum cs_status csi_compute_create(const struct cs_model_options *options, struct
         return status;
     }
     atomic_init(&made->references, 1);
-    pthread_mutex_init(&made->turn, NULL);
+    csi_turns_init(&made->turns, made->threads);
     *compute = made;
     return CS_OK;
 }
@@ -57,7 +57,7 @@ void csi_compute_release(struct csi_compute *compute)
     if (compute == NULL || atomic_fetch_sub(&compute->references, 1) != 1)
         return;
     csi_pool_destroy(compute->pool);
-    pthread_mutex_destroy(&compute->turn);
+    csi_turns_destroy(&compute->turns);
     free(compute);
 }
 
@@ -344,7 +344,8 @@ enum cs_status csi_model_load(const struct cs_model_options *options, struct csi
         csi_model_release(made);
         return status;
     }
-    made->session_limit = made->compute->threads > 2 ? made->compute->threads : 2;
+    /* One that computes over all cores, and one a core that wait for going together. */
+    made->session_limit = made->compute->threads + 1;
     made->load_ms = csi_ms_since(start);
     *model = made;
     return CS_OK;

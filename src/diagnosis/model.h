@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/thread_pool.h"
 #include "diagnosis/gate.h"
+#include "diagnosis/turns.h"
 #include "engine/engine.h"
 #include "graph/graph.h"
 
@@ -21,8 +22,7 @@ struct csi_compute {
     struct csi_pool *pool;
     unsigned threads;
     uint32_t cpu_features;
-    pthread_mutex_t turn; /* forward passes over the whole pool go one after the other: two at once would only
-                             share caches */
+    struct csi_turns turns;
 };
 enum cs_status csi_compute_create(const struct cs_model_options *options, struct csi_compute **compute,
                                   struct cs_error *error);

@@ -122,7 +122,7 @@ enum cs_status csi_model_preprocess(const cs_model *model, const cs_image *image
 enum cs_status csi_session_forward(cs_session *session, const float *input, size_t batch, bool serial,
                                    struct cs_error *error)
 {
-    struct csi_compute *compute = session->model->compute;
+    struct csi_turns *turns = &session->model->compute->turns;
     enum cs_status status;
     uint64_t start;
 
@@ -130,13 +130,11 @@ enum cs_status csi_session_forward(cs_session *session, const float *input, size
     if (batch == 0 || batch > session->model->max_batch)
         return csi_fail(error, CS_BAD_REQUEST, "a batch of %zu is not within 1 and %u", batch,
                         session->model->max_batch);
-    if (!serial)
-        pthread_mutex_lock(&compute->turn);
+    serial = csi_turns_enter(turns, serial ? CSI_TURN_ALONE : batch > 1 ? CSI_TURN_TOGETHER : CSI_TURN_ANY);
     start = csi_now_ns();
     status = csi_exec_run(session->exec, input, batch, serial, error);
     session->run_ms = csi_ms_since(start);
-    if (!serial)
-        pthread_mutex_unlock(&compute->turn);
+    csi_turns_leave(turns, serial);
     if (status == CS_OK)
         session->batch = batch;
     return status;
@@ -247,10 +245,10 @@ enum cs_status csi_session_profile(cs_session *session, size_t batch, unsigned i
         input[i] = (float)((uint32_t)(i * 2654435761u) >> 16) / 32768.0f -
                    1.0f; /* like a photo: no runs of equal values */
     session->batch = 0;
-    pthread_mutex_lock(&session->model->compute->turn);
+    csi_turns_enter(&session->model->compute->turns, CSI_TURN_TOGETHER);
     for (unsigned k = 0; status == CS_OK && k < iterations; k++)
         status = csi_exec_profile(session->exec, input, batch, samples + (size_t)k * layer_count, error);
-    pthread_mutex_unlock(&session->model->compute->turn);
+    csi_turns_leave(&session->model->compute->turns, false);
     if (status == CS_OK) {
         fill_profile(session, batch, iterations, samples, column, *layers);
         *count = layer_count;

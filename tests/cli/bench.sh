@@ -12,6 +12,13 @@ json "o['batch'] == 2 and o['threads'] == 1 and o['gflops'] > 1 and len(o['layer
 json "all(l['algorithm'] and l['ms'] >= 0 for l in o['layers'])"
 run 0 bench --warmup 0 --iterations 1 --stage inference --layers --cpu-mask avx2; has out "peaks of this CPU"
 run 0 bench --warmup 1 --iterations 2 --warm --image leaf.png --target-ms 0.000001; has out "missed"
+run 0 bench --stage stream --warmup 0 --iterations 1 --threads 2 --image leaf.png --json --model lite
+json "[w['way'] for w in o['ways']] == ['one_thread', 'in_turn', 'together', 'each_alone', 'chosen', 'callers'] and o['threads'] == 2"
+json "all(w['photos_per_second'] > 0 and w['ratio'] > 0 and w['threads'] == (1 if w['way'] == 'one_thread' else 2) for w in o['ways'])"
+json "o['ways'][0]['ratio'] == 1"
+run 0 bench --stage stream --warmup 0 --iterations 1 --model lite --threads 2; has out "photos/s"; has out "a photo a thread"
+run 1 bench --stage stream --image nowhere.jpg; has err "not_found"
+run 2 bench --stage stream --layers; has err "--layers"
 run 2 bench --stage everything; has err "--stage"
 run 1 bench --image nowhere.jpg; has err "not_found"
 finish
