@@ -14,6 +14,8 @@
 void *csi_aligned_alloc(size_t size);
 void *csi_aligned_calloc(size_t size);
 void csi_aligned_free(void *memory);
+/* The same for what lives as long as a model or its loading: mapped from 1 MiB on. */
+void *csi_model_alloc(size_t size);
 
 /* Free memory that malloc keeps for later goes back to the system. Takes milliseconds: for after something
  * big went that does not come back, such as a replaced model. */
