@@ -138,13 +138,13 @@ static void decoding_goes_on_while_a_batch_computes(void **state)
     (void)state;
     feed_begin(&feed, BATCH);
     model = cs_diagnoser_model(feed.diagnoser);
-    pthread_mutex_lock(&model->compute->turn);
+    (void)csi_turns_enter(&model->compute->turns, CSI_TURN_TOGETHER);
     assert_int_equal(pthread_create(&thread, NULL, run_stream, &feed), 0);
     for (unsigned i = 0; i < 10000 && atomic_load(&feed.decoded) < 3 * BATCH; i++)
         nanosleep(&pause, NULL);
     assert_true(atomic_load(&feed.decoded) >= 3 * BATCH);
     assert_int_equal(atomic_load(&feed.delivered), 0);
-    pthread_mutex_unlock(&model->compute->turn);
+    csi_turns_leave(&model->compute->turns, false);
     assert_int_equal(pthread_join(thread, &result), 0);
     assert_non_null(result);
     assert_int_equal(atomic_load(&feed.delivered), PHOTOS);
