@@ -127,14 +127,13 @@ def maps_of(model, target, x, classes):
     """Grad-CAM of every class by autograd, then the other methods for class 1; (classes + 5, height·width)."""
     kept = {}
 
-    def keep(module, inputs, output):
-        kept["activations"] = output
-        output.retain_grad()
+    def keep(module, inputs, output):  # the network begins here for what follows: nothing before it needs a gradient
+        kept["activations"] = output.detach().requires_grad_()
+        return kept["activations"]
 
     handle = dict(model.named_modules())[target].register_forward_hook(keep)
     rows = []
     for c in list(range(classes)) + [1]:
-        model.zero_grad()
         model(x)[0, c].backward()
         a, g = kept["activations"].detach()[0], kept["activations"].grad[0]
         rows.append((g.mean((1, 2), keepdim=True) * a).sum(0))
