@@ -188,6 +188,16 @@ def zip_files():
     body = good[:directory] + bytes(entry) + extra + rest
     at = body.index(b"PK\5\6")
     yield "zip64_size", body[:at + 12] + struct.pack("<I", at - directory) + body[at + 16:]
+    alone = bytearray(good)  # sizes that should stand in a field that is not there, or is too short for them
+    alone[directory + 20:directory + 28] = b"\xff" * 8
+    yield "zip64_no_field", bytes(alone)
+    short = bytes(entry[:20]) + b"\xff" * 8 + bytes(entry[28:30]) + struct.pack("<H", 8) + bytes(entry[32:])
+    body = good[:directory] + short + struct.pack("<HHI", 1, 4, 7) + rest
+    at = body.index(b"PK\5\6")
+    yield "zip64_field_short", body[:at + 12] + struct.pack("<I", at - directory) + body[at + 16:]
+    # two directories: the one that the ZIP64 record names has another number of entries
+    record = struct.pack("<IQHHIIQQQQ", 0x06064b50, 44, 45, 45, 0, 0, 1, 1, end - directory, directory)
+    yield "zip64_other_count", good[:end] + record + struct.pack("<IIQI", 0x07064b50, 0, end, 1) + good[end:]
     yield "no_end", good[:-22]
     yield "comment_lies", patched(good, b"PK\5\6", 20, struct.pack("<H", 100))
 
@@ -211,6 +221,8 @@ def pytorch_files():
     module = (b"\x80\x02c__torch__.net\nNet\n)\x81}(" + text("weight") + rebuilt(storage("0", 6), 0, (6,), (1,)) +
               text("training") + b"\x89ub.")
     yield "torchscript", torch_file(module, more=[("archive/constants.pkl", b"\x80\x02).")])
+    yield "torchscript_os_system", torch_file(module[:-2] + text("x") + b"cposix\nsystem\n" + tuple_of(
+        text("touch /tmp/executed")) + b"Rub.", more=[("archive/constants.pkl", b"\x80\x02).")])
     nested = b"\x80\x02" + b"".join(b"c__torch__\nM\n)\x81}(" + text("m") for _ in range(60)) + b"N" + b"ub" * 60 + b"."
     yield "torchscript_deep", torch_file(nested, more=[("archive/constants.pkl", b"\x80\x02).")])
     yield "torchscript_class_without_archive", torch_file(module)
@@ -341,6 +353,26 @@ def onnx_files():
                                           [weight])
     yield "external_data", onnx_file([conv, *tail], [field(1, 6) + field(2, 1) + field(8, "w") + field(14, 1) + field(
         13, field(1, "location") + field(2, "../../etc/passwd"))])
+    inner = field(1, 6) + field(2, 1) + field(14, 1) + field(13, field(1, "location") + field(2, "/etc/passwd"))
+    yield "external_constant", onnx_file([onnx_node("Constant", [], ["w"], field(1, "value") + field(5, inner) + field(20, 4)),
+                                          conv, *tail], [])
+    yield "pad_axes", onnx_file([onnx_node("Pad", ["x", "pads", "", "axes"], ["p0"]), onnx_node("Conv", ["p0", "w"], ["c"]), *tail],
+                                [weight, onnx_tensor("pads", (4,), [1, 0, 2, 3], 7, "q"), onnx_tensor("axes", (2,), [2, 3], 7, "q")],
+                                opset=18)
+    yield "pad_axes_outside", onnx_file(
+        [onnx_node("Pad", ["x", "pads", "", "axes"], ["p0"]), onnx_node("Conv", ["p0", "w"], ["c"]), *tail],
+        [weight, onnx_tensor("pads", (4,), [1, 0, 2, 3], 7, "q"), onnx_tensor("axes", (2,), [2, 1 << 40], 7, "q")], opset=18)
+    yield "weight_quantised_here", onnx_file(
+        [onnx_node("QuantizeLinear", ["w", "s", "z"], ["q"], integer("axis", 0)),
+         onnx_node("DequantizeLinear", ["q", "s", "z"], ["d"], integer("axis", 0)), onnx_node("Conv", ["x", "d"], ["c"]), *tail],
+        [weight, onnx_tensor("s", (2,), [0.5, 0.25]), onnx_tensor("z", (2,), [0, 0], 3, "b")])
+    turned = [onnx_node("Transpose", ["x"], ["t"], ints("perm", [0, 2, 3, 1])),
+              onnx_node("Transpose", ["t"], ["u"], ints("perm", [0, 3, 1, 2])), onnx_node("Conv", ["u", "w"], ["c"])]
+    yield "transposes", onnx_file([*turned, *tail], [weight])
+    yield "transpose_at_the_end", onnx_file([turned[0]], [weight], output="t")
+    yield "broadcast_grows", onnx_file(
+        [onnx_node("Mul", ["a", "b"], ["ab"]), conv, *tail],
+        [weight, onnx_tensor("a", (3000, 1), [1] * 3000), onnx_tensor("b", (3000,), [1] * 3000)])
     yield "opset_old", onnx_file([conv, *tail], [weight], opset=8)
     yield "opset_new", onnx_file([conv, *tail], [weight], opset=99)
     yield "tensor_lies", onnx_file([conv, *tail], [onnx_tensor("w", (2, 3, 1, 1000), [0.5] * 6)])

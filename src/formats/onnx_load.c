@@ -12,12 +12,32 @@
 #include "base/checked.h"
 #include "base/memory.h"
 
-#define MAX_DEPTH    24u
+#define MAX_DEPTH    24u     /* these two are named in words below */
 #define MAX_MESSAGES 400000u /* a message of two bytes takes some 150 unpacked */
 
 struct guard {
     const uint8_t *at, *end;
 };
+
+/* What the walk over a file has found. */
+struct survey {
+    const uint8_t *start;
+    size_t messages;
+    const char *trouble; /* NULL: none */
+    const char *inside;  /* the message type that has it */
+    size_t offset;       /* and where */
+};
+
+static bool trouble(struct survey *survey, const struct guard *guard,
+                    const ProtobufCMessageDescriptor *descriptor, const char *what)
+{
+    if (survey->trouble == NULL) {
+        survey->trouble = what;
+        survey->inside = descriptor->short_name;
+        survey->offset = (size_t)(guard->at - survey->start);
+    }
+    return false;
+}
 
 static bool take_varint(struct guard *guard, uint64_t *number)
 {
@@ -42,35 +62,40 @@ static bool skip_bytes(struct guard *guard, uint64_t count)
 
 /* Walks a message as its schema describes it; false: damaged, too deep or too many. */
 static bool walk(struct guard guard, const ProtobufCMessageDescriptor *descriptor, unsigned depth,
-                 size_t *messages)
+                 struct survey *survey)
 {
-    if (depth > MAX_DEPTH || ++*messages > MAX_MESSAGES)
-        return false;
+    if (depth > MAX_DEPTH)
+        return trouble(survey, &guard, descriptor, "messages are nested deeper than 24");
+    if (++survey->messages > MAX_MESSAGES)
+        return trouble(survey, &guard, descriptor, "there are more than 400000 parts");
     while (guard.at != guard.end) {
         const ProtobufCFieldDescriptor *field;
+        struct guard part = guard;
         uint64_t key, length;
-        bool good;
 
         if (!take_varint(&guard, &key) || key >> 3 > UINT32_MAX)
-            return false;
+            return trouble(survey, &part, descriptor, "a field's number is cut or out of range");
         switch (key & 7u) {
-        case 0: good = take_varint(&guard, &length); break;
-        case 1: good = skip_bytes(&guard, 8); break;
-        case 5: good = skip_bytes(&guard, 4); break;
+        case 0:
+            if (!take_varint(&guard, &length))
+                return trouble(survey, &part, descriptor, "a number is cut or longer than 64 bits");
+            break;
+        case 1:
+        case 5:
+            if (!skip_bytes(&guard, (key & 7u) == 1 ? 8 : 4))
+                return trouble(survey, &part, descriptor, "a number is cut");
+            break;
         case 2:
-            good = take_varint(&guard, &length) && length <= (uint64_t)(guard.end - guard.at);
-            if (!good)
-                break;
+            if (!take_varint(&guard, &length) || length > (uint64_t)(guard.end - guard.at))
+                return trouble(survey, &part, descriptor, "a length reaches over the end");
             field = protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(key >> 3));
-            if (field != NULL && field->type == PROTOBUF_C_TYPE_MESSAGE)
-                good =
-                    walk((struct guard){guard.at, guard.at + length}, field->descriptor, depth + 1, messages);
+            if (field != NULL && field->type == PROTOBUF_C_TYPE_MESSAGE &&
+                !walk((struct guard){guard.at, guard.at + length}, field->descriptor, depth + 1, survey))
+                return false;
             guard.at += length;
             break;
-        default: good = false; break;
+        default: return trouble(survey, &part, descriptor, "a field has a type that does not exist");
         }
-        if (!good)
-            return false;
     }
     return true;
 }
@@ -78,14 +103,12 @@ static bool walk(struct guard guard, const ProtobufCMessageDescriptor *descripto
 enum cs_status csi_onnx_unpack(const uint8_t *bytes, size_t size, Onnx__ModelProto **model,
                                struct cs_error *error)
 {
-    size_t messages = 0;
+    struct survey survey = {.start = bytes};
 
     *model = NULL;
-    if (!walk((struct guard){bytes, bytes + size}, &onnx__model_proto__descriptor, 0, &messages))
-        return csi_fail(error, CS_MODEL_INVALID,
-                        messages > MAX_MESSAGES ? "the ONNX file has more than %u parts"
-                                                : "the ONNX file is damaged or nested deeper than %u",
-                        messages > MAX_MESSAGES ? MAX_MESSAGES : MAX_DEPTH);
+    if (!walk((struct guard){bytes, bytes + size}, &onnx__model_proto__descriptor, 0, &survey))
+        return csi_fail(error, CS_MODEL_INVALID, "the ONNX file is damaged at byte %zu, in a %s: %s",
+                        survey.offset, survey.inside, survey.trouble);
     *model = onnx__model_proto__unpack(NULL, size, bytes);
     if (*model == NULL)
         return csi_fail(error, CS_MODEL_INVALID,

@@ -97,20 +97,14 @@ ask --model "$models/resnet18.onnx" --classes six.json --mean 0.4,0.4,0.4
 same served out 1 "the server against predict"
 has served '"class": "f"'
 # heat maps: the layer by default and by name, every method
+made=0
 map() { # SIDE ARGS…
-    local side=$1
-    shift
-    run 0 explain --raw map.npy --class 1 "$@" leaf.png
-    $python -c "
-import ast, struct
-data = open('map.npy', 'rb').read()
-n = struct.unpack('<H', data[8:10])[0]
-assert ast.literal_eval(data[10:10 + n].decode())['shape'] == ($side, $side), data[10:10 + n]
-values = struct.unpack('<%df' % ($side * $side), data[10 + n:])
-assert min(values) == 0 and max(values) in (0, 1)" || complain "the map of $*"
+    made=$((made + 1))
+    echo "map$made.npy $1 ${*:2}" >>maps
+    run 0 explain --raw map$made.npy --class 1 "${@:2}" leaf.png
 }
-map 7 --model "$models/resnet18.pth"; cp map.npy default.npy
-map 7 --model "$models/resnet18.pth" --target-layer layer4; cmp -s map.npy default.npy || complain "layer4 is not the default of resnet18"
+map 7 --model "$models/resnet18.pth"
+map 7 --model "$models/resnet18.pth" --target-layer layer4; cmp -s map1.npy map2.npy || complain "layer4 is not the default of resnet18"
 map 14 --model "$models/resnet18.pth" --target-layer layer3
 map 28 --model "$models/resnet50.pt" --target-layer layer2.3.conv2
 map 14 --model "$models/mobilenet_v2.pth" --target-layer features.10
@@ -119,6 +113,16 @@ for method in gradcam gradcam++ hirescam layercam eigencam ablationcam; do
     map 7 --model "$models/mobilenet_v3_small.pth" --method $method
     map 14 --model "$models/vgg11_bn.pt" --method $method
 done
+$python - <<'P' || complain "a map is not what it should be"
+import ast, struct
+for line in open("maps"):
+    name, side, _ = line.split(" ", 2)
+    data, side = open(name, "rb").read(), int(side)
+    n = struct.unpack("<H", data[8:10])[0]
+    assert ast.literal_eval(data[10:10 + n].decode())["shape"] == (side, side), line
+    values = struct.unpack(f"<{side * side}f", data[10 + n:])
+    assert min(values) == 0 and max(values) in (0, 1), line
+P
 run 1 explain --raw map.npy --model "$models/resnet18.pth" --target-layer layer9 leaf.png; has err "not_found"; has err "layer9"
 run 1 explain --raw map.npy --model "$models/resnet18.pth" --target-layer fc leaf.png; has err "fc"
 finish

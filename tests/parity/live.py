@@ -3,16 +3,18 @@
 
 live.py LIBRARY.so FOLDER      exit status 77: PyTorch or torchvision is not installed
 
-Each network is saved as checkpoint, TorchScript archive and ONNX file; logits and Grad-CAM maps of two classes are compared.
+Each network is saved as checkpoint, TorchScript archive and ONNX file; logits, alone and in a batch, Grad-CAM of two classes and the
+other methods for one are compared. CROPSHIELD_TESTS=long adds the VGG networks, half a gigabyte each.
 """
 import ctypes
+import os
 import pathlib
 import sys
 
 try:
     import numpy as np
     import torch
-    import torchvision  # noqa: F401
+    import torchvision
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -22,7 +24,10 @@ import make_goldens  # noqa: E402
 
 TOLERANCE = 1e-3
 SIZE = 224
-CASES = ["resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0"]
+CASES = ["resnet18", "resnet34", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0"]
+if os.environ.get("CROPSHIELD_TESTS") == "long":
+    CASES += ["vgg11_bn", "vgg16_bn"]
+METHODS = (1, 2, 3, 4, 5)  # the public header's numbers in the order of make_goldens.maps_of
 
 
 class Error(ctypes.Structure):
@@ -50,30 +55,32 @@ class Library:
         self.library.cs_session_destroy.argtypes = [ctypes.c_void_p]
         self.library.cs_model_destroy.argtypes = [ctypes.c_void_p]
 
-    def run(self, path, target, x, classes, pixels):
-        """(logits, {class: map}) of one input."""
+    def run(self, path, x, classes, pixels):
+        """(logits of both photos from one batch, logits of the first alone, its maps: Grad-CAM of two classes, others of class 1)"""
         error, model, session = Error(), ctypes.c_void_p(), ctypes.c_void_p()
+        values = np.ascontiguousarray(x.numpy())
 
         def check(status):
             if status != 0:
                 raise RuntimeError(f"{path}: {error.message.decode()}")
 
+        def forward(count):
+            check(self.library.cs_session_forward(session, values.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(count),
+                                                  ctypes.byref(error)))
+            return np.ctypeslib.as_array(self.library.cs_session_logits(session), (count, classes)).copy()
+
         options = self.library.cs_model_options_defaults()
-        options.path, options.precision, options.max_batch = str(path).encode(), 1, 1
-        options.target_layer = None if target is None else target.encode()
+        options.path, options.precision, options.max_batch = str(path).encode(), 1, len(x)
         check(self.library.cs_model_load(ctypes.byref(options), ctypes.byref(model), ctypes.byref(error)))
         try:
             check(self.library.cs_session_create(model, ctypes.byref(session), ctypes.byref(error)))
-            values = np.ascontiguousarray(x.numpy())
-            check(self.library.cs_session_forward(session, values.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(1),
-                                                  ctypes.byref(error)))
-            logits = np.ctypeslib.as_array(self.library.cs_session_logits(session), (classes,)).copy()
-            maps = {}
-            for c in (0, classes - 1):
-                maps[c] = np.zeros(pixels, np.float32)
-                check(self.library.cs_session_map(session, ctypes.c_size_t(0), ctypes.c_size_t(c), 0,
-                                                  maps[c].ctypes.data_as(ctypes.c_void_p), ctypes.byref(error)))
-            return logits, maps
+            batch, alone, maps = forward(len(x)), forward(1), []
+            for c, method in [(0, 0), (1, 0)] + [(1, m) for m in METHODS]:
+                made = np.zeros(pixels, np.float32)
+                check(self.library.cs_session_map(session, ctypes.c_size_t(0), ctypes.c_size_t(c), method,
+                                                  made.ctypes.data_as(ctypes.c_void_p), ctypes.byref(error)))
+                maps.append(made)
+            return batch, alone, np.stack(maps)
         finally:
             self.library.cs_session_destroy(session)
             self.library.cs_model_destroy(model)
@@ -83,27 +90,28 @@ def main():
     library, folder = Library(sys.argv[1]), pathlib.Path(sys.argv[2])
     wrong = 0
     for name in CASES:
-        _, make, gain, target, _, classes, _ = make_goldens.cases()[name]
-        model = make()
+        _, _, gain, target, _, classes, _ = make_goldens.cases()[name]
+        model = getattr(torchvision.models, name)(num_classes=classes)
         make_goldens.fill(model, gain)
         for module in model.modules():
             if hasattr(module, "inplace"):
                 module.inplace = False
         model.eval()
-        x = make_goldens.input_of(0, SIZE)
+        x = torch.cat([make_goldens.input_of(i, SIZE) for i in range(2)])
         with torch.no_grad():
-            wanted = model(x)[0].numpy()
-        maps, shape = make_goldens.maps_of(model, target, x, classes)
+            wanted = model(x).numpy()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
+        maps, shape = make_goldens.maps_of(model, target, x[:1], 2)
         torch.save({"state_dict": model.state_dict(), "model_type": name}, folder / f"{name}.pth")
-        torch.jit.trace(model, x).save(str(folder / f"{name}.pt"))
-        torch.onnx.export(model, x, str(folder / f"{name}.onnx"), opset_version=13)
+        torch.jit.trace(model, x[:1]).save(str(folder / f"{name}.pt"))
+        torch.onnx.export(model, x[:1], str(folder / f"{name}.onnx"), opset_version=13, input_names=["input"],
+                          dynamic_axes={"input": {0: "batch"}})
         for ending in ("pth", "pt", "onnx"):
             path = folder / f"{name}.{ending}"
-            logits, got = library.run(path, None, x, classes, shape[1] * shape[2])
-            difference = float(np.abs(logits - wanted).max())
-            map_difference = max(float(np.abs(got[c] - maps[c].numpy()).max()) for c in got)
+            batch, alone, got = library.run(path, x, classes, shape[1] * shape[2])
+            difference = float(max(np.abs(batch - wanted).max(), np.abs(alone - wanted[:1]).max()))
+            map_difference = float(np.abs(got - maps.numpy()).max())
             good = difference <= TOLERANCE and map_difference <= TOLERANCE
             wrong += not good
             print(f"{path.name:26} logits {difference:.1e}, maps {map_difference:.1e}{'' if good else '  TOO LARGE'}", flush=True)

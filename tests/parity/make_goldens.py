@@ -106,15 +106,18 @@ def ablated(model, target, x, a, g):
     """AblationCAM of class 1: what the logit loses when a channel is zeroed, by zeroing each. Where more than a pool and a linear
     layer stand behind the target that is not linear in the channel, and its first-order part is the definition here."""
     def zeroed(module, inputs, output):
-        every = output.detach().repeat(1 + len(a), 1, 1, 1)
-        every[torch.arange(1, 1 + len(a)), torch.arange(len(a))] = 0
+        every = output.detach().repeat(len(channels), 1, 1, 1)
+        every[torch.arange(len(channels)), channels] = 0
         return every
 
-    handle = dict(model.named_modules())[target].register_forward_hook(zeroed)
+    left = []
     with torch.no_grad():
-        logits = model(x)[:, 1].double()
+        whole = model(x)[0, 1].double()
+        handle = dict(model.named_modules())[target].register_forward_hook(zeroed)
+        for channels in torch.arange(len(a)).split(256):
+            left.append(model(x)[:, 1].double())
     handle.remove()
-    drop, first_order = logits[0] - logits[1:], (g * a).sum((1, 2)).double()
+    drop, first_order = whole - torch.cat(left), (g * a).sum((1, 2)).double()
     linear = sum(isinstance(m, nn.Linear) for m in model.modules()) == 1
     assert not linear or (drop - first_order).abs().max() < 1e-3 * max(1, float(drop.abs().max())), target
     return ((drop if linear else first_order).float()[:, None, None] * a).sum(0)
@@ -124,14 +127,13 @@ def maps_of(model, target, x, classes):
     """Grad-CAM of every class by autograd, then the other methods for class 1; (classes + 5, height·width)."""
     kept = {}
 
-    def keep(module, inputs, output):
-        kept["activations"] = output
-        output.retain_grad()
+    def keep(module, inputs, output):  # the network begins here for what follows: nothing before it needs a gradient
+        kept["activations"] = output.detach().requires_grad_()
+        return kept["activations"]
 
     handle = dict(model.named_modules())[target].register_forward_hook(keep)
     rows = []
     for c in list(range(classes)) + [1]:
-        model.zero_grad()
         model(x)[0, c].backward()
         a, g = kept["activations"].detach()[0], kept["activations"].grad[0]
         rows.append((g.mean((1, 2), keepdim=True) * a).sum(0))

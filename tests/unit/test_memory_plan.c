@@ -45,7 +45,8 @@ static void maps_share_memory_when_they_can(void **state)
     static const struct {
         const char *name;
         double share; /* of all maps together that the arena may take */
-    } nets[] = {{"resnet18", 0.40}, {"resnet50", 0.25}, {"mobilenet_v3_large", 0.30}, {"efficientnet_b0", 0.30}};
+    } nets[] = {
+        {"resnet18", 0.40}, {"resnet50", 0.25}, {"mobilenet_v3_large", 0.30}, {"efficientnet_b0", 0.30}};
 
     (void)state;
     for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {

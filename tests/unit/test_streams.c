@@ -126,7 +126,8 @@ static void *run_stream(void *context)
     return cs_diagnose_stream(feed->diagnoser, &stream, NULL) == CS_OK ? feed : NULL;
 }
 
-/* The first batch cannot compute while the test holds the turn; photos far behind it are decoded meanwhile. */
+/* The first batch cannot compute while the test holds the turn; photos far behind it are decoded meanwhile.
+ */
 static void decoding_goes_on_while_a_batch_computes(void **state)
 {
     static const struct timespec pause = {0, 2000000};
@@ -233,9 +234,11 @@ static void check_batches(const char *file, enum cs_precision precision)
 static void models_of_users_run_in_batches(void **state)
 {
     static const char *const files[] = {
-        "opset9.onnx",        "opset13.onnx",    "old_fashioned.onnx", "resnet18.onnx",      "mobilenet_v2.onnx",
-        "mobilenet_v3_small.onnx", "efficientnet_b0.onnx", "quantised.onnx", "plain.pth", "resnet50.pth",
-        "efficientnet_b0.pth", "traced.pt",      "mobilenet_v3_large.pt"};
+        "opset9.onnx",          "opset13.onnx",        "old_fashioned.onnx",
+        "resnet18.onnx",        "mobilenet_v2.onnx",   "mobilenet_v3_small.onnx",
+        "efficientnet_b0.onnx", "quantised.onnx",      "plain.pth",
+        "resnet50.pth",         "efficientnet_b0.pth", "traced.pt",
+        "mobilenet_v3_large.pt"};
 
     (void)state;
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
