@@ -445,7 +445,7 @@ struct cs_prediction {
 };
 
 /* Milliseconds; a stage that did not run (cache hit, not asked for) is 0. `total` is wall time of the whole
- * call. */
+ * call; a large photo is resized while it is decoded, so that the stages may sum to more. */
 struct cs_timings {
     double decode, resize, preprocess;
     double inference; /* the forward pass alone: waiting until the cores are free counts in `total` only */

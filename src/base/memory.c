@@ -121,6 +121,14 @@ void csi_memory_give_back(void)
 #endif
 }
 
+void csi_memory_keep_warm(void)
+{
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 8 << 20); /* larger than any buffer of a request for a photo of usual size */
+    mallopt(M_TRIM_THRESHOLD, 16 << 20);
+#endif
+}
+
 int csi_arena_init(struct csi_arena *arena, size_t size)
 {
     arena->memory = csi_aligned_alloc(size);

@@ -21,6 +21,11 @@ void *csi_model_alloc(size_t size);
  * big went that does not come back, such as a replaced model. */
 void csi_memory_give_back(void);
 
+/* For the start of a program that owns its process: malloc keeps some megabytes of free memory instead of
+ * handing every big block back at once. A request's buffers are then no fresh pages each time, which cost
+ * more than what is done with them. */
+void csi_memory_keep_warm(void);
+
 /* A block that hands out 64-byte aligned pieces from front to back; freed as a whole. One thread at a time.
  */
 struct csi_arena {

@@ -55,6 +55,18 @@ static bool has_ending(const char *path, const char *ending)
     return a >= b && strcmp(path + a - b, ending) == 0;
 }
 
+static bool format_named(const char *name, enum cs_image_format *format)
+{
+    static const enum cs_image_format formats[] = {CS_FORMAT_PNG, CS_FORMAT_JPEG, CS_FORMAT_WEBP};
+
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (strcmp(name, cs_image_format_name(formats[i])) == 0) {
+            *format = formats[i];
+            return true;
+        }
+    return false;
+}
+
 /* By the name's ending; a name without one (a pipe, a device) gets PNG. */
 static bool format_of(const char *path, enum cs_image_format *format)
 {
@@ -71,7 +83,7 @@ static bool format_of(const char *path, enum cs_image_format *format)
 }
 
 struct explain {
-    const char *class_text, *method, *colormap, *output, *raw;
+    const char *class_text, *method, *colormap, *output, *format, *raw;
     double alpha;
     bool to_stdout; /* a result goes to standard output: what is said goes to the other stream */
 };
@@ -149,6 +161,8 @@ int csi_command_explain(int argc, char **argv)
     const struct csi_option own[] = {
         {"output", 'o', CSI_OPT_STRING, "FILE", "picture to write: .png, .jpg or .webp; -: standard output",
          &explain.output, 0, 0},
+        {"format", 'f', CSI_OPT_STRING, "NAME", "png, jpeg or webp (by the picture's name, else png)",
+         &explain.format, 0, 0},
         {"raw", 0, CSI_OPT_STRING, "FILE.npy", "the map as numbers, before resizing", &explain.raw, 0, 0},
         {"class", 'c', CSI_OPT_STRING, "NAME|INDEX", "class to explain (the most probable one)",
          &explain.class_text, 0, 0},
@@ -194,7 +208,11 @@ int csi_command_explain(int argc, char **argv)
         return CSI_EXIT_USAGE;
     }
     heatmap.alpha = (float)explain.alpha;
-    if (explain.output != NULL && !format_of(explain.output, &heatmap.format)) {
+    if (explain.format != NULL && !format_named(explain.format, &heatmap.format)) {
+        fprintf(stderr, "cropshield: --format: '%s' is none of png, jpeg, webp\n", explain.format);
+        return CSI_EXIT_USAGE;
+    }
+    if (explain.output != NULL && explain.format == NULL && !format_of(explain.output, &heatmap.format)) {
         fprintf(stderr, "cropshield: -o: '%s' ends in none of .png, .jpg, .jpeg, .webp\n", explain.output);
         return CSI_EXIT_USAGE;
     }

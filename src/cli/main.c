@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "cli/cli.h"
 
 static const struct {
@@ -66,6 +67,7 @@ int main(int argc, char **argv)
 {
     static char help_flag[] = "--help";
 
+    csi_memory_keep_warm();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error to report, as a full disk is */
     if (argc < 2) {

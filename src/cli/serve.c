@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "cli/cli.h"
 #include "server/server.h"
 
@@ -55,6 +56,7 @@ static int run(const struct cs_diagnoser_options *options, struct csi_server_opt
         csi_report(options->model.path, &error);
         return CSI_EXIT_FAILED;
     }
+    csi_memory_give_back(); /* what loading took: now it only waits */
     server_options->diagnoser = diagnoser;
     if (csi_server_start(server_options, &server, &error) != CS_OK) {
         csi_report(NULL, &error);

@@ -10,6 +10,17 @@ run 0 explain --raw other.npy --class 1 leaf.jpg
 run 0 explain -o plain.png --alpha 0 leaf.jpg
 for map in jet viridis inferno turbo grey; do run 0 explain -o $map.png --colormap $map leaf.jpg; done
 for method in gradcam hirescam layercam eigencam ablationcam gradcam++; do run 0 explain --raw "$method.npy" --method $method leaf.jpg; done
+# --format wins over the name, and says what standard output gets
+magic() { $python -c "
+import io, sys
+from PIL import Image
+print(Image.open(io.BytesIO(sys.stdin.buffer.read())).format)"; }
+for format in png jpeg webp; do
+    run 0 explain -o - --format $format leaf.jpg
+    [ "$(magic <out)" = "${format^^}" ] || complain "standard output got $(magic <out), not $format"
+done
+run 0 explain -o odd.bmp -f webp leaf.jpg; [ "$(magic <odd.bmp)" = WEBP ] || complain "-f webp wrote $(magic <odd.bmp)"
+run 2 explain -o map.png --format gif leaf.jpg; has err "gif"
 run 2 explain -o map.bmp leaf.jpg; has err "map.bmp"
 # a pipe is written to, not replaced by a file
 mkfifo pipe

@@ -234,7 +234,14 @@ static void pictures(void **state)
              id);
     answer = get(path);
     assert_int_equal(answer.status, 200);
+    assert_string_equal(answer_header(&answer, "Content-Type"), "image/jpeg");
     assert_memory_equal(answer.body, "\xff\xd8\xff", 3);
+    answer_free(&answer);
+    snprintf(path, sizeof path, "/api/v1/images/%s/gradcam?class=9&format=webp", id);
+    answer = get(path);
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(answer_header(&answer, "Content-Type"), "image/webp");
+    assert_memory_equal(answer.body + 8, "WEBP", 4);
     answer_free(&answer);
     snprintf(path, sizeof path, "/api/v1/images/%s/gradcam?class=9&format=json", id);
     answer = get(path);
