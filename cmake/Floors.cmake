@@ -43,7 +43,7 @@ macro(csi_floor name)
 endmacro()
 
 csi_floor(base PkgConfig::SODIUM)
-csi_floor(image PkgConfig::JPEG PkgConfig::PNG PkgConfig::WEBP PkgConfig::EXIF)
+csi_floor(image PkgConfig::JPEG PkgConfig::PNG PkgConfig::ZLIB PkgConfig::WEBP PkgConfig::EXIF)
 csi_floor(graph PkgConfig::JANSSON)
 csi_floor(formats PkgConfig::ZIP PkgConfig::PROTOBUF_C PkgConfig::JANSSON)
 csi_floor(kernels)

@@ -15,7 +15,7 @@ Description: diagnosis of crop diseases from leaf photos
 Version: @PROJECT_VERSION@
 Libs: -L${libdir} -lcropshield
 Cflags: -I${includedir}
-Requires.private: libjpeg libpng libwebp libexif libzip libprotobuf-c jansson libsodium sqlite3
+Requires.private: libjpeg libpng zlib libwebp libexif libzip libprotobuf-c jansson libsodium sqlite3
 Libs.private: -lm -lpthread
 ]] @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/cropshield.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

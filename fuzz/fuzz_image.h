@@ -25,7 +25,8 @@ static inline int csi_fuzz_image(enum cs_image_format wanted, const uint8_t *byt
         {.max_bytes = 1u << 20, .max_pixels = 1u << 18, .max_side = 2048, .max_jpeg_scans = 12},
         CS_DECODE_FAST,
         40,
-        csi_cpu()->features};
+        csi_cpu()->features,
+        (size & 1) != 0};
     enum cs_image_format format;
     struct cs_image_info info;
     struct cs_error error = {CS_OK, ""};

@@ -5,6 +5,8 @@
 #ifndef CSI_BASE_HASH_H
 #define CSI_BASE_HASH_H
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +27,18 @@ struct csi_hasher {
 void csi_hasher_init(struct csi_hasher *hasher);
 void csi_hasher_update(struct csi_hasher *hasher, const void *bytes, size_t size);
 void csi_hasher_final(struct csi_hasher *hasher, struct csi_hash *hash);
+
+/* Hashing beside other work, on a thread of its own where that pays. `bytes` stay until the end, which has to
+ * come. */
+struct csi_hash_job {
+    const void *bytes;
+    size_t size;
+    pthread_t thread;
+    bool running;
+    struct csi_hash hash;
+};
+void csi_hash_begin(struct csi_hash_job *job, const void *bytes, size_t size);
+void csi_hash_end(struct csi_hash_job *job, struct csi_hash *hash);
 
 /* Lower-case hex with NUL: `hex` holds CSI_HASH_HEX_SIZE bytes. */
 void csi_hash_to_hex(const struct csi_hash *hash, char *hex);

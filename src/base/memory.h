@@ -10,10 +10,16 @@
 #define CSI_ALIGNMENT 64u
 
 /* 64-byte aligned memory, not cleared; NULL when there is none or `size` overflows. Freed with
- * csi_aligned_free. */
+ * csi_aligned_free. Blocks of 4 MiB and more are mappings of their own and leave the process with that. */
 void *csi_aligned_alloc(size_t size);
 void *csi_aligned_calloc(size_t size);
 void csi_aligned_free(void *memory);
+/* The same for what lives as long as a model or its loading: mapped from 1 MiB on. */
+void *csi_model_alloc(size_t size);
+
+/* Free memory that malloc keeps for later goes back to the system. Takes milliseconds: for after something
+ * big went that does not come back, such as a replaced model. */
+void csi_memory_give_back(void);
 
 /* A block that hands out 64-byte aligned pieces from front to back; freed as a whole. One thread at a time.
  */

@@ -50,6 +50,7 @@ const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_
          8192},
         {"crop", 0, CSI_OPT_SIZE, "PIXELS", "side of the centre crop = network input (the model's)",
          &shared->crop, 16, 4096},
+        {"input-size", 0, CSI_OPT_SIZE, "PIXELS", "the same as --crop", &shared->input_size, 16, 4096},
         {"mean", 0, CSI_OPT_STRING, "R,G,B", "mean subtracted from [0,1] pixels (the model's)", &shared->mean,
          0, 0},
         {"std", 0, CSI_OPT_STRING, "R,G,B", "deviation divided by (the model's)", &shared->std_dev, 0, 0},
@@ -134,12 +135,17 @@ static bool resolve(const struct csi_shared *shared, struct cs_diagnoser_options
     options->model.target_layer = shared->target_layer;
     options->model.threads = (unsigned)shared->threads;
     options->model.preprocess.resize = (uint32_t)shared->resize;
-    options->model.preprocess.crop = (uint32_t)shared->crop;
+    options->model.preprocess.crop = (uint32_t)(shared->crop != 0 ? shared->crop : shared->input_size);
     options->limits.max_bytes = shared->max_bytes;
     options->limits.max_pixels = shared->max_pixels;
     options->limits.max_side = (uint32_t)shared->max_side;
     options->limits.max_jpeg_scans = (uint32_t)shared->max_scans;
     options->max_size = (uint32_t)shared->max_size;
+    if (shared->crop != 0 && shared->input_size != 0 && shared->crop != shared->input_size) {
+        fprintf(stderr, "cropshield: --crop %zu and --input-size %zu name the same side\n", shared->crop,
+                shared->input_size);
+        return false;
+    }
     if (strcmp(shared->decode, "exact") == 0)
         options->decode = CS_DECODE_EXACT;
     else if (strcmp(shared->decode, "fast") == 0)

@@ -116,8 +116,8 @@ enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t
                                  uint32_t *height, struct cs_error *error);
 enum cs_status csi_diagnoser_display(cs_diagnoser *diagnoser, const char *id, enum cs_image_format format,
                                      struct cs_blob *image, struct cs_error *error);
-enum cs_status csi_encode(const cs_image *image, enum cs_image_format format, struct csi_buffer *out,
-                          struct cs_error *error);
+enum cs_status csi_encode(const cs_image *image, enum cs_image_format format, struct csi_pool *pool,
+                          struct csi_buffer *out, struct cs_error *error);
 
 /* stream.c */
 enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stream *stream,

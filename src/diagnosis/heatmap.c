@@ -11,11 +11,11 @@
 
 #define PHOTO_QUALITY 90
 
-enum cs_status csi_encode(const cs_image *image, enum cs_image_format format, struct csi_buffer *out,
-                          struct cs_error *error)
+enum cs_status csi_encode(const cs_image *image, enum cs_image_format format, struct csi_pool *pool,
+                          struct csi_buffer *out, struct cs_error *error)
 {
     switch (format) {
-    case CS_FORMAT_PNG: return csi_image_encode_png(image, out, error);
+    case CS_FORMAT_PNG: return csi_image_encode_png(image, pool, out, error);
     case CS_FORMAT_JPEG: return csi_image_encode_jpeg(image, PHOTO_QUALITY, out, error);
     case CS_FORMAT_WEBP: return csi_image_encode_webp(image, PHOTO_QUALITY, out, error);
     case CS_FORMAT_UNKNOWN: break;
@@ -162,7 +162,8 @@ static enum cs_status compute_overlay(void *context, uint8_t **bytes, size_t *si
                              (uint32_t)job->model->plan_info->map_height, request->colormap, request->alpha,
                              &image, error);
     if (status == CS_OK)
-        status = csi_encode(image, request->format, &out, error);
+        status =
+            csi_encode(image, request->format, job->serial ? NULL : job->model->compute->pool, &out, error);
     if (status == CS_OK && out.failed)
         status = csi_fail_memory(error, "heat map");
     if (status == CS_OK) {
@@ -332,7 +333,8 @@ enum cs_status csi_diagnoser_display(cs_diagnoser *diagnoser, const char *id, en
     if (status == CS_OK)
         status = need_display(&job, error);
     if (status == CS_OK)
-        status = csi_encode(job.display, format == CS_FORMAT_UNKNOWN ? CS_FORMAT_JPEG : format, &out, error);
+        status =
+            csi_encode(job.display, format == CS_FORMAT_UNKNOWN ? CS_FORMAT_JPEG : format, NULL, &out, error);
     if (status == CS_OK && out.failed)
         status = csi_fail_memory(error, "image");
     if (status == CS_OK) {

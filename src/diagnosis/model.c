@@ -359,8 +359,11 @@ cs_model *csi_model_retain(cs_model *model)
 
 void csi_model_release(cs_model *model)
 {
+    bool give_back;
+
     if (model == NULL || atomic_fetch_sub(&model->references, 1) != 1)
         return;
+    give_back = model->replaced;
     while (model->idle != NULL) {
         cs_session *session = model->idle;
 
@@ -388,6 +391,8 @@ void csi_model_release(cs_model *model)
     pthread_cond_destroy(&model->session_back);
     pthread_mutex_destroy(&model->sessions_lock);
     free(model);
+    if (give_back)
+        csi_memory_give_back();
 }
 
 struct cs_model_info csi_model_info(const cs_model *model)

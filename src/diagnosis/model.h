@@ -51,6 +51,7 @@ struct cs_model {
     uint64_t parameters;
     double gmac, load_ms;
     bool embedded;
+    bool replaced; /* its last user hands the process's free memory back: another model has come for good */
     unsigned max_batch;
 
     pthread_mutex_t sessions_lock;

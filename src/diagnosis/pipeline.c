@@ -10,8 +10,9 @@
 #include "diagnosis/diagnoser.h"
 #include "diagnosis/diagnosis.h"
 
-/* Hashed beside decoding from this size on: a thread costs about as much as hashing 64 KiB. */
-#define HASH_APART ((size_t)512 << 10)
+/* From this size on a photo is hashed and resampled beside its decoding: a thread costs about as much as
+ * hashing 64 KiB. */
+#define LARGE_PHOTO ((size_t)512 << 10)
 
 void csi_job_stage(const struct csi_job *job, enum cs_stage stage, double ms)
 {
@@ -68,7 +69,9 @@ static void decode(struct csi_job *job)
     struct csi_display_options how = {.limits = options->limits,
                                       .mode = options->decode,
                                       .max_side = options->max_size,
-                                      .cpu_features = job->model->compute->cpu_features};
+                                      .cpu_features = job->model->compute->cpu_features,
+                                      .beside = !job->serial && job->size >= LARGE_PHOTO &&
+                                                job->model->compute->threads > 1};
     struct cs_image_info info;
     enum cs_status status;
 
@@ -124,7 +127,7 @@ static void identify_job(struct csi_job *job)
     bool sure_to_decode =
         job->request->no_cache || !csi_recent_may_know(job->diagnoser->recent, job->bytes, job->size);
 
-    if (job->serial || job->size < HASH_APART || !sure_to_decode ||
+    if (job->serial || job->size < LARGE_PHOTO || !sure_to_decode ||
         pthread_create(&hashing, NULL, identify, job) != 0) {
         identify(job);
         return;

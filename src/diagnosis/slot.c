@@ -36,6 +36,7 @@ static void install(cs_diagnoser *diagnoser, cs_model *model)
     if (other) {
         csi_cache_clear(diagnoser->predictions);
         csi_cache_clear(diagnoser->gradcams);
+        old->replaced = true; /* nobody takes it any more; who still holds it looks when it lets go */
         csi_model_release(old);
     }
 }
@@ -200,6 +201,7 @@ void csi_slot_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status
     pthread_mutex_lock(&slot->lock);
     status->model_loads = slot->loads;
     status->model_load_failures = slot->failures;
+    status->models_in_memory = atomic_load(&slot->compute->references) - 1; /* the slot's own reference aside */
     memcpy(status->last_error, slot->last_error, sizeof status->last_error);
     status->model_load_ms = slot->model->load_ms;
     status->model_loaded_unix_ms = slot->loaded_unix_ms;

@@ -7,7 +7,8 @@
  * - batches (batch ≥ 2): the workers read and decode; the calling thread collects photos and runs them
  * together over the whole pool.
  *
- * Batch 0 takes the first way, or the second when there are fewer photos than workers and cores would idle.
+ * Batch 0 takes the first way, or the second when there are fewer photos than workers and cores would idle,
+ * and for networks whose weights are hundreds of megabytes (VGG), which a batch reads once.
  * A photo that comes more than once is computed once, as everywhere: the first way goes through the cache's
  * single flight; by the second, later ones wait in their place for the first.
  *
@@ -20,6 +21,8 @@
 #include "base/clock.h"
 #include "diagnosis/diagnoser.h"
 #include "diagnosis/diagnosis.h"
+
+#define HEAVY_PARAMETERS ((uint64_t)64 << 20)
 
 enum place { EMPTY, UNDER_WAY, DECODED, REPEATED, FINISHED };
 
@@ -340,7 +343,11 @@ enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stre
         return csi_fail(error, CS_BAD_REQUEST, "a stream needs load and done");
     }
     model = csi_slot_model(diagnoser);
-    stream.batch = user->batch == 0 && user->count < workers ? user->count : user->batch;
+    stream.batch = user->batch;
+    if (user->batch == 0)
+        stream.batch = user->count < workers                  ? user->count
+                       : model->parameters > HEAVY_PARAMETERS ? model->max_batch
+                                                              : 1;
     stream.batch = stream.batch > model->max_batch ? model->max_batch : stream.batch;
     csi_model_release(model);
     /* Enough for every worker to be one photo ahead of the slowest, and for a batch to fill while one

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 /* Sums of more products could overflow 32 bits: 255 · 128 · 65,000 < 2^31. */
 #define MAX_PRODUCTS 65000u
 /* Bytes of a kernel row of a photo. */
@@ -334,8 +336,8 @@ enum cs_status csi_ir_to_bytes(struct csi_ir *ir, struct cs_error *error)
     rewrite(&pass);
     settle_results(&pass);
     for (size_t i = 0; i < ir->node_count; i++) { /* of dead nodes */
-        free(ir->nodes[i].owned_weight);
-        free(ir->nodes[i].owned_bias);
+        csi_aligned_free(ir->nodes[i].owned_weight);
+        csi_aligned_free(ir->nodes[i].owned_bias);
     }
     free(ir->nodes);
     ir->nodes = pass.nodes;

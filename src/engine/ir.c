@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "engine/backward.h"
 #include "engine/bytes.h"
 #include "engine/fuse.h"
@@ -115,8 +116,8 @@ static bool fold_parameters(const struct csi_ir *ir, struct csi_ir_node *node)
     const float *mean = constant_of(ir, from, 3), *variance = constant_of(ir, from, 4);
     size_t channels = ir->values[from->inputs[0]].shape.channels;
 
-    node->owned_weight = malloc(channels * sizeof(float));
-    node->owned_bias = malloc(channels * sizeof(float));
+    node->owned_weight = csi_model_alloc(channels * sizeof(float));
+    node->owned_bias = csi_model_alloc(channels * sizeof(float));
     if (node->owned_weight == NULL || node->owned_bias == NULL)
         return false;
     for (size_t c = 0; c < channels; c++) {
@@ -299,8 +300,8 @@ void csi_ir_destroy(struct csi_ir *ir)
     if (ir == NULL)
         return;
     for (size_t i = 0; i < ir->node_count; i++) {
-        free(ir->nodes[i].owned_weight);
-        free(ir->nodes[i].owned_bias);
+        csi_aligned_free(ir->nodes[i].owned_weight);
+        csi_aligned_free(ir->nodes[i].owned_bias);
     }
     csi_tail_destroy(ir->tail);
     free(ir->nodes);

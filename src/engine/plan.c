@@ -27,7 +27,7 @@ static void *keep_block(struct csi_plan *plan, size_t bytes)
         plan->blocks = blocks;
         plan->block_capacity = capacity;
     }
-    memory = csi_aligned_alloc(bytes);
+    memory = csi_model_alloc(bytes);
     if (memory != NULL)
         plan->blocks[plan->block_count++] = memory;
     return memory;

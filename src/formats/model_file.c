@@ -230,6 +230,7 @@ enum cs_status csi_model_file_read(const uint8_t *bytes, size_t size,
     static const struct csi_model_file_options defaults = {0};
     struct csi_tensor_set set = {0};
     struct csi_graph *graph = NULL;
+    struct csi_hash_job hashing = {0};
     struct cs_error local;
     enum cs_status status;
 
@@ -238,17 +239,19 @@ enum cs_status csi_model_file_read(const uint8_t *bytes, size_t size,
         error = &local;
     if (options == NULL)
         options = &defaults;
+    if (digest != NULL)
+        csi_hash_begin(&hashing, bytes, size);
     status = csi_graph_create(&graph, error);
     if (status == CS_OK)
         status = read_graph(bytes, size, options, &set, graph, error);
     csi_tensor_set_free(&set);
+    if (digest != NULL)
+        csi_hash_end(&hashing, digest);
     if (status != CS_OK) {
         csi_graph_destroy(graph);
         clean_message(error);
         return status;
     }
-    if (digest != NULL)
-        csi_hash_bytes(bytes, size, digest);
     *out = graph;
     return CS_OK;
 }

@@ -216,6 +216,8 @@ static enum cs_status add_input(struct csi_onnx *onnx, const Onnx__ValueInfoProt
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED,
                              "the ONNX network takes inputs of %lldx%lld, not %ux%u", (long long)height,
                              (long long)width, side, side);
+    if (input_side(shape, 0) > 0)
+        onnx->batch = input_side(shape, 0);
     status = csi_graph_add_input(onnx->graph, 3, side, side, &value.index, onnx->error);
     if (status != CS_OK)
         return status;
@@ -362,7 +364,7 @@ static enum cs_status read_graph(struct csi_onnx *onnx, uint32_t input_size)
 enum cs_status csi_onnx_read(const uint8_t *bytes, size_t size, uint32_t input_size, struct csi_graph *graph,
                              json_t *metadata, struct cs_error *error)
 {
-    struct csi_onnx onnx = {.graph = graph, .error = error, .max_folded = 4 * size + (1u << 20)};
+    struct csi_onnx onnx = {.graph = graph, .error = error, .max_folded = 4 * size + (1u << 20), .batch = -1};
     Onnx__ModelProto *model = NULL;
     enum cs_status status = csi_onnx_unpack(bytes, size, &model, error);
 

@@ -30,7 +30,8 @@ enum csi_onnx_kind {
     CSI_ONNX_ABSENT,
     CSI_ONNX_CONSTANT,
     CSI_ONNX_ACTIVATION,
-    CSI_ONNX_GATE,     /* sigmoid or hard sigmoid of `index`, not made yet: x times its gate is swish */
+    CSI_ONNX_GATE,       /* sigmoid or hard sigmoid of `index`, not made yet: x times its gate is swish */
+    CSI_ONNX_TRANSPOSED, /* Transpose of `index` by `order`, not made: another one may take it back */
     CSI_ONNX_QUANTIZED /* QuantizeLinear of `index`, not made yet: the DequantizeLinear behind it makes it */
 };
 
@@ -45,8 +46,10 @@ struct csi_onnx_value {
     size_t scale_count;
     unsigned scale_axis;
     bool integer, is_unsigned;
-    int constant; /* CONSTANT: its value in the graph, once it is used there */
-    int index;    /* ACTIVATION, GATE, QUANTIZED: a value of the graph */
+    unsigned bits;                /* of integers, as the file counts them; 0: not known */
+    int constant;                 /* CONSTANT: its value in the graph, once it is used there */
+    int index;                    /* ACTIVATION, GATE, QUANTIZED, TRANSPOSED: a value of the graph */
+    unsigned order[CSI_MAX_RANK]; /* TRANSPOSED: axis i is axis order[i] of `index` */
     float scale, zero_point, alpha, beta;
     enum csi_activation activation; /* GATE */
 };
@@ -55,6 +58,7 @@ struct csi_onnx {
     struct csi_graph *graph;
     Onnx__GraphProto *proto;
     int64_t opset;
+    int64_t batch; /* that the input is declared for, when that is a number; -1: any */
     struct csi_onnx_value *values;
     size_t count, capacity;
     uint32_t *slots; /* hash table of indices + 1; its size is a power of two */
@@ -101,10 +105,38 @@ enum cs_status csi_onnx_fold(struct csi_onnx *onnx, bool *done);
 enum cs_status csi_onnx_keep_scales(const struct csi_onnx *onnx, const struct csi_onnx_value *value,
                                     unsigned axis, int index);
 
+/* What the zero point `zero` (NULL: absent) and output_dtype of a QuantizeLinear or its block_size say: 8-bit
+ * numbers of one sign or the other; anything else is refused by name. */
+enum cs_status csi_onnx_quantized_type(const struct csi_onnx *onnx, const struct csi_onnx_value *zero,
+                                       bool *is_unsigned);
+
 /* onnx_nodes.c: the node at hand over activations. */
 enum cs_status csi_onnx_node(struct csi_onnx *onnx);
 /* The graph's value of an ACTIVATION, GATE or QUANTIZED, made when it is not there yet. */
 enum cs_status csi_onnx_activation(struct csi_onnx *onnx, const struct csi_onnx_value *value, int *index);
+/* Input `at` as an activation. */
+enum cs_status csi_onnx_take(struct csi_onnx *onnx, size_t at, int *index);
+/* A single number from constant input `at`; `otherwise` when it is absent. False: it is no single constant.
+ */
+bool csi_onnx_number(const struct csi_onnx *onnx, size_t at, float otherwise, float *number);
+/* True when the node names its output `at`. */
+bool csi_onnx_wants_output(const struct csi_onnx *onnx, size_t at);
+struct csi_node csi_onnx_new_node(const struct csi_onnx *onnx, enum csi_op op);
+const struct csi_value *csi_onnx_graph_value(const struct csi_onnx *onnx, int index);
+/* Adds `node` and gives its output the node's first output name. */
+enum cs_status csi_onnx_finish(struct csi_onnx *onnx, const struct csi_node *node);
+/* Another name for what is there. */
+enum cs_status csi_onnx_alias(struct csi_onnx *onnx, int index);
+
+/* onnx_move.c: operators that move numbers and compute none */
+enum cs_status csi_onnx_reshape(struct csi_onnx *onnx);
+enum cs_status csi_onnx_flatten(struct csi_onnx *onnx);
+enum cs_status csi_onnx_squeeze(struct csi_onnx *onnx, bool squeeze);
+enum cs_status csi_onnx_transpose(struct csi_onnx *onnx);
+enum cs_status csi_onnx_concat(struct csi_onnx *onnx);
+enum cs_status csi_onnx_pad(struct csi_onnx *onnx);
+/* A reshape of graph value `x` to `dims`, as the node's output. */
+enum cs_status csi_onnx_reshape_to(struct csi_onnx *onnx, int x, size_t rank, const size_t *dims);
 
 #endif
 #endif

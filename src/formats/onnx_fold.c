@@ -58,6 +58,7 @@ static enum cs_status reshaped(struct csi_onnx *onnx, const struct csi_onnx_valu
     if (status != CS_OK)
         return status;
     value.is_unsigned = x->is_unsigned;
+    value.bits = x->bits;
     memcpy(value.data, x->data, count * sizeof *value.data);
     return define(onnx, &value);
 }
@@ -68,22 +69,26 @@ static enum cs_status fold_constant(struct csi_onnx *onnx)
     const Onnx__AttributeProto *number = csi_onnx_attribute(onnx, "value_float");
     const Onnx__AttributeProto *integer = csi_onnx_attribute(onnx, "value_int");
     const Onnx__AttributeProto *integers = csi_onnx_attribute(onnx, "value_ints");
+    const Onnx__AttributeProto *numbers = csi_onnx_attribute(onnx, "value_floats");
+    bool whole = integer != NULL || integers != NULL, list = integers != NULL || numbers != NULL;
+    size_t length = integers != NULL ? integers->n_ints : numbers != NULL ? numbers->n_floats : 1;
     struct csi_onnx_value value;
-    size_t length = integers == NULL ? 1 : integers->n_ints;
     enum cs_status status;
 
     if (tensor != NULL && tensor->t != NULL) {
         status = csi_onnx_tensor(tensor->t, &value, onnx->error);
         return status == CS_OK ? define(onnx, &value) : status;
     }
-    if (number == NULL && integer == NULL && integers == NULL)
+    if (number == NULL && !whole && !list)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "a constant of this kind");
-    status = make(onnx, integers == NULL ? 0 : 1, &length, number == NULL, &value);
+    status = make(onnx, list ? 1 : 0, &length, whole, &value);
     if (status != CS_OK)
         return status;
     for (size_t i = 0; i < length; i++)
-        value.data[i] =
-            number != NULL ? number->f : (float)(integers != NULL ? integers->ints[i] : integer->i);
+        value.data[i] = integers != NULL  ? (float)integers->ints[i]
+                        : numbers != NULL ? numbers->floats[i]
+                        : number != NULL  ? number->f
+                                          : (float)integer->i;
     return define(onnx, &value);
 }
 
@@ -105,7 +110,7 @@ static enum cs_status fold_shape(struct csi_onnx *onnx, const struct csi_onnx_va
     if (status != CS_OK)
         return status;
     for (size_t i = 0; i < rank; i++)
-        value.data[i] = (float)dims[i];
+        value.data[i] = (float)dims[x->kind == CSI_ONNX_TRANSPOSED ? x->order[i] : i];
     return define(onnx, &value);
 }
 
@@ -218,6 +223,7 @@ static enum cs_status fold_transpose(struct csi_onnx *onnx, const struct csi_onn
     if (status != CS_OK)
         return status;
     value.is_unsigned = x->is_unsigned;
+    value.bits = x->bits;
     for (size_t i = 0; i < csi_onnx_elements(x); i++) {
         size_t from = 0;
 
@@ -240,28 +246,126 @@ static float apply(char operation, bool integer, float a, float b)
     }
 }
 
-/* Element by element, or with a single number: products of two vectors would outgrow the file. */
+/* The dimension of axis `i` of a result of rank `rank`, as `x` has it: 1 where it has none. */
+static size_t dimension_at(const struct csi_onnx_value *x, unsigned rank, unsigned i)
+{
+    return i + x->rank < rank ? 1 : x->dims[i + x->rank - rank];
+}
+
+/* Where `x` has its number for element `at` of a result of shape `dims`. */
+static size_t place_in(const struct csi_onnx_value *x, unsigned rank, const size_t *dims, size_t at)
+{
+    size_t place = 0, step = 1;
+
+    for (unsigned i = rank; i-- > 0;) {
+        size_t length = dimension_at(x, rank, i);
+
+        if (length != 1)
+            place += at % dims[i] * step;
+        step *= length;
+        at /= dims[i];
+    }
+    return place;
+}
+
+/* With NumPy's broadcasting; what that makes is bounded as all that is folded. */
 static enum cs_status fold_binary(struct csi_onnx *onnx, const struct csi_onnx_value *a, char operation)
 {
-    const struct csi_onnx_value *b = csi_onnx_input(onnx, 1), *larger;
+    const struct csi_onnx_value *b = csi_onnx_input(onnx, 1);
     struct csi_onnx_value value;
-    size_t count_a, count_b;
+    size_t dims[CSI_ONNX_RANK] = {0};
+    unsigned rank;
     enum cs_status status;
 
     if (b == NULL)
         return csi_onnx_fail(onnx, CS_MODEL_INVALID, "the second input is missing");
-    count_a = csi_onnx_elements(a);
-    count_b = csi_onnx_elements(b);
-    larger = count_a > count_b || (count_a == count_b && a->rank >= b->rank) ? a : b;
-    if (count_a != 1 && count_b != 1 &&
-        (a->rank != b->rank || memcmp(a->dims, b->dims, a->rank * sizeof a->dims[0]) != 0))
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "constants of different shapes");
-    status = make(onnx, larger->rank, larger->dims, a->integer, &value);
+    rank = a->rank > b->rank ? a->rank : b->rank;
+    for (unsigned i = 0; i < rank; i++) {
+        size_t of_a = dimension_at(a, rank, i), of_b = dimension_at(b, rank, i);
+
+        if (of_a != of_b && of_a != 1 && of_b != 1)
+            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "shapes do not broadcast: %zu against %zu", of_a,
+                                 of_b);
+        dims[i] = of_a == 1 ? of_b : of_a;
+    }
+    status = make(onnx, rank, dims, a->integer, &value);
     if (status != CS_OK)
         return status;
-    for (size_t i = 0; i < csi_onnx_elements(larger); i++)
-        value.data[i] =
-            apply(operation, a->integer, a->data[count_a == 1 ? 0 : i], b->data[count_b == 1 ? 0 : i]);
+    for (size_t i = 0; i < csi_onnx_elements(&value); i++)
+        value.data[i] = apply(operation, a->integer, a->data[place_in(a, rank, dims, i)],
+                              b->data[place_in(b, rank, dims, i)]);
+    return define(onnx, &value);
+}
+
+enum cs_status csi_onnx_quantized_type(const struct csi_onnx *onnx, const struct csi_onnx_value *zero,
+                                       bool *is_unsigned)
+{
+    int64_t type = csi_onnx_int(onnx, "output_dtype", 0);
+
+    *is_unsigned = zero != NULL ? zero->is_unsigned : type != ONNX__TENSOR_PROTO__DATA_TYPE__INT8;
+    if (csi_onnx_int(onnx, "block_size", 0) != 0)
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "block_size: quantisation by blocks");
+    if (type != 0 && type != ONNX__TENSOR_PROTO__DATA_TYPE__INT8 &&
+        type != ONNX__TENSOR_PROTO__DATA_TYPE__UINT8)
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED,
+                             "output_dtype %lld: only 8-bit integers are supported", (long long)type);
+    if (zero != NULL && zero->kind == CSI_ONNX_CONSTANT && zero->bits != 8)
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the zero point is no 8-bit integer");
+    return CS_OK;
+}
+
+/* Scale and zero point of a constant that is (de)quantised: constants of one number, or one for each index of
+ * `*axis`, of which there are *channels, each followed by *inner elements. */
+static enum cs_status read_scale(const struct csi_onnx *onnx, const struct csi_onnx_value *x, int64_t *axis,
+                                 size_t *channels, size_t *inner)
+{
+    const struct csi_onnx_value *scale = csi_onnx_input(onnx, 1), *zero = csi_onnx_input(onnx, 2);
+
+    *axis = csi_onnx_int(onnx, "axis", 1);
+    *axis += *axis < 0 ? x->rank : 0;
+    *channels = *inner = 1;
+    if (scale == NULL || scale->kind != CSI_ONNX_CONSTANT ||
+        (zero != NULL && zero->kind != CSI_ONNX_CONSTANT))
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "scale and zero point are not constants");
+    if (csi_onnx_int(onnx, "block_size", 0) != 0)
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "block_size: quantisation by blocks");
+    if (csi_onnx_elements(scale) != 1) {
+        if (scale->rank != 1 || *axis < 0 || *axis >= (int64_t)x->rank || scale->dims[0] != x->dims[*axis])
+            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "the scales do not fit the weight");
+        *channels = scale->dims[0];
+        for (size_t i = (size_t)*axis + 1; i < x->rank; i++)
+            *inner *= x->dims[i];
+    }
+    if (zero != NULL && csi_onnx_elements(zero) != *channels)
+        return csi_onnx_fail(onnx, CS_MODEL_INVALID, "the zero points do not fit the scales");
+    return CS_OK;
+}
+
+/* Weights that the file quantises itself: rounded to even, clamped. */
+static enum cs_status fold_quantize(struct csi_onnx *onnx, const struct csi_onnx_value *x)
+{
+    const struct csi_onnx_value *scale = csi_onnx_input(onnx, 1), *zero = csi_onnx_input(onnx, 2);
+    struct csi_onnx_value value;
+    size_t channels, inner;
+    int64_t axis;
+    bool is_unsigned;
+    enum cs_status status = csi_onnx_quantized_type(onnx, zero, &is_unsigned);
+
+    if (status == CS_OK)
+        status = read_scale(onnx, x, &axis, &channels, &inner);
+    if (status == CS_OK)
+        status = make(onnx, x->rank, x->dims, true, &value);
+    if (status != CS_OK)
+        return status;
+    value.is_unsigned = is_unsigned;
+    value.bits = 8;
+    for (size_t i = 0; i < csi_onnx_elements(x); i++) {
+        size_t channel = i / inner % channels;
+        float level =
+            nearbyintf(x->data[i] / scale->data[channel]) + (zero == NULL ? 0.0f : zero->data[channel]);
+
+        value.data[i] = fminf(fmaxf(level, is_unsigned ? 0.0f : -128.0f), is_unsigned ? 255.0f : 127.0f);
+    }
     return define(onnx, &value);
 }
 
@@ -269,25 +373,13 @@ static enum cs_status fold_binary(struct csi_onnx *onnx, const struct csi_onnx_v
 static enum cs_status fold_dequantize(struct csi_onnx *onnx, const struct csi_onnx_value *x)
 {
     const struct csi_onnx_value *scale = csi_onnx_input(onnx, 1), *zero = csi_onnx_input(onnx, 2);
-    int64_t axis = csi_onnx_int(onnx, "axis", 1);
     struct csi_onnx_value value;
-    size_t channels = 1, inner = 1;
-    enum cs_status status;
+    size_t channels, inner;
+    int64_t axis;
+    enum cs_status status = read_scale(onnx, x, &axis, &channels, &inner);
 
-    if (axis < 0)
-        axis += x->rank;
-    if (scale == NULL || scale->kind != CSI_ONNX_CONSTANT ||
-        (zero != NULL && zero->kind != CSI_ONNX_CONSTANT))
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "scale and zero point are not constants");
-    if (csi_onnx_elements(scale) != 1) {
-        if (scale->rank != 1 || axis < 0 || axis >= (int64_t)x->rank || scale->dims[0] != x->dims[axis])
-            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "the scales do not fit the weight");
-        channels = scale->dims[0];
-        for (size_t i = (size_t)axis + 1; i < x->rank; i++)
-            inner *= x->dims[i];
-    }
-    if (zero != NULL && csi_onnx_elements(zero) != channels)
-        return csi_onnx_fail(onnx, CS_MODEL_INVALID, "the zero points do not fit the scales");
+    if (status != CS_OK)
+        return status;
     status = make(onnx, x->rank, x->dims, false, &value);
     if (status != CS_OK)
         return status;
@@ -376,6 +468,8 @@ static enum cs_status fold_filled(struct csi_onnx *onnx)
             return status;
     }
     status = make(onnx, (unsigned)count, dims, fill.integer, &value);
+    value.is_unsigned = fill.is_unsigned;
+    value.bits = fill.bits;
     if (status == CS_OK && fill.data != NULL && csi_onnx_elements(&fill) > 0)
         for (size_t i = 0; i < csi_onnx_elements(&value); i++)
             value.data[i] = fill.data[0];
@@ -396,6 +490,9 @@ static enum cs_status fold_cast(struct csi_onnx *onnx, const struct csi_onnx_val
         to != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 && to != ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16;
     for (size_t i = 0; i < csi_onnx_elements(x); i++)
         value.data[i] = value.integer ? truncf(x->data[i]) : x->data[i];
+    value.is_unsigned = to == ONNX__TENSOR_PROTO__DATA_TYPE__UINT8;
+    if (value.is_unsigned || to == ONNX__TENSOR_PROTO__DATA_TYPE__INT8)
+        value.bits = 8;
     return define(onnx, &value);
 }
 
@@ -418,6 +515,8 @@ static enum cs_status fold_known(struct csi_onnx *onnx, const struct csi_onnx_va
         return fold_concat(onnx);
     if (strcmp(op, "Transpose") == 0)
         return fold_transpose(onnx, x);
+    if (strcmp(op, "QuantizeLinear") == 0)
+        return fold_quantize(onnx, x);
     if (strcmp(op, "DequantizeLinear") == 0)
         return fold_dequantize(onnx, x);
     if (strcmp(op, "Reshape") == 0 || strcmp(op, "Squeeze") == 0 || strcmp(op, "Unsqueeze") == 0)

@@ -174,6 +174,7 @@ enum cs_status csi_onnx_tensor(const Onnx__TensorProto *tensor, struct csi_onnx_
         return csi_fail(error, CS_MODEL_UNSUPPORTED, "tensor '%.100s' has %zu dimensions, more than %d", name,
                         tensor->n_dims, CSI_ONNX_RANK);
     value->rank = (unsigned)tensor->n_dims;
+    value->bits = value->integer ? 8 * (unsigned)csi_dtype_size(dtype) : 0;
     for (unsigned i = 0; i < value->rank; i++) {
         if (tensor->dims[i] < 0 || csi_mul_overflows(count, (size_t)tensor->dims[i], &count))
             return csi_fail(error, CS_MODEL_INVALID, "the shape of tensor '%.100s' is out of range", name);

@@ -1,6 +1,6 @@
 /*
- * ONNX operators over activations, one function an operator: attributes are read, checked, and become a node
- * of the graph. See onnx.h.
+ * ONNX operators that compute on activations, one function an operator: attributes are read, checked, and
+ * become a node of the graph. Operators that only move numbers are in onnx_move.c. See onnx.h.
  */
 #include "formats/onnx.h"
 
@@ -13,18 +13,17 @@
 #include "base/checked.h"
 #include "base/memory.h"
 
-static const struct csi_value *graph_value(const struct csi_onnx *onnx, int index)
+const struct csi_value *csi_onnx_graph_value(const struct csi_onnx *onnx, int index)
 {
     return &onnx->graph->values[index];
 }
 
-static struct csi_node new_node(const struct csi_onnx *onnx, enum csi_op op)
+struct csi_node csi_onnx_new_node(const struct csi_onnx *onnx, enum csi_op op)
 {
     return csi_node_init(op, onnx->node_name);
 }
 
-/* Adds `node` and gives its output the node's first output name. */
-static enum cs_status finish(struct csi_onnx *onnx, const struct csi_node *node)
+enum cs_status csi_onnx_finish(struct csi_onnx *onnx, const struct csi_node *node)
 {
     struct csi_onnx_value value = {.kind = CSI_ONNX_ACTIVATION};
     enum cs_status status = csi_graph_add_node(onnx->graph, node, &value.index, onnx->error);
@@ -32,8 +31,7 @@ static enum cs_status finish(struct csi_onnx *onnx, const struct csi_node *node)
     return status == CS_OK ? csi_onnx_define(onnx, onnx->node->output[0], &value) : status;
 }
 
-/* Another name for what is there. */
-static enum cs_status alias(struct csi_onnx *onnx, int index)
+enum cs_status csi_onnx_alias(struct csi_onnx *onnx, int index)
 {
     struct csi_onnx_value value = {.kind = CSI_ONNX_ACTIVATION, .index = index};
 
@@ -58,6 +56,9 @@ enum cs_status csi_onnx_activation(struct csi_onnx *onnx, const struct csi_onnx_
         node.zero_point = (int)value->zero_point;
         node.alpha = value->alpha;
         node.beta = value->beta;
+    } else if (value->kind == CSI_ONNX_TRANSPOSED) {
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED,
+                             "its input '%.100s' is a transpose that cannot be removed", value->name);
     } else {
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the input '%.100s' is a constant", value->name);
     }
@@ -66,8 +67,7 @@ enum cs_status csi_onnx_activation(struct csi_onnx *onnx, const struct csi_onnx_
     return csi_graph_add_node(onnx->graph, &node, index, onnx->error);
 }
 
-/* Input `at` as an activation. */
-static enum cs_status take(struct csi_onnx *onnx, size_t at, int *index)
+enum cs_status csi_onnx_take(struct csi_onnx *onnx, size_t at, int *index)
 {
     const struct csi_onnx_value *value = csi_onnx_input(onnx, at);
 
@@ -78,6 +78,11 @@ static enum cs_status take(struct csi_onnx *onnx, size_t at, int *index)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED,
                              "computing on quantised numbers: only QDQ models are read");
     return csi_onnx_activation(onnx, value, index);
+}
+
+bool csi_onnx_wants_output(const struct csi_onnx *onnx, size_t at)
+{
+    return at < onnx->node->n_output && onnx->node->output[at][0] != '\0';
 }
 
 static enum cs_status check_finite(const struct csi_onnx *onnx, const struct csi_onnx_value *value)
@@ -100,6 +105,9 @@ static enum cs_status take_constant(struct csi_onnx *onnx, size_t at, int *index
         return CS_OK;
     if (value->kind != CSI_ONNX_CONSTANT)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "input %zu is not a constant", at);
+    if (value->rank > CSI_MAX_RANK)
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "'%.100s' has %u dimensions, more than %d",
+                             value->name, value->rank, CSI_MAX_RANK);
     if (value->constant == CSI_NO_VALUE) {
         status = check_finite(onnx, value);
         if (status == CS_OK)
@@ -114,9 +122,7 @@ static enum cs_status take_constant(struct csi_onnx *onnx, size_t at, int *index
     return CS_OK;
 }
 
-/* A single number from constant input `at`; `otherwise` when it is absent. False: it is no single constant.
- */
-static bool take_number(const struct csi_onnx *onnx, size_t at, float otherwise, float *number)
+bool csi_onnx_number(const struct csi_onnx *onnx, size_t at, float otherwise, float *number)
 {
     const struct csi_onnx_value *value = csi_onnx_input(onnx, at);
 
@@ -167,7 +173,7 @@ static enum cs_status read_window(struct csi_onnx *onnx, struct csi_node *node)
     int64_t pads[4];
     size_t count;
 
-    if (graph_value(onnx, node->inputs[0])->rank != 4)
+    if (csi_onnx_graph_value(onnx, node->inputs[0])->rank != 4)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "only two-dimensional windows are supported");
     if (!read_pair(onnx, "kernel_shape", node->kernel) || !read_pair(onnx, "strides", node->stride) ||
         !read_pair(onnx, "dilations", node->dilation))
@@ -175,10 +181,14 @@ static enum cs_status read_window(struct csi_onnx *onnx, struct csi_node *node)
                              "kernel, strides or dilations are not two positive numbers");
     if (csi_onnx_text_is(onnx, "auto_pad", "SAME_UPPER", false) ||
         csi_onnx_text_is(onnx, "auto_pad", "SAME_LOWER", false)) {
-        pad_same(graph_value(onnx, node->inputs[0]), node,
+        pad_same(csi_onnx_graph_value(onnx, node->inputs[0]), node,
                  csi_onnx_text_is(onnx, "auto_pad", "SAME_UPPER", false));
         return CS_OK;
     }
+    if (!csi_onnx_text_is(onnx, "auto_pad", "VALID", true) &&
+        !csi_onnx_text_is(onnx, "auto_pad", "NOTSET", true))
+        return csi_onnx_fail(onnx, CS_MODEL_INVALID,
+                             "auto_pad is none of NOTSET, VALID, SAME_UPPER, SAME_LOWER");
     if (csi_onnx_attribute(onnx, "pads") == NULL || csi_onnx_text_is(onnx, "auto_pad", "VALID", false))
         return CS_OK;
     if (!csi_onnx_ints(onnx, "pads", -1, pads, 4, &count) || count != 4)
@@ -193,9 +203,9 @@ static enum cs_status read_window(struct csi_onnx *onnx, struct csi_node *node)
 
 static enum cs_status node_conv(struct csi_onnx *onnx)
 {
-    struct csi_node node = new_node(onnx, CSI_OP_CONV);
+    struct csi_node node = csi_onnx_new_node(onnx, CSI_OP_CONV);
     int64_t groups = csi_onnx_int(onnx, "group", 1);
-    enum cs_status status = take(onnx, 0, &node.inputs[0]);
+    enum cs_status status = csi_onnx_take(onnx, 0, &node.inputs[0]);
 
     if (status == CS_OK)
         status = take_constant(onnx, 1, &node.inputs[1]);
@@ -203,79 +213,81 @@ static enum cs_status node_conv(struct csi_onnx *onnx)
         status = take_constant(onnx, 2, &node.inputs[2]);
     if (status != CS_OK)
         return status;
-    if (node.inputs[1] == CSI_NO_VALUE || graph_value(onnx, node.inputs[1])->rank != 4 || groups < 1 ||
-        groups > 65535)
+    if (node.inputs[1] == CSI_NO_VALUE || csi_onnx_graph_value(onnx, node.inputs[1])->rank != 4 ||
+        groups < 1 || groups > 65535)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "only two-dimensional convolution is supported");
     for (unsigned i = 0; i < 2; i++)
-        node.kernel[i] = (unsigned)csi_min_size(graph_value(onnx, node.inputs[1])->dims[2 + i], 65536);
+        node.kernel[i] =
+            (unsigned)csi_min_size(csi_onnx_graph_value(onnx, node.inputs[1])->dims[2 + i], 65536);
     node.groups = (unsigned)groups;
     node.input_count = node.inputs[2] == CSI_NO_VALUE ? 2 : 3;
     status = read_window(onnx, &node);
-    return status == CS_OK ? finish(onnx, &node) : status;
+    return status == CS_OK ? csi_onnx_finish(onnx, &node) : status;
 }
 
 static enum cs_status node_pool(struct csi_onnx *onnx, enum csi_op op)
 {
-    struct csi_node node = new_node(onnx, op);
-    enum cs_status status = take(onnx, 0, &node.inputs[0]);
+    struct csi_node node = csi_onnx_new_node(onnx, op);
+    enum cs_status status = csi_onnx_take(onnx, 0, &node.inputs[0]);
 
     node.input_count = 1;
     if (status == CS_OK)
         status = read_window(onnx, &node);
     if (status != CS_OK)
         return status;
-    if (node.dilation[0] != 1 || node.dilation[1] != 1 || onnx->node->n_output > 1)
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "pooling with dilation or indices");
+    if (csi_onnx_wants_output(onnx, 1))
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "pooling with indices");
     node.ceil_mode = csi_onnx_int(onnx, "ceil_mode", 0) != 0;
     node.count_include_pad = csi_onnx_int(onnx, "count_include_pad", 0) != 0;
-    return finish(onnx, &node);
+    return csi_onnx_finish(onnx, &node);
 }
 
 static enum cs_status node_unary(struct csi_onnx *onnx, enum csi_op op)
 {
-    struct csi_node node = new_node(onnx, op);
-    enum cs_status status = take(onnx, 0, &node.inputs[0]);
+    struct csi_node node = csi_onnx_new_node(onnx, op);
+    enum cs_status status = csi_onnx_take(onnx, 0, &node.inputs[0]);
 
     node.input_count = 1;
-    return status == CS_OK ? finish(onnx, &node) : status;
+    return status == CS_OK ? csi_onnx_finish(onnx, &node) : status;
 }
 
 static enum cs_status node_batch_norm(struct csi_onnx *onnx)
 {
-    struct csi_node node = new_node(onnx, CSI_OP_BATCH_NORM);
-    enum cs_status status = take(onnx, 0, &node.inputs[0]);
+    struct csi_node node = csi_onnx_new_node(onnx, CSI_OP_BATCH_NORM);
+    enum cs_status status = csi_onnx_take(onnx, 0, &node.inputs[0]);
 
     for (unsigned i = 1; i < 5 && status == CS_OK; i++)
         status = take_constant(onnx, i, &node.inputs[i]);
     if (status != CS_OK)
         return status;
-    if (csi_onnx_int(onnx, "training_mode", 0) != 0)
+    /* Before opset 14 the statistics of the batch as outputs said it. */
+    if (csi_onnx_int(onnx, "training_mode", 0) != 0 || csi_onnx_wants_output(onnx, 1))
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED,
                              "training mode: export the model after model.eval()");
     node.input_count = 5;
     node.epsilon = csi_onnx_float(onnx, "epsilon", 1e-5f);
-    return finish(onnx, &node);
+    return csi_onnx_finish(onnx, &node);
 }
 
 static enum cs_status node_activation(struct csi_onnx *onnx, enum csi_activation activation, float alpha,
                                       float beta)
 {
-    struct csi_node node = new_node(onnx, CSI_OP_ACTIVATION);
-    enum cs_status status = take(onnx, 0, &node.inputs[0]);
+    struct csi_node node = csi_onnx_new_node(onnx, CSI_OP_ACTIVATION);
+    enum cs_status status = csi_onnx_take(onnx, 0, &node.inputs[0]);
 
     node.input_count = 1;
     node.activation = activation;
     node.alpha = alpha;
     node.beta = beta;
-    return status == CS_OK ? finish(onnx, &node) : status;
+    return status == CS_OK ? csi_onnx_finish(onnx, &node) : status;
 }
 
 static enum cs_status node_clip(struct csi_onnx *onnx)
 {
     float low, high;
 
-    if (!take_number(onnx, 1, csi_onnx_float(onnx, "min", -INFINITY), &low) ||
-        !take_number(onnx, 2, csi_onnx_float(onnx, "max", INFINITY), &high))
+    if (!csi_onnx_number(onnx, 1, csi_onnx_float(onnx, "min", -INFINITY), &low) ||
+        !csi_onnx_number(onnx, 2, csi_onnx_float(onnx, "max", INFINITY), &high))
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the bounds are not constants");
     if (low == 0.0f && high > 3e38f)
         return node_activation(onnx, CSI_ACT_RELU, 0.0f, 0.0f);
@@ -287,7 +299,7 @@ static enum cs_status node_clip(struct csi_onnx *onnx)
 static enum cs_status node_gate(struct csi_onnx *onnx, enum csi_activation activation)
 {
     struct csi_onnx_value value = {.kind = CSI_ONNX_GATE, .activation = activation};
-    enum cs_status status = take(onnx, 0, &value.index);
+    enum cs_status status = csi_onnx_take(onnx, 0, &value.index);
 
     if (activation == CSI_ACT_HARD_SIGMOID) {
         value.alpha = csi_onnx_float(onnx, "alpha", 0.2f);
@@ -309,7 +321,7 @@ static bool is_swish(const struct csi_onnx_value *x, const struct csi_onnx_value
 
 static enum cs_status node_binary(struct csi_onnx *onnx, enum csi_op op)
 {
-    struct csi_node node = new_node(onnx, op);
+    struct csi_node node = csi_onnx_new_node(onnx, op);
     const struct csi_onnx_value *values[2] = {csi_onnx_input(onnx, 0), csi_onnx_input(onnx, 1)};
     enum cs_status status = CS_OK;
 
@@ -320,38 +332,55 @@ static enum cs_status node_binary(struct csi_onnx *onnx, enum csi_op op)
             node.op = CSI_OP_ACTIVATION;
             node.inputs[0] = values[i]->index;
             node.input_count = 1;
-            return finish(onnx, &node);
+            return csi_onnx_finish(onnx, &node);
         }
     for (unsigned i = 0; i < 2 && status == CS_OK; i++)
         status = values[i]->kind == CSI_ONNX_CONSTANT ? take_constant(onnx, i, &node.inputs[i])
-                                                      : take(onnx, i, &node.inputs[i]);
+                                                      : csi_onnx_take(onnx, i, &node.inputs[i]);
     node.input_count = 2;
-    return status == CS_OK ? finish(onnx, &node) : status;
+    return status == CS_OK ? csi_onnx_finish(onnx, &node) : status;
 }
 
-/* Mean over height and width: a global pool, and without them in the result a flat vector. */
+/* Mean over height and width: a global pool, and without them in the result a flat vector. A transpose before
+ * it says only where height and width stand. */
 static enum cs_status node_reduce_mean(struct csi_onnx *onnx)
 {
-    struct csi_node node = new_node(onnx, CSI_OP_GLOBAL_AVG_POOL), flat = new_node(onnx, CSI_OP_FLATTEN);
+    struct csi_node node = csi_onnx_new_node(onnx, CSI_OP_GLOBAL_AVG_POOL),
+                    flat = csi_onnx_new_node(onnx, CSI_OP_FLATTEN);
+    const struct csi_onnx_value *input = csi_onnx_input(onnx, 0);
+    bool turned = input != NULL && input->kind == CSI_ONNX_TRANSPOSED;
+    bool keep = csi_onnx_int(onnx, "keepdims", 1) != 0;
     int64_t axes[2] = {0, 0};
-    size_t count;
-    enum cs_status status = take(onnx, 0, &node.inputs[0]);
+    size_t count, dims[CSI_MAX_RANK] = {1, 1, 1, 1};
+    int pooled;
+    enum cs_status status = CS_OK;
 
+    if (turned)
+        node.inputs[0] = input->index;
+    else
+        status = csi_onnx_take(onnx, 0, &node.inputs[0]);
     if (status != CS_OK)
         return status;
-    if (graph_value(onnx, node.inputs[0])->rank != 4 || !csi_onnx_ints(onnx, "axes", 1, axes, 2, &count) ||
-        count != 2)
+    if (csi_onnx_graph_value(onnx, node.inputs[0])->rank != 4 ||
+        !csi_onnx_ints(onnx, "axes", 1, axes, 2, &count) || count != 2)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "only the mean over height and width is supported");
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; i++) {
         axes[i] += axes[i] < 0 ? 4 : 0;
+        if (turned && axes[i] >= 0 && axes[i] < 4)
+            axes[i] = input->order[axes[i]];
+    }
     if (axes[0] + axes[1] != 5 || axes[0] < 2 || axes[1] < 2)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "only the mean over height and width is supported");
     node.input_count = 1;
-    if (csi_onnx_int(onnx, "keepdims", 1) != 0)
-        return finish(onnx, &node);
-    status = csi_graph_add_node(onnx->graph, &node, &flat.inputs[0], onnx->error);
+    if (keep && !turned)
+        return csi_onnx_finish(onnx, &node);
+    status = csi_graph_add_node(onnx->graph, &node, keep ? &pooled : &flat.inputs[0], onnx->error);
+    if (status != CS_OK)
+        return status;
+    for (unsigned i = 0; keep && i < 4; i++)
+        dims[i] = csi_onnx_graph_value(onnx, pooled)->dims[input->order[i]];
     flat.input_count = 1;
-    return status == CS_OK ? finish(onnx, &flat) : status;
+    return keep ? csi_onnx_reshape_to(onnx, pooled, 4, dims) : csi_onnx_finish(onnx, &flat);
 }
 
 /* The linear layer's weight [O,I]: constant input 1, transposed when it is [I,O], times `alpha`. */
@@ -404,9 +433,9 @@ static enum cs_status add_bias(struct csi_onnx *onnx, size_t outputs, float beta
 
 static enum cs_status node_linear(struct csi_onnx *onnx, bool gemm)
 {
-    struct csi_node node = new_node(onnx, CSI_OP_LINEAR);
+    struct csi_node node = csi_onnx_new_node(onnx, CSI_OP_LINEAR);
     bool transposed = gemm && csi_onnx_int(onnx, "transB", 0) != 0;
-    enum cs_status status = take(onnx, 0, &node.inputs[0]);
+    enum cs_status status = csi_onnx_take(onnx, 0, &node.inputs[0]);
 
     if (status == CS_OK && gemm && csi_onnx_int(onnx, "transA", 0) != 0)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "transA");
@@ -414,209 +443,28 @@ static enum cs_status node_linear(struct csi_onnx *onnx, bool gemm)
         status =
             add_weight(onnx, transposed, gemm ? csi_onnx_float(onnx, "alpha", 1.0f) : 1.0f, &node.inputs[1]);
     if (status == CS_OK && gemm)
-        status = add_bias(onnx, graph_value(onnx, node.inputs[1])->dims[0],
+        status = add_bias(onnx, csi_onnx_graph_value(onnx, node.inputs[1])->dims[0],
                           csi_onnx_float(onnx, "beta", 1.0f), &node.inputs[2]);
     node.input_count = node.inputs[2] == CSI_NO_VALUE ? 2 : 3;
-    return status == CS_OK ? finish(onnx, &node) : status;
+    return status == CS_OK ? csi_onnx_finish(onnx, &node) : status;
 }
 
-/* A reshape of activations whose result is `dims`. */
-static enum cs_status reshape_to(struct csi_onnx *onnx, int x, size_t rank, const size_t *dims)
-{
-    struct csi_node node = new_node(onnx, CSI_OP_RESHAPE);
-    const struct csi_value *value = graph_value(onnx, x);
-
-    if (rank > CSI_MAX_RANK)
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "a result of %zu dimensions", rank);
-    if (rank == value->rank && memcmp(dims, value->dims, rank * sizeof *dims) == 0)
-        return alias(onnx, x);
-    node.inputs[0] = x;
-    node.input_count = 1;
-    if (rank == 2 && dims[0] == 1 && dims[1] == csi_value_elements(value)) {
-        node.op = CSI_OP_FLATTEN;
-        return finish(onnx, &node);
-    }
-    node.shape_rank = (unsigned)rank;
-    memcpy(node.shape, dims, rank * sizeof *dims);
-    return finish(onnx, &node);
-}
-
-static enum cs_status node_reshape(struct csi_onnx *onnx)
-{
-    int64_t list[CSI_ONNX_RANK];
-    size_t dims[CSI_ONNX_RANK] = {0}, count, rest;
-    unsigned unknown = 0;
-    int x;
-    enum cs_status status = take(onnx, 0, &x);
-
-    if (status != CS_OK)
-        return status;
-    if (!csi_onnx_ints(onnx, "shape", 1, list, CSI_ONNX_RANK, &count) || count == 0)
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the shape is not a constant");
-    rest = csi_value_elements(graph_value(onnx, x));
-    for (size_t i = 0; i < count; i++) {
-        if (list[i] < -1 || (list[i] == 0 && i >= graph_value(onnx, x)->rank))
-            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "the shape is out of range");
-        unknown += list[i] == -1;
-        if (list[i] == -1)
-            continue;
-        dims[i] = list[i] == 0 ? graph_value(onnx, x)->dims[i] : (size_t)list[i];
-        rest /= dims[i];
-    }
-    if (unknown > 1)
-        return csi_onnx_fail(onnx, CS_MODEL_INVALID, "the shape has two unknown lengths");
-    for (size_t i = 0; i < count; i++)
-        if (list[i] == -1)
-            dims[i] = rest;
-    return reshape_to(onnx, x, count, dims);
-}
-
-static enum cs_status node_flatten(struct csi_onnx *onnx)
-{
-    int64_t axis = csi_onnx_int(onnx, "axis", 1);
-    size_t dims[2] = {1, 0};
-    int x;
-    enum cs_status status = take(onnx, 0, &x);
-
-    if (status != CS_OK)
-        return status;
-    if (axis != 1 && axis != 1 - (int64_t)graph_value(onnx, x)->rank)
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "flattening the batch axis");
-    dims[1] = csi_value_elements(graph_value(onnx, x));
-    return reshape_to(onnx, x, 2, dims);
-}
-
-static enum cs_status node_squeeze(struct csi_onnx *onnx, bool squeeze)
-{
-    int64_t axes[CSI_ONNX_RANK];
-    size_t dims[CSI_ONNX_RANK] = {0}, count, made = 0, taken = 0, rank;
-    const struct csi_value *value;
-    unsigned marked = 0;
-    int x;
-    enum cs_status status = take(onnx, 0, &x);
-
-    if (status != CS_OK)
-        return status;
-    value = graph_value(onnx, x);
-    if (!csi_onnx_ints(onnx, "axes", 1, axes, CSI_ONNX_RANK, &count))
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the axes are not constants");
-    rank = squeeze ? value->rank : value->rank + count;
-    for (size_t i = 0; i < count; i++) {
-        int64_t axis = axes[i] < 0 ? axes[i] + (int64_t)rank : axes[i];
-
-        if (axis < 1 || axis >= (int64_t)rank || rank > CSI_ONNX_RANK)
-            return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "an axis is the batch's or out of range");
-        marked |= 1u << axis;
-    }
-    for (size_t i = 0; i < rank; i++) {
-        bool here = (marked >> i & 1u) != 0;
-
-        if (squeeze && here && value->dims[i] != 1)
-            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "axis %zu has more than one element", i);
-        if (squeeze && !here)
-            dims[made++] = value->dims[i];
-        else if (!squeeze)
-            dims[made++] = here || taken >= value->rank ? 1 : value->dims[taken++];
-    }
-    return reshape_to(onnx, x, made, dims);
-}
-
-/* A transpose that moves only axes of one element is a reshape; another one would change the layout. */
-static enum cs_status node_transpose(struct csi_onnx *onnx)
-{
-    int64_t order[CSI_MAX_RANK], before = -1;
-    size_t dims[CSI_MAX_RANK] = {0}, count;
-    const struct csi_value *value;
-    unsigned seen = 0;
-    int x;
-    enum cs_status status = take(onnx, 0, &x);
-
-    if (status != CS_OK)
-        return status;
-    value = graph_value(onnx, x);
-    if (!csi_onnx_ints(onnx, "perm", -1, order, CSI_MAX_RANK, &count) || count != value->rank)
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "perm does not list the axes");
-    for (size_t i = 0; i < count; i++) {
-        if (order[i] < 0 || order[i] >= (int64_t)count || (seen >> order[i] & 1u) != 0)
-            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "perm is no order of the axes");
-        seen |= 1u << order[i];
-        dims[i] = value->dims[order[i]];
-        if (dims[i] == 1)
-            continue;
-        if (order[i] < before)
-            return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "a transpose that cannot be removed");
-        before = order[i];
-    }
-    if (order[0] != 0)
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "a transpose of the batch axis");
-    return reshape_to(onnx, x, count, dims);
-}
-
-/* Wider ones become a chain, because a node takes CSI_NODE_MAX_INPUTS. */
-static enum cs_status node_concat(struct csi_onnx *onnx)
-{
-    struct csi_node node = new_node(onnx, CSI_OP_CONCAT);
-    int64_t axis = csi_onnx_int(onnx, "axis", 1);
-    enum cs_status status = CS_OK;
-
-    for (size_t i = 0; i < onnx->node->n_input && status == CS_OK; i++) {
-        if (node.input_count == CSI_NODE_MAX_INPUTS) {
-            int joined;
-
-            status = csi_graph_add_node(onnx->graph, &node, &joined, onnx->error);
-            node.inputs[0] = joined;
-            node.input_count = 1;
-        }
-        if (status == CS_OK)
-            status = take(onnx, i, &node.inputs[node.input_count++]);
-    }
-    if (status != CS_OK)
-        return status;
-    if (node.input_count == 0 || (axis != 1 && axis != 1 - (int64_t)graph_value(onnx, node.inputs[0])->rank))
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "joining along another axis than the channels");
-    return finish(onnx, &node);
-}
-
-static enum cs_status node_pad(struct csi_onnx *onnx)
-{
-    struct csi_node node = new_node(onnx, CSI_OP_PAD);
-    int64_t pads[8];
-    size_t count;
-    float value;
-    enum cs_status status = take(onnx, 0, &node.inputs[0]);
-
-    if (status != CS_OK)
-        return status;
-    if (!csi_onnx_text_is(onnx, "mode", "constant", true) || csi_onnx_input(onnx, 3) != NULL ||
-        !take_number(onnx, 2, csi_onnx_float(onnx, "value", 0.0f), &value) || value != 0.0f ||
-        !csi_onnx_ints(onnx, "pads", 1, pads, 8, &count) || count != 8)
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED,
-                             "only constant zeros around height and width are supported");
-    for (unsigned i = 0; i < 8; i++)
-        if (pads[i] < 0 || pads[i] > 65535 || (i % 4 < 2 && pads[i] != 0))
-            return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED,
-                                 "negative padding, or padding of batch or channels");
-    for (unsigned i = 0; i < 2; i++) {
-        node.pads[i] = (unsigned)pads[2 + i];
-        node.pads[i + 2] = (unsigned)pads[6 + i];
-    }
-    node.input_count = 1;
-    return finish(onnx, &node);
-}
-
-/* One scale for the whole activation; the type of the zero point gives the range. */
+/* One scale for the whole activation; the type of the zero point gives the range, or (opset 21) output_dtype.
+ */
 static enum cs_status node_quantize(struct csi_onnx *onnx)
 {
     const struct csi_onnx_value *zero = csi_onnx_input(onnx, 2);
     struct csi_onnx_value value = {.kind = CSI_ONNX_QUANTIZED};
-    bool is_unsigned = zero == NULL || zero->is_unsigned;
-    enum cs_status status = take(onnx, 0, &value.index);
+    bool is_unsigned;
+    enum cs_status status = csi_onnx_quantized_type(onnx, zero, &is_unsigned);
 
+    if (status == CS_OK)
+        status = csi_onnx_take(onnx, 0, &value.index);
     if (status != CS_OK)
         return status;
     value.alpha = is_unsigned ? 0.0f : -128.0f;
     value.beta = is_unsigned ? 255.0f : 127.0f;
-    if (!take_number(onnx, 1, 0.0f, &value.scale) || !take_number(onnx, 2, 0.0f, &value.zero_point))
+    if (!csi_onnx_number(onnx, 1, 0.0f, &value.scale) || !csi_onnx_number(onnx, 2, 0.0f, &value.zero_point))
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "activations have one scale and zero point");
     if (!(value.scale > 0.0f && value.scale < INFINITY) || !(value.zero_point >= value.alpha) ||
         !(value.zero_point <= value.beta))
@@ -631,19 +479,30 @@ static enum cs_status node_dequantize(struct csi_onnx *onnx)
     int index;
     enum cs_status status;
 
-    if (x == NULL || x->kind != CSI_ONNX_QUANTIZED || !take_number(onnx, 1, 0.0f, &scale) ||
-        !take_number(onnx, 2, 0.0f, &zero) || scale != x->scale || zero != x->zero_point)
+    if (x == NULL || x->kind != CSI_ONNX_QUANTIZED || !csi_onnx_number(onnx, 1, 0.0f, &scale) ||
+        !csi_onnx_number(onnx, 2, 0.0f, &zero) || scale != x->scale || zero != x->zero_point)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "it does not undo a QuantizeLinear");
     status = csi_onnx_activation(onnx, x, &index);
-    return status == CS_OK ? alias(onnx, index) : status;
+    return status == CS_OK ? csi_onnx_alias(onnx, index) : status;
 }
 
 static enum cs_status node_identity(struct csi_onnx *onnx)
 {
     int x;
-    enum cs_status status = take(onnx, 0, &x);
+    enum cs_status status = csi_onnx_take(onnx, 0, &x);
 
-    return status == CS_OK ? alias(onnx, x) : status;
+    return status == CS_OK ? csi_onnx_alias(onnx, x) : status;
+}
+
+/* Nothing is dropped outside training. */
+static enum cs_status node_dropout(struct csi_onnx *onnx)
+{
+    float training;
+
+    if (!csi_onnx_number(onnx, 2, 0.0f, &training) || training != 0.0f || csi_onnx_wants_output(onnx, 1))
+        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED,
+                             "training mode or a mask: export the model after model.eval()");
+    return node_identity(onnx);
 }
 
 static enum cs_status node_cast(struct csi_onnx *onnx)
@@ -738,12 +597,12 @@ static enum cs_status node_matmul(struct csi_onnx *onnx)
 
 static enum cs_status node_squeezed(struct csi_onnx *onnx)
 {
-    return node_squeeze(onnx, true);
+    return csi_onnx_squeeze(onnx, true);
 }
 
 static enum cs_status node_unsqueezed(struct csi_onnx *onnx)
 {
-    return node_squeeze(onnx, false);
+    return csi_onnx_squeeze(onnx, false);
 }
 
 enum cs_status csi_onnx_node(struct csi_onnx *onnx)
@@ -757,12 +616,12 @@ enum cs_status csi_onnx_node(struct csi_onnx *onnx)
         {"BatchNormalization", node_batch_norm},
         {"Cast", node_cast},
         {"Clip", node_clip},
-        {"Concat", node_concat},
+        {"Concat", csi_onnx_concat},
         {"Conv", node_conv},
         {"DequantizeLinear", node_dequantize},
         {"Div", node_div},
-        {"Dropout", node_identity},
-        {"Flatten", node_flatten},
+        {"Dropout", node_dropout},
+        {"Flatten", csi_onnx_flatten},
         {"Gemm", node_gemm},
         {"GlobalAveragePool", node_global_pool},
         {"HardSigmoid", node_hard_sigmoid},
@@ -772,16 +631,16 @@ enum cs_status csi_onnx_node(struct csi_onnx *onnx)
         {"MatMul", node_matmul},
         {"MaxPool", node_max_pool},
         {"Mul", node_mul},
-        {"Pad", node_pad},
+        {"Pad", csi_onnx_pad},
         {"QuantizeLinear", node_quantize},
         {"ReduceMean", node_reduce_mean},
         {"Relu", node_relu},
-        {"Reshape", node_reshape},
+        {"Reshape", csi_onnx_reshape},
         {"Sigmoid", node_sigmoid},
         {"Softmax", node_softmax},
         {"Squeeze", node_squeezed},
         {"Sub", node_sub},
-        {"Transpose", node_transpose},
+        {"Transpose", csi_onnx_transpose},
         {"Unsqueeze", node_unsqueezed},
     };
 

@@ -145,21 +145,43 @@ static enum cs_status read_metadata(const json_t *metadata, struct csi_tensor_se
     return CS_OK;
 }
 
-static enum cs_status check_digest(const struct csi_tensor_set *set, const uint8_t *data, size_t size,
-                                   struct cs_error *error)
+static enum cs_status check_digest(const char *stated, const struct csi_hash *hash, struct cs_error *error)
 {
-    const char *stated = json_string_value(json_object_get(set->metadata, "digest"));
-    struct csi_hash hash;
     char hex[CSI_HASH_HEX_SIZE];
 
-    if (stated == NULL)
-        return CS_OK;
-    csi_hash_bytes(data, size, &hash);
-    csi_hash_to_hex(&hash, hex);
+    csi_hash_to_hex(hash, hex);
     if (strcmp(stated, hex) != 0)
         return csi_fail(error, CS_MODEL_INVALID,
                         "the weights do not have the digest that the file states: it is damaged");
     return CS_OK;
+}
+
+/* The tensors, while the data are hashed beside when the metadata state their digest. Damage is told rather
+ * than what it leads to. */
+static enum cs_status read_tensors(const struct entry *entries, size_t count, const uint8_t *data,
+                                   size_t data_size, struct csi_tensor_set *set, struct cs_error *error)
+{
+    const char *stated = json_string_value(json_object_get(set->metadata, "digest"));
+    enum cs_status status = CS_OK, digest_status = CS_OK;
+    struct csi_hash_job job = {0};
+    struct csi_hash hash;
+
+    if (stated != NULL)
+        csi_hash_begin(&job, data, data_size);
+    for (size_t i = 0; i < count && status == CS_OK; i++) {
+        const struct entry *entry = &entries[i];
+        float *out;
+
+        status = csi_tensor_set_add(set, entry->name, entry->dtype, entry->rank, entry->dims, &out, error);
+        if (status == CS_OK)
+            csi_dtype_to_float(entry->dtype, data + entry->begin,
+                               (entry->end - entry->begin) / csi_dtype_size(entry->dtype), out);
+    }
+    if (stated != NULL) {
+        csi_hash_end(&job, &hash);
+        digest_status = check_digest(stated, &hash, error);
+    }
+    return digest_status != CS_OK ? digest_status : status;
 }
 
 static enum cs_status read_entries(json_t *header, const uint8_t *data, size_t data_size,
@@ -185,16 +207,7 @@ static enum cs_status read_entries(json_t *header, const uint8_t *data, size_t d
     qsort(entries, count, sizeof *entries, by_offset);
     status = check_cover(entries, count, data_size, error);
     if (status == CS_OK)
-        status = check_digest(set, data, data_size, error);
-    for (size_t i = 0; i < count && status == CS_OK; i++) {
-        const struct entry *entry = &entries[i];
-        float *out;
-
-        status = csi_tensor_set_add(set, entry->name, entry->dtype, entry->rank, entry->dims, &out, error);
-        if (status == CS_OK)
-            csi_dtype_to_float(entry->dtype, data + entry->begin,
-                               (entry->end - entry->begin) / csi_dtype_size(entry->dtype), out);
-    }
+        status = read_tensors(entries, count, data, data_size, set, error);
 
 done:
     free(entries);

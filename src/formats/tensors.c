@@ -173,7 +173,7 @@ enum cs_status csi_tensor_set_add(struct csi_tensor_set *set, const char *name, 
                             CSI_GRAPH_MAX_ELEMENTS);
     if (reserve(set, error) != CS_OK)
         return CS_INTERNAL;
-    *data = csi_aligned_alloc(count * sizeof **data);
+    *data = csi_model_alloc(count * sizeof **data);
     if (*data == NULL)
         return csi_fail(error, CS_INTERNAL, "out of memory (%zu weights of '%s')", count, name);
     tensor = &set->tensors[set->count];

@@ -184,11 +184,13 @@ static enum cs_status copy_data(struct csi_value *value, const float *data, stru
 {
     size_t count = csi_value_elements(value);
 
-    value->data = csi_aligned_calloc(count * sizeof *value->data);
+    value->data = csi_model_alloc(count * sizeof *value->data);
     if (value->data == NULL)
         return csi_fail(error, CS_INTERNAL, "out of memory (%zu weights of '%s')", count, value->name);
     if (data != NULL)
         memcpy(value->data, data, count * sizeof *value->data);
+    else
+        memset(value->data, 0, count * sizeof *value->data);
     return CS_OK;
 }
 

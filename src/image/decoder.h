@@ -28,6 +28,9 @@ struct csi_row_sink {
     enum cs_status (*rows)(void *context, const uint8_t *pixels, size_t stride, uint32_t count,
                            struct cs_error *error);
     void *context;
+    /* NULL, or: where the next batch would best be decoded to (CSI_ROW_BATCH rows without gaps), so that the
+     * sink need not copy it. May be ignored. Called after `begin`. */
+    uint8_t *(*room)(void *context);
 };
 
 /* `eighths`: decode at that many eighths of the size (1…8; sides round up); 8 decodes every pixel. */

@@ -5,11 +5,14 @@
 #ifndef CSI_IMAGE_IMAGE_H
 #define CSI_IMAGE_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/buffer.h"
 #include "base/error.h"
+
+struct csi_pool;
 
 /* Readable bytes behind the last pixel of every image: vector code loads whole registers. */
 #define CSI_IMAGE_PADDING 64u
@@ -43,6 +46,9 @@ enum cs_status csi_image_decode(const void *bytes, size_t size, const struct cs_
 void csi_display_size(uint32_t width, uint32_t height, uint32_t max_side, uint32_t *display_width,
                       uint32_t *display_height);
 
+/* Eighths of a photo's size at which it is decoded for display where it need not be exact. */
+unsigned csi_display_eighths(uint32_t width, uint32_t height, uint32_t max_side);
+
 /* What cs_image_decode_display does, with its two stages timed (they overlap row by row: `decode_ms` is the
  * decoder's share, `resize_ms` the resampler's). `cpu_features` picks the resampling kernels. */
 struct csi_display_options {
@@ -50,6 +56,8 @@ struct csi_display_options {
     enum cs_decode_mode mode;
     uint32_t max_side;
     uint32_t cpu_features;
+    bool beside; /* resample on a thread of its own while decoding goes on: the stages then overlap in time
+                    too */
 };
 enum cs_status csi_image_load_display(const void *bytes, size_t size,
                                       const struct csi_display_options *options, cs_image **image,
@@ -72,8 +80,10 @@ enum cs_status csi_image_to_tensor(const cs_image *cropped, const float mean[3],
                                    uint32_t cpu_features, float *output, struct cs_error *error);
 
 /* Encoders append to `out`. PNG compresses fast rather than small (filter and level chosen for photos with
- * heat maps). */
-enum cs_status csi_image_encode_png(const cs_image *image, struct csi_buffer *out, struct cs_error *error);
+ * heat maps), on the threads of `pool` (NULL: the caller's alone); the bytes do not depend on their number.
+ */
+enum cs_status csi_image_encode_png(const cs_image *image, struct csi_pool *pool, struct csi_buffer *out,
+                                    struct cs_error *error);
 enum cs_status csi_image_encode_jpeg(const cs_image *image, int quality, struct csi_buffer *out,
                                      struct cs_error *error);
 enum cs_status csi_image_encode_webp(const cs_image *image, int quality, struct csi_buffer *out,

@@ -181,13 +181,15 @@ static enum cs_status push_rows(struct reader *reader, const struct csi_row_sink
         uint32_t count = 0, left = library->output_height - library->output_scanline;
         uint32_t want = left < CSI_ROW_BATCH ? left : CSI_ROW_BATCH;
 
+        uint8_t *to = sink->room != NULL && !cmyk ? sink->room(sink->context) : reader->batch;
+
         for (uint32_t i = 0; i < want; i++)
-            rows[i] = reader->batch + i * stride;
+            rows[i] = to + i * stride;
         while (count < want)
             count += jpeg_read_scanlines(library, rows + count, want - count);
         if (cmyk)
-            cmyk_to_rgb(reader->batch, reader->rgb, (size_t)library->output_width * count);
-        status = sink->rows(sink->context, cmyk ? reader->rgb : reader->batch, rgb_stride, count, error);
+            cmyk_to_rgb(to, reader->rgb, (size_t)library->output_width * count);
+        status = sink->rows(sink->context, cmyk ? reader->rgb : to, rgb_stride, count, error);
     }
     return status;
 }

@@ -3,6 +3,7 @@
  * of these steps and their clocks; formats and filters are next door.
  */
 #include "base/clock.h"
+#include "image/beside.h"
 #include "image/decoder.h"
 #include "image/exif.h"
 #include "image/format.h"
@@ -85,7 +86,7 @@ enum cs_status csi_image_decode(const void *bytes, size_t size, const struct cs_
                                 cs_image **image, struct cs_image_info *info, struct cs_error *error)
 {
     struct whole whole = {NULL, 0};
-    struct csi_row_sink sink = {begin_whole, take_whole, &whole};
+    struct csi_row_sink sink = {begin_whole, take_whole, &whole, NULL};
     struct csi_decode_job job = {bytes, size, limits, 8};
     uint32_t width, height;
     enum cs_status status;
@@ -144,15 +145,30 @@ static enum cs_status take_display(void *context, const uint8_t *pixels, size_t 
     return CS_OK;
 }
 
+/* Decodes here while the rows are taken on another thread. */
+static enum cs_status decode_beside(const struct cs_image_info *info, const struct csi_decode_job *job,
+                                    const struct csi_row_sink *sink, struct cs_error *error)
+{
+    struct csi_beside *beside;
+    struct csi_row_sink outer;
+    enum cs_status status = csi_beside_create(sink, &beside, &outer, error), taken;
+
+    if (status != CS_OK)
+        return status;
+    status = decode_rows(info, job, &outer, error);
+    taken = csi_beside_finish(beside, status == CS_OK ? error : NULL);
+    return status != CS_OK ? status : taken;
+}
+
 /* The smallest scaled decode that keeps both sides at least twice what is displayed: from there Lanczos gives
  * what it gives from the full size, to the eye. Powers of two alone, because only those have vector code in
  * libjpeg-turbo. A 12 MP photo took 19.7, 21.4, 23.3 and 29.5 ms at 1/8, 2/8, 4/8 and 8/8, but 27 at 3/8 and
  * 39 to 55 at 5/8 to 7/8. */
-static unsigned choose_eighths(const struct csi_display_options *options, uint32_t width, uint32_t height,
-                               uint32_t display_width, uint32_t display_height)
+unsigned csi_display_eighths(uint32_t width, uint32_t height, uint32_t max_side)
 {
-    if (options->mode == CS_DECODE_EXACT)
-        return 8;
+    uint32_t display_width, display_height;
+
+    csi_display_size(width, height, max_side, &display_width, &display_height);
     for (unsigned eighths = 1; eighths < 8; eighths *= 2)
         if (csi_scaled_side(width, eighths) >= 2 * display_width &&
             csi_scaled_side(height, eighths) >= 2 * display_height)
@@ -166,7 +182,7 @@ enum cs_status csi_image_load_display(const void *bytes, size_t size,
                                       struct cs_error *error)
 {
     struct display display = {.options = options};
-    struct csi_row_sink sink = {begin_display, take_display, &display};
+    struct csi_row_sink sink = {begin_display, take_display, &display, NULL};
     struct csi_decode_job job = {bytes, size, &options->limits, 8};
     uint32_t width, height, display_width, display_height;
     uint64_t start = csi_now_ns(), turn;
@@ -184,9 +200,13 @@ enum cs_status csi_image_load_display(const void *bytes, size_t size,
     status = csi_image_create(display_width, display_height, &display.target, error);
     if (status != CS_OK)
         return status;
-    job.eighths = choose_eighths(options, width, height, display_width, display_height);
-    status = decode_rows(info, &job, &sink, error);
-    *decode_ms = csi_ms_since(start) - (double)display.resize_ns / 1e6;
+    job.eighths =
+        options->mode == CS_DECODE_EXACT ? 8 : csi_display_eighths(width, height, options->max_side);
+    if (options->beside)
+        status = decode_beside(info, &job, &sink, error);
+    else
+        status = decode_rows(info, &job, &sink, error);
+    *decode_ms = csi_ms_since(start) - (options->beside ? 0 : (double)display.resize_ns / 1e6);
     turn = csi_now_ns();
     if (status == CS_OK)
         status = csi_image_orient(display.target, info->orientation, error);

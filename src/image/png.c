@@ -1,6 +1,6 @@
 /*
- * PNG through libpng's row interface. Owns all of setjmp and longjmp that PNG needs. Every object that a jump
- * may leave behind hangs on one struct, which the caller of setjmp releases.
+ * Reading PNG through libpng's row interface; png_write.c writes. Owns all of setjmp and longjmp that PNG
+ * needs. Every object that a jump may leave behind hangs on one struct, which the caller of setjmp releases.
  */
 #include <setjmp.h>
 #include <stdio.h>
@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include <png.h>
-#include <zlib.h>
 
 #include "base/checked.h"
 #include "base/memory.h"
@@ -26,11 +25,10 @@ struct png_state {
     jmp_buf jump;
     enum cs_status status;
     char message[160];
-    const uint8_t *bytes; /* reading: what is left */
+    const uint8_t *bytes; /* what is left */
     size_t left;
-    struct csi_buffer *out; /* writing */
-    uint8_t *batch;         /* reading: CSI_ROW_BATCH rows, or the whole image when it is interlaced */
-    uint8_t *rgb;           /* reading: the batch composed on white */
+    uint8_t *batch; /* CSI_ROW_BATCH rows, or the whole image when it is interlaced */
+    uint8_t *rgb;   /* the batch composed on white */
 };
 
 static void leave(png_structp library, png_const_charp message)
@@ -228,62 +226,4 @@ enum cs_status csi_png_decode(const struct csi_decode_job *job, const struct csi
     uint32_t width, height;
 
     return read_png(job, sink, &width, &height, error);
-}
-
-/* ---- writing
- * --------------------------------------------------------------------------------------------------- */
-
-static void write_bytes(png_structp library, png_bytep from, size_t size)
-{
-    struct png_state *state = png_get_io_ptr(library);
-
-    csi_buffer_append(state->out, from, size);
-}
-
-static void flush_nothing(png_structp library)
-{
-    (void)library;
-}
-
-static enum cs_status run_writer(struct png_state *state, const cs_image *image, struct cs_error *error)
-{
-    if (setjmp(state->jump))
-        return csi_fail(error, state->status, "PNG: %s", state->message);
-    state->library = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, state, leave, ignore_warning, state,
-                                               allocate, release);
-    if (state->library == NULL)
-        return csi_fail_memory(error, "PNG writer");
-    state->info = png_create_info_struct(state->library);
-    if (state->info == NULL)
-        return csi_fail_memory(error, "PNG writer");
-    png_set_write_fn(state->library, state, write_bytes, flush_nothing);
-    png_set_IHDR(state->library, state->info, image->width, image->height, 8, PNG_COLOR_TYPE_RGB,
-                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-    /* Photos hardly repeat, so searching for matches costs time and saves nothing: differences to the mean of
-     * the left and the upper neighbour, then Huffman codes alone. An 800 x 600 overlay: 9 ms and 715 KB,
-     * against 14 ms and 745 KB at level 1. */
-    png_set_filter(state->library, PNG_FILTER_TYPE_BASE, PNG_FILTER_AVG);
-    png_set_compression_level(state->library, 1);
-    png_set_compression_strategy(state->library, Z_HUFFMAN_ONLY);
-    png_set_compression_buffer_size(state->library, 65536);
-    png_write_info(state->library, state->info);
-    for (uint32_t y = 0; y < image->height; y++)
-        png_write_row(state->library, image->pixels + y * image->stride);
-    png_write_end(state->library, state->info);
-    return state->out->failed ? csi_fail_memory(error, "PNG output") : CS_OK;
-}
-
-enum cs_status csi_image_encode_png(const cs_image *image, struct csi_buffer *out, struct cs_error *error)
-{
-    struct png_state *state = calloc(1, sizeof *state);
-    enum cs_status status;
-
-    if (state == NULL)
-        return csi_fail_memory(error, "PNG writer");
-    state->status = CS_INTERNAL;
-    state->out = out;
-    status = run_writer(state, image, error);
-    png_destroy_write_struct(&state->library, &state->info);
-    free(state);
-    return status;
 }

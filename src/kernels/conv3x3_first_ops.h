@@ -27,9 +27,11 @@ struct csi_conv_first {
     void (*row)(const struct csi_first_row *row);
 };
 
-/* Row y of the output of one image (NCHW), to `out`; `lines`: csi_conv_first_scratch_size(desc, 1) bytes. */
+/* Columns first … first + count - 1 of row y of the output of one image (NCHW), to `out`; `lines`:
+ * csi_conv_first_scratch_size(desc, 1) bytes. */
 void csi_conv_first_row(const struct csi_conv_first *kernel, const struct csi_wino_desc *desc,
-                        const void *packed, const float *image, size_t y, float *out, float *lines);
+                        const void *packed, const float *image, size_t y, size_t first, size_t count,
+                        float *out, float *lines);
 
 extern const struct csi_conv_first csi_conv_first_generic, csi_conv_first_avx2, csi_conv_first_avx512,
     csi_conv_first_neon;

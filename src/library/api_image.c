@@ -65,7 +65,7 @@ enum cs_status cs_image_decode_display(const void *bytes, size_t size, const str
                                        enum cs_decode_mode mode, uint32_t max_side, cs_image **image,
                                        struct cs_image_info *info, struct cs_error *error)
 {
-    struct csi_display_options options = {complete(limits), mode, max_side, csi_cpu()->features};
+    struct csi_display_options options = {complete(limits), mode, max_side, csi_cpu()->features, false};
     struct cs_image_info own;
     double decode_ms, resize_ms;
 
@@ -134,7 +134,7 @@ enum cs_status cs_image_encode(const cs_image *image, enum cs_image_format forma
     blob->bytes = NULL;
     blob->size = 0;
     switch (format) {
-    case CS_FORMAT_PNG: status = csi_image_encode_png(image, &out, error); break;
+    case CS_FORMAT_PNG: status = csi_image_encode_png(image, NULL, &out, error); break;
     case CS_FORMAT_JPEG: status = csi_image_encode_jpeg(image, quality, &out, error); break;
     case CS_FORMAT_WEBP: status = csi_image_encode_webp(image, quality, &out, error); break;
     default: status = csi_fail(error, CS_BAD_REQUEST, "no image format to encode"); break;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <webp/decode.h>
 #include <zip.h>
+#include <zlib.h>
 
 #include <pthread.h>
 
@@ -41,15 +42,17 @@ static void name_libraries(void)
     int webp = WebPGetDecoderVersion();
 
     snprintf(libraries, sizeof libraries,
-             "libjpeg-turbo %s, libpng %s, libwebp %d.%d.%d, libzip %s, protobuf-c %s, jansson %s, libsodium "
+             "libjpeg-turbo %s, libpng %s, zlib %s, libwebp %d.%d.%d, libzip %s, protobuf-c %s, jansson %s, "
+             "libsodium "
              "%s, SQLite %s",
 #ifdef LIBJPEG_TURBO_VERSION
              VALUE_OF(LIBJPEG_TURBO_VERSION),
 #else
              "unknown",
 #endif
-             png_get_libpng_ver(NULL), webp >> 16 & 0xff, webp >> 8 & 0xff, webp & 0xff, zip_libzip_version(),
-             protobuf_c_version(), jansson_version_str(), sodium_version_string(), sqlite3_libversion());
+             png_get_libpng_ver(NULL), zlibVersion(), webp >> 16 & 0xff, webp >> 8 & 0xff, webp & 0xff,
+             zip_libzip_version(), protobuf_c_version(), jansson_version_str(), sodium_version_string(),
+             sqlite3_libversion());
 }
 
 const char *cs_version(void)

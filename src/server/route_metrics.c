@@ -104,6 +104,8 @@ void csi_route_metrics(struct csi_request *request)
     counter(&out, "cropshield_model_loads_total", "Models loaded.", status.model_loads);
     counter(&out, "cropshield_model_load_failures_total", "Models that could not be loaded.",
             status.model_load_failures);
+    gauge(&out, "cropshield_models_in_memory", "The model in use and replaced ones that requests still hold.",
+          (double)status.models_in_memory);
     write_caches(server->options.diagnoser, &out);
     write_infos(server->options.diagnoser, &out);
     csi_metrics_write_process(&out);

@@ -43,6 +43,12 @@ def wait(what, condition):
         time.sleep(0.1)
     raise SystemExit(f"never: {what}: {status()}")
 
+def in_memory():
+    peer = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    peer.request("GET", "/metrics")
+    text = peer.getresponse().read().decode()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("cropshield_models_in_memory ")))
+
 def resident():
     return int(open(f"/proc/{pid}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -81,6 +87,11 @@ stop.set()
 for thread in clients:
     thread.join()
 print(f"{answered[0]} requests over 8 replaced models; resident after each:", " ".join(f"{mb:.0f}" for mb in sizes), "MB")
+for _ in range(50):
+    if in_memory() == 1:
+        break
+    time.sleep(0.1)
+assert in_memory() == 1, f"{in_memory()} models are still in memory"
 assert not wrong, wrong[:3]
 assert answered[0] > 50, answered
 assert len(digests) >= 5, digests

@@ -287,6 +287,7 @@ static void metrics_count(void **state)
         "cropshield_http_in_flight 0",
         "cropshield_sessions ",
         "cropshield_model_loads_total ",
+        "cropshield_models_in_memory 1",
         "cropshield_build_info{version=\"1.0.0\"",
         "process_resident_memory_bytes ",
         "process_open_fds ",

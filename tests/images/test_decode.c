@@ -17,7 +17,7 @@ static enum cs_status decode(const void *bytes, size_t size, cs_image **image, s
 /* Decodes in every way there is, and expects the same failure from all that read pixels. */
 static void expect_failure(const void *bytes, size_t size, enum cs_status expected, const char *word)
 {
-    struct csi_display_options options = {default_limits(), CS_DECODE_FAST, 800, csi_cpu()->features};
+    struct csi_display_options options = {default_limits(), CS_DECODE_FAST, 800, csi_cpu()->features, false};
     struct cs_error error = {CS_OK, ""};
     struct cs_image_info info;
     cs_image *image = (cs_image *)&options;
@@ -176,7 +176,7 @@ static void limits_are_the_callers(void **state)
 
     (void)state;
     csi_buffer_init(&file);
-    assert_int_equal(csi_image_encode_png(image, &file, NULL), CS_OK);
+    assert_int_equal(csi_image_encode_png(image, NULL, &file, NULL), CS_OK);
     limits.max_side = 99;
     assert_int_equal(cs_image_decode(file.bytes, file.size, &limits, &out, NULL, &error), CS_IMAGE_TOO_LARGE);
     assert_int_equal(cs_image_probe(file.bytes, file.size, &limits, &info, &error), CS_IMAGE_TOO_LARGE);
@@ -328,7 +328,7 @@ static void png_bombs(void **state)
 {
     struct cs_limits limits = cs_limits_defaults();
     uint8_t *zeros = calloc(1, 7000);
-    struct csi_display_options options = {limits, CS_DECODE_FAST, 100, csi_cpu()->features};
+    struct csi_display_options options = {limits, CS_DECODE_FAST, 100, csi_cpu()->features, false};
     struct cs_image_info info;
     struct csi_buffer file;
     double decode_ms, resize_ms;

@@ -74,7 +74,8 @@ void free(void *memory)
 static enum cs_status whole_way(const uint8_t *file, size_t size, enum cs_image_format output)
 {
     static const float map[4] = {0.0f, 1.0f, 0.5f, 0.2f};
-    struct csi_display_options options = {cs_limits_defaults(), CS_DECODE_EXACT, 20, csi_cpu()->features};
+    struct csi_display_options options = {cs_limits_defaults(), CS_DECODE_EXACT, 20, csi_cpu()->features,
+                                          false};
     struct cs_image_info info;
     cs_image *image = NULL, *crop = NULL, *overlay = NULL;
     struct cs_blob blob = {NULL, 0};

@@ -1,10 +1,16 @@
 #!/usr/bin/python3
-"""Accuracy of the reference network as PyTorch and Pillow give it: accuracy.py MODEL.safetensors DIR  ->  {"top1": …, "images": …,
-"predicted": {photo: class}}
+"""Accuracy of the reference network as PyTorch and Pillow give it: accuracy.py MODEL.safetensors DIR [--every N]
+
+Prints a JSON object: the SHA-256 of the weights, top1, images, and the predicted class of each photo (<class>/<file>). --every N
+takes each Nth photo of a class. What it prints for the published weights and the whole test split is kept:
+
+    tests/parity/accuracy.py models/cropshield_cnn.safetensors "$CROPSHIELD_DATA/test" >tests/data/parity/test_split.json
 
 DIR/<class>/photo. Preprocessing as the model states it: EXIF orientation, RGB, long side to 800 (Lanczos, never enlarged), short
 side to 256 (bilinear), centre crop 224, mean and deviation.
 """
+import argparse
+import hashlib
 import json
 import os
 import sys
@@ -34,23 +40,25 @@ def preprocess(path, p):
 
 
 def main():
-    model, metadata = load(sys.argv[1])
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("model")
+    arguments.add_argument("folder")
+    arguments.add_argument("--every", type=int, default=1)
+    options = arguments.parse_args()
+    model, metadata = load(options.model)
     classes, p = json.loads(metadata["classes"]), json.loads(metadata["preprocess"])
-    right = images = 0
+    photos = [f"{name}/{file}" for name in sorted(os.listdir(options.folder)) if name in classes
+              for file in sorted(os.listdir(os.path.join(options.folder, name)))[::options.every]]
     predicted = {}
     with torch.no_grad():
-        for name in sorted(os.listdir(sys.argv[2])):
-            folder = os.path.join(sys.argv[2], name)
-            if name not in classes:
-                continue
-            files = [os.path.join(folder, f) for f in sorted(os.listdir(folder))]
-            for i in range(0, len(files), 16):
-                batch = torch.from_numpy(np.stack([preprocess(f, p) for f in files[i:i + 16]]))
-                top = model(batch).argmax(1).tolist()
-                right += top.count(classes.index(name))
-                predicted.update(zip(files[i:i + 16], (classes[t] for t in top)))
-            images += len(files)
-    print(json.dumps({"top1": right / images, "images": images, "predicted": predicted}))
+        for i in range(0, len(photos), 16):
+            part = photos[i:i + 16]
+            batch = torch.from_numpy(np.stack([preprocess(os.path.join(options.folder, photo), p) for photo in part]))
+            predicted.update(zip(part, (classes[top] for top in model(batch).argmax(1).tolist())))
+    right = sum(photo.startswith(name + "/") for photo, name in predicted.items())
+    with open(options.model, "rb") as file:
+        weights = hashlib.sha256(file.read()).hexdigest()
+    print(json.dumps({"weights": weights, "top1": right / len(photos), "images": len(photos), "predicted": predicted}, indent=0))
 
 
 main()

@@ -27,6 +27,7 @@
 #include "graph/graph.h"
 
 #define GOLDEN_TOLERANCE 1e-3
+#define GOLDEN_METHODS   5 /* beside Grad-CAM, each with a map of class 1 */
 
 struct golden {
     json_t *json;
@@ -34,7 +35,7 @@ struct golden {
     size_t input_size, classes, inputs, map_pixels;
     uint8_t *file;       /* of the numbers */
     const float *logits; /* inputs × classes */
-    const float *maps;   /* (classes + 3) × map_pixels */
+    const float *maps;   /* (classes + GOLDEN_METHODS) × map_pixels */
     float *input;        /* inputs × 3 × size × size */
 };
 
@@ -179,8 +180,9 @@ static inline void golden_load(const char *name, struct golden *golden)
     snprintf(path, sizeof path, "%s/parity/%s.bin", CS_TEST_DATA, name);
     if (csi_file_read(path, 0, &golden->file, &size, &error) != CS_OK)
         fail_msg("%s", error.message);
-    assert_int_equal(size,
-                     (golden->inputs * golden->classes + (golden->classes + 3) * golden->map_pixels) * 4);
+    assert_int_equal(
+        size,
+        (golden->inputs * golden->classes + (golden->classes + GOLDEN_METHODS) * golden->map_pixels) * 4);
     golden->logits = (const float *)(const void *)golden->file;
     golden->maps = golden->logits + golden->inputs * golden->classes;
     golden_inputs(golden);

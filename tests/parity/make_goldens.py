@@ -6,7 +6,7 @@ make_goldens.py [CASE…]        needs Debian's python3-torch and python3-torchv
 No weights are stored: both sides make them from the tensors' names with the generator below, so that full-size networks cost a
 few kilobytes. A case's JSON lists architecture, input size and the tensors' names and shapes; its .bin holds float32 numbers:
 logits of each input, then for the first input the maps (ReLU, min-max normalised) of Grad-CAM for every class and of
-Grad-CAM++, HiResCAM and LayerCAM for class 1. The case `embedded` belongs to models/cropshield_cnn.safetensors and names its
+Grad-CAM++, HiResCAM, LayerCAM, EigenCAM and AblationCAM for class 1. The case `embedded` belongs to models/cropshield_cnn.safetensors and names its
 digest: run this again when that file changes.
 """
 import hashlib
@@ -93,8 +93,35 @@ def normalised(maps):
     return torch.where(high > low, (maps - low) / (high - low), torch.zeros_like(maps))
 
 
+def eigen(a):
+    """EigenCAM: the first principal component over the channels, by singular values, turned along the mean activation."""
+    flat = a.double().flatten(1).t()
+    _, _, directions = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    projection = (flat - flat.mean(0)) @ directions[0]
+    along = (projection * (flat.sum(1) - flat.sum(1).mean())).sum()
+    return (projection if along >= 0 else -projection).float().reshape(a.shape[1:])
+
+
+def ablated(model, target, x, a, g):
+    """AblationCAM of class 1: what the logit loses when a channel is zeroed, by zeroing each. Where more than a pool and a linear
+    layer stand behind the target that is not linear in the channel, and its first-order part is the definition here."""
+    def zeroed(module, inputs, output):
+        every = output.detach().repeat(1 + len(a), 1, 1, 1)
+        every[torch.arange(1, 1 + len(a)), torch.arange(len(a))] = 0
+        return every
+
+    handle = dict(model.named_modules())[target].register_forward_hook(zeroed)
+    with torch.no_grad():
+        logits = model(x)[:, 1].double()
+    handle.remove()
+    drop, first_order = logits[0] - logits[1:], (g * a).sum((1, 2)).double()
+    linear = sum(isinstance(m, nn.Linear) for m in model.modules()) == 1
+    assert not linear or (drop - first_order).abs().max() < 1e-3 * max(1, float(drop.abs().max())), target
+    return ((drop if linear else first_order).float()[:, None, None] * a).sum(0)
+
+
 def maps_of(model, target, x, classes):
-    """Grad-CAM of every class by autograd, then Grad-CAM++, HiResCAM and LayerCAM of class 1; (classes + 3, height·width)."""
+    """Grad-CAM of every class by autograd, then the other methods for class 1; (classes + 5, height·width)."""
     kept = {}
 
     def keep(module, inputs, output):
@@ -112,8 +139,9 @@ def maps_of(model, target, x, classes):
     alpha = g2 / (2 * g2 + a.sum((1, 2), keepdim=True) * g3 + 1e-6)
     alpha = torch.where(g != 0, alpha, torch.zeros_like(alpha))
     rows[-1] = ((g.clamp(min=0) * alpha).sum((1, 2), keepdim=True) * a).sum(0)
-    rows += [(g * a).sum(0), (g.clamp(min=0) * a).sum(0)]
+    rows += [(g * a).sum(0), (g.clamp(min=0) * a).sum(0), eigen(a)]
     handle.remove()
+    rows.append(ablated(model, target, x, a, g))
     return normalised(torch.stack(rows)), list(a.shape)
 
 
@@ -147,7 +175,7 @@ def cases():
         "cnn64": ("CropShieldCNN", lambda: slim(CropShieldCNN(), 8), 2.0, "block4", 64, 22, {}),
         "cnn224": ("CropShieldCNN", lambda: slim(CropShieldCNN(), 8), 2.0, "block4", 224, 22, {}),
         "cnn5": ("CropShieldCNN", lambda: slim(CropShieldCNN(5), 6), 2.0, "block4", 112, 5, {}),
-        "lite": ("CropShieldLite", lambda: PlainLite(lite, 22), 2.0, "", 96, 22, lite_config),
+        "lite": ("CropShieldLite", lambda: PlainLite(22, lite), 2.0, "", 96, 22, lite_config),
         "resnet18": ("resnet18", lambda: models.resnet18(num_classes=6), 1.0, "layer4", 96, 6, {}),
         "resnet34": ("resnet34", lambda: slim(models.resnet34(num_classes=6), 4), 0.7, "layer4", 128, 6, {}),
         "resnet50": ("resnet50", lambda: models.resnet50(num_classes=6), 0.7, "layer4", 96, 6, {}),

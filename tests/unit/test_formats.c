@@ -3,19 +3,7 @@
  * it, metadata, class lists, conversion to the native file and back; and what files that are sound but of no
  * use here are answered.
  */
-#include "parity/golden.h"
-
-#include "formats/tensors.h"
-
-static void read_bytes(const char *name, uint8_t **bytes, size_t *size)
-{
-    char path[1024];
-    struct cs_error error = {0};
-
-    snprintf(path, sizeof path, "%s/models/%s", CS_TEST_DATA, name);
-    if (csi_file_read(path, 0, bytes, size, &error) != CS_OK)
-        fail_msg("%s", error.message);
-}
+#include "unit/made_weights.h"
 
 static enum cs_status read_model(const char *name, const char *classes, struct csi_graph **graph,
                                  struct cs_error *error)
@@ -29,52 +17,10 @@ static enum cs_status read_model(const char *name, const char *classes, struct c
 
     snprintf(path, sizeof path, "%s/models/%s", CS_TEST_DATA, name);
     snprintf(classes_path, sizeof classes_path, "%s/models/%s", CS_TEST_DATA, classes == NULL ? "" : classes);
-    read_bytes(name, &bytes, &size);
+    made_read_bytes(name, &bytes, &size);
     status = csi_model_file_read(bytes, size, &options, graph, NULL, error);
     free(bytes);
     return status;
-}
-
-/* The number as a file of that element type keeps it. */
-static float rounded(float value, enum csi_dtype dtype)
-{
-    uint16_t half;
-    uint32_t bits;
-
-    if (dtype == CSI_F16) {
-        half = csi_float_to_half(value);
-        csi_dtype_to_float(CSI_F16, (const uint8_t *)&half, 1, &value);
-    } else if (dtype == CSI_BF16) {
-        memcpy(&bits, &value, sizeof bits);
-        bits = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u; /* to nearest even */
-        memcpy(&value, &bits, sizeof bits);
-    }
-    return value;
-}
-
-/* Every constant of the network is what its name makes it. */
-static void check_weights(const struct csi_graph *graph, enum csi_dtype dtype)
-{
-    size_t constants = 0;
-
-    for (size_t i = 0; i < graph->value_count; i++) {
-        const struct csi_value *value = &graph->values[i];
-        size_t count = csi_value_elements(value);
-        float *wanted;
-
-        if (!csi_value_is_constant(value))
-            continue;
-        wanted = malloc(count * sizeof *wanted);
-        assert_non_null(wanted);
-        golden_tensor(value->name, value->rank, value->dims, 2.0, wanted);
-        for (size_t k = 0; k < count; k++)
-            if (value->data[k] != rounded(wanted[k], dtype))
-                fail_msg("%s[%zu] is %.9g, not %.9g", value->name, k, (double)value->data[k],
-                         (double)rounded(wanted[k], dtype));
-        free(wanted);
-        constants++;
-    }
-    assert_int_equal(constants, 8 * 5 + 2);
 }
 
 static void every_format_gives_the_same_network(void **state)
@@ -100,7 +46,7 @@ static void every_format_gives_the_same_network(void **state)
         assert_string_equal(graph->gradcam_layer, "block4");
         assert_int_equal(graph->class_count, 5);
         assert_int_equal(graph->parameters, 4831);
-        check_weights(graph, files[i].dtype);
+        assert_int_equal(made_weights_check(graph, files[i].dtype), 8 * 5 + 2);
         csi_graph_destroy(graph);
     }
 }
@@ -166,7 +112,7 @@ static void class_lists_from_files(void **state)
     assert_int_equal(read_model("plain.pth", "class_to_idx_example.json", &graph, &error), CS_OK);
     assert_string_equal(graph->classes[3], "Wheat__healthy");
     csi_graph_destroy(graph);
-    read_bytes("plain.pth", &bytes, &size);
+    made_read_bytes("plain.pth", &bytes, &size);
     assert_int_equal(csi_model_file_read(bytes, size, &options, &graph, NULL, &error), CS_NOT_FOUND);
     assert_null(graph);
     options.classes_path = NULL;
@@ -195,7 +141,7 @@ static void class_list_beside_the_model(void **state)
     snprintf(path, sizeof path, "%s/class_to_idx.json", folder);
     assert_int_equal(csi_file_write_atomic(path, list, sizeof list - 1, &error), CS_OK);
     snprintf(path, sizeof path, "%s/model.pth", folder);
-    read_bytes("plain.pth", &bytes, &size);
+    made_read_bytes("plain.pth", &bytes, &size);
     assert_int_equal(csi_model_file_read(bytes, size, &options, &graph, NULL, &error), CS_OK);
     assert_string_equal(graph->classes[0], "e");
     csi_graph_destroy(graph);
@@ -217,7 +163,7 @@ static void conversion_keeps_everything(void **state)
         uint8_t *bytes, *native, *again;
         size_t size, native_size, again_size;
 
-        read_bytes(files[i], &bytes, &size);
+        made_read_bytes(files[i], &bytes, &size);
         if (csi_model_file_convert(bytes, size, NULL, &native, &native_size, &error) != CS_OK)
             fail_msg("%s: %s", files[i], error.message);
         assert_int_equal(csi_model_file_read(bytes, size, NULL, &first, NULL, &error), CS_OK);
@@ -284,7 +230,7 @@ static void damage_is_noticed(void **state)
     struct cs_error error = {0};
 
     (void)state;
-    read_bytes("native.safetensors", &bytes, &size);
+    made_read_bytes("native.safetensors", &bytes, &size);
     header = 8 + (size_t)bytes[0] + ((size_t)bytes[1] << 8);
     for (size_t at = 0; at < size; at += at < header ? 1 : 97) {
         enum cs_status status;

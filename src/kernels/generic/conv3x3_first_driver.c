@@ -94,34 +94,42 @@ struct run {
     size_t rows; /* of the whole batch */
 };
 
-static void fill_lines(const struct csi_wino_desc *desc, const float *image, size_t y, float *lines)
+/* The input of columns first … first + count - 1: a column more on both sides. */
+static void fill_lines(const struct csi_wino_desc *desc, const float *image, size_t y, size_t first,
+                       size_t count, float *lines)
 {
     const size_t pitch = line_pitch(desc), plane = desc->height * desc->width;
+    const size_t left = first > 0 ? 1 : 0, right = first + count < desc->width ? 1 : 0;
     for (size_t c = 0; c < desc->cin; c++) {
         for (size_t dy = 0; dy < 3; dy++, lines += pitch) {
             const size_t row = y + dy; /* one more than the image's */
-            memset(lines, 0, pitch * sizeof(float));
-            if (row >= 1 && row <= desc->height)
-                memcpy(lines + 1, image + c * plane + (row - 1) * desc->width, desc->width * sizeof(float));
+            if (row < 1 || row > desc->height) {
+                memset(lines, 0, (count + 2) * sizeof(float));
+                continue;
+            }
+            lines[0] = lines[count + 1] = 0.0F;
+            memcpy(lines + 1 - left, image + c * plane + (row - 1) * desc->width + first - left,
+                   (left + count + right) * sizeof(float));
         }
     }
 }
 
-static void apply_function(const struct csi_wino_desc *desc, float *row, size_t pitch)
+static void apply_function(const struct csi_wino_desc *desc, float *row, size_t count, size_t pitch)
 {
-    desc->function(row, desc->width * pitch);
-    for (size_t x = 0; x < desc->width; x++) {
+    desc->function(row, count * pitch);
+    for (size_t x = 0; x < count; x++) {
         for (size_t c = desc->cout; c < pitch; c++)
             row[x * pitch + c] = 0.0F;
     }
 }
 
 void csi_conv_first_row(const struct csi_conv_first *kernel, const struct csi_wino_desc *desc,
-                        const void *packed, const float *image, size_t y, float *out, float *lines)
+                        const void *packed, const float *image, size_t y, size_t first, size_t count,
+                        float *out, float *lines)
 {
     const size_t pitch = csi_wino_pitch(desc->cout), blocks = blocks_of(desc), taps = desc->cin * 9;
     const float *bias = packed, *weights = bias + blocks * CSI_FIRST_LANES;
-    fill_lines(desc, image, y, lines);
+    fill_lines(desc, image, y, first, count, lines);
     for (size_t block = 0; block < blocks; block++) {
         const struct csi_first_row row = {
             .lines = lines,
@@ -130,7 +138,7 @@ void csi_conv_first_row(const struct csi_conv_first *kernel, const struct csi_wi
             .out = out + block * CSI_FIRST_LANES,
             .line_count = desc->cin * 3,
             .line_pitch = line_pitch(desc),
-            .width = desc->width,
+            .width = count,
             .pitch = pitch,
             .lanes = csi_min_size(CSI_FIRST_LANES, pitch - block * CSI_FIRST_LANES),
             .relu = desc->activation == CSI_WINO_RELU,
@@ -138,7 +146,7 @@ void csi_conv_first_row(const struct csi_conv_first *kernel, const struct csi_wi
         kernel->row(&row);
     }
     if (desc->activation == CSI_WINO_FUNCTION)
-        apply_function(desc, out, pitch);
+        apply_function(desc, out, count, pitch);
 }
 
 static void rows_task(void *context, size_t index, unsigned worker)
@@ -149,7 +157,7 @@ static void rows_task(void *context, size_t index, unsigned worker)
     const size_t end = csi_min_size(run->rows, (index + 1) * ROWS_A_TASK);
     for (size_t r = index * ROWS_A_TASK; r < end; r++)
         csi_conv_first_row(run->kernel, desc, run->packed, run->input + r / desc->height * desc->cin * plane,
-                           r % desc->height, run->output + r * desc->width * pitch,
+                           r % desc->height, 0, desc->width, run->output + r * desc->width * pitch,
                            run->scratch + worker * line_pitch(desc) * desc->cin * 3);
 }
 

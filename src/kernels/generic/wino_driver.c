@@ -139,10 +139,16 @@ static void next_place(const struct csi_wino_shape *shape, struct place *place)
     place->image++;
 }
 
+/* The rows above, of and below one row of tiles, from column `left` on. */
+struct strip {
+    struct csi_wino_plane plane;
+    size_t left;
+};
+
 /* Tiles first … last - 1, the first of them at `place`, channels from `from` to `to`, into `v` with the given
  * strides. */
 static struct place transform_tiles(const struct run *run, struct place place, size_t count, size_t from,
-                                    size_t to, const struct csi_wino_plane *strip, float *v,
+                                    size_t to, const struct strip *strip, float *v,
                                     size_t block_stride, size_t position_stride)
 {
     const struct csi_wino_shape *shape = run->shape;
@@ -150,7 +156,7 @@ static struct place transform_tiles(const struct run *run, struct place place, s
     for (size_t t = 0; t < count; t++, next_place(shape, &place)) {
         struct csi_wino_plane plane = {0};
         if (strip) {
-            plane = *strip;
+            plane = strip->plane;
         } else {
             plane.pixels = run->input + place.image * height * width * shape->kpitch;
             plane.height = height;
@@ -160,17 +166,17 @@ static struct place transform_tiles(const struct run *run, struct place place, s
         plane.first = from;
         plane.last = to;
         shape->ops->input[shape->size](&plane, strip ? 1 : place.row * shape->side,
-                                       place.column * shape->side, v + t * CSI_WINO_BLOCK, block_stride,
-                                       position_stride);
+                                       place.column * shape->side - (strip ? strip->left : 0),
+                                       v + t * CSI_WINO_BLOCK, block_stride, position_stride);
     }
     return place;
 }
 
 /* Transforms tiles first … last - 1 of the `tiles` tiles whose V starts at `v`; the first of them stands at
- * `place`. With a `strip`, the pixels come from there: the rows above, of and below one row of tiles. Fixed
- * point goes some channels at a time, whose float32 stays in the core's cache until it is quantized. */
+ * `place`. With a `strip`, the pixels come from there. Fixed point goes some channels at a time, whose float32
+ * stays in the core's cache until it is quantized. */
 static void transform_in(const struct run *run, float *v, size_t tiles, size_t first, size_t last,
-                         struct place place, const struct csi_wino_plane *strip, unsigned worker)
+                         struct place place, const struct strip *strip, unsigned worker)
 {
     const struct csi_wino_shape *shape = run->shape;
     const size_t panels = panels_of(shape, tiles), stride = panel_stride(shape);
@@ -255,7 +261,7 @@ static const float *weights_of(const struct run *run, size_t unit)
 
 /* All three steps for `tiles` tiles from `first` on. */
 static void run_band(const struct run *run, float *v, float *m, size_t first, size_t tiles,
-                     const struct csi_wino_plane *strip, unsigned worker)
+                     const struct strip *strip, unsigned worker)
 {
     const struct csi_wino_shape *shape = run->shape;
     const struct place start = place_of(shape, first);
@@ -399,35 +405,48 @@ void csi_wino_run(const struct csi_wino *kernel, const struct csi_wino_desc *des
         run_banded(&run, scratch, pool, threads);
 }
 
-/* How a network's first two convolutions run as one: a task takes some rows of tiles. For each it has the
- * first layer's rows made into a strip that stays in L2, instead of a map that would go out to memory and
- * come back. */
+/* How a network's first two convolutions run as one: a task takes some rows of tiles, or a part of their
+ * width that makes one band. For each row it has the first layer's pixels made into a strip that stays in L2,
+ * instead of a map that would go out to memory and come back. */
 struct pair {
     struct run run;
     const struct csi_conv_first *first;
     const struct csi_wino_desc *first_desc;
     const void *first_packed;
-    const float *input; /* NCHW */
-    size_t chunks;      /* of an image */
+    const float *input;      /* NCHW */
+    size_t chunks, segments; /* of an image: vertically, horizontally */
     float *strips, *lines;
     size_t strip_floats, line_floats;
 };
 
+static size_t segments_of(const struct csi_wino_shape *shape)
+{
+    return (shape->tiles_x + band_tiles(shape) - 1) / band_tiles(shape);
+}
+
+/* Tiles of the widest segment. */
+static size_t segment_tiles(const struct csi_wino_shape *shape)
+{
+    return (shape->tiles_x + segments_of(shape) - 1) / segments_of(shape);
+}
+
 static size_t strip_floats(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc)
 {
-    return (shape->side + 2) * desc->width * shape->kpitch;
+    const size_t columns = csi_min_size(segment_tiles(shape) * shape->side + 2, desc->width);
+    return (shape->side + 2) * columns * shape->kpitch;
 }
 
 /* Rows y … y + count - 1 of the first layer's output (rows outside the image are zero); y counts from 1. */
-static void make_rows(const struct pair *pair, size_t image, size_t y, size_t count, float *out, float *lines)
+static void make_rows(const struct pair *pair, const struct strip *strip, size_t image, size_t y,
+                      size_t count, float *out, float *lines)
 {
     const struct csi_wino_desc *desc = pair->run.desc;
-    const size_t row = desc->width * pair->run.shape->kpitch;
+    const size_t row = strip->plane.width * pair->run.shape->kpitch;
     for (; count > 0; count--, y++, out += row) {
         if (y >= 1 && y <= desc->height)
             csi_conv_first_row(pair->first, pair->first_desc, pair->first_packed,
                                pair->input + image * pair->first_desc->cin * desc->height * desc->width,
-                               y - 1, out, lines);
+                               y - 1, strip->left, strip->plane.width, out, lines);
         else
             memset(out, 0, row * sizeof(float));
     }
@@ -438,27 +457,26 @@ static void pair_task(void *context, size_t index, unsigned worker)
     const struct pair *pair = context;
     const struct run *run = &pair->run;
     const struct csi_wino_shape *shape = run->shape;
-    const size_t image = index / pair->chunks, chunk = index % pair->chunks, side = shape->side;
-    const size_t row = run->desc->width * shape->kpitch,
-                 bands = (shape->tiles_x + run->bands - 1) / run->bands;
-    float *strip = pair->strips + worker * pair->strip_floats,
+    const size_t segment = index % pair->segments, chunk = index / pair->segments % pair->chunks,
+                 image = index / pair->segments / pair->chunks, side = shape->side;
+    const size_t start = part(shape->tiles_x, pair->segments, segment),
+                 end = part(shape->tiles_x, pair->segments, segment + 1);
+    const size_t left = start > 0 ? start * side - 1 : 0,
+                 right = csi_min_size(end * side + 1, run->desc->width), row = (right - left) * shape->kpitch;
+    float *pixels = pair->strips + worker * pair->strip_floats,
           *lines = pair->lines + worker * pair->line_floats;
-    const struct csi_wino_plane plane = {strip, side + 2, run->desc->width, shape->kpitch, 0, shape->kpitch};
+    const struct strip strip = {{pixels, side + 2, right - left, shape->kpitch, 0, shape->kpitch}, left};
     const size_t first = part(shape->tiles_y, pair->chunks, chunk),
                  last = part(shape->tiles_y, pair->chunks, chunk + 1);
     for (size_t y = first; y < last; y++) {
         if (y == first) {
-            make_rows(pair, image, y * side, side + 2, strip, lines);
+            make_rows(pair, &strip, image, y * side, side + 2, pixels, lines);
         } else {
-            memcpy(strip, strip + side * row, 2 * row * sizeof(float));
-            make_rows(pair, image, y * side + 2, side, strip + 2 * row, lines);
+            memcpy(pixels, pixels + side * row, 2 * row * sizeof(float));
+            make_rows(pair, &strip, image, y * side + 2, side, pixels + 2 * row, lines);
         }
-        for (size_t b = 0; b < bands; b++) {
-            const size_t start = part(shape->tiles_x, bands, b);
-            run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats,
-                     (image * shape->tiles_y + y) * shape->tiles_x + start,
-                     part(shape->tiles_x, bands, b + 1) - start, &plane, worker);
-        }
+        run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats,
+                 (image * shape->tiles_y + y) * shape->tiles_x + start, end - start, &strip, worker);
     }
 }
 
@@ -499,18 +517,18 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
                 .bias = packed,
                 .weights = (const float *)packed + shape.outputs * shape.ops->lanes,
                 .output = output,
-                .tiles = batch * shape.tiles_y * shape.tiles_x,
-                .bands = band_tiles(&shape)},
+                .tiles = batch * shape.tiles_y * shape.tiles_x},
+        .segments = segments_of(&shape),
     };
     struct run *run = &pair.run;
-    set_slots(run, run->bands, scratch);
+    set_slots(run, segment_tiles(&shape), scratch);
     pair.strips = run->m + run->worker_floats * threads;
     pair.lines = pair.strips + pair.strip_floats * threads;
     /* Each chunk makes two rows that its neighbour makes too: few, but enough for the threads to end
      * together. */
-    pair.chunks =
-        csi_min_size(shape.tiles_y, threads == 1 ? 1 : (4u * threads + (unsigned)batch - 1) / batch);
-    const size_t tasks = batch * pair.chunks;
+    const size_t wide = batch * pair.segments, wanted = threads == 1 ? 1 : 4u * threads;
+    pair.chunks = csi_min_size(shape.tiles_y, (wanted + wide - 1) / wide);
+    const size_t tasks = wide * pair.chunks;
     if (pool) {
         csi_pool_run(pool, tasks, pair_task, &pair);
         return;

@@ -20,12 +20,15 @@ CSI_INLINE void pixels(size_t count, const struct csi_first_row *row, size_t x)
         sum[p][1] = bias1;
     }
     for (size_t n = row->line_count; n > 0; n--, line += row->line_pitch) {
-        /* Not unrolled: three taps at once would keep each other's pixels in registers, and spill. */
+        CSI_UNROLL
         for (size_t dx = 0; dx < 3; dx++, w += CSI_FIRST_LANES) {
+            /* Hidden: the compiler would see that taps share pixels, keep these in registers, and spill. */
+            const float *at = line + dx;
+            CSI_FORGET(at);
             const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16);
             CSI_UNROLL
             for (size_t p = 0; p < count; p++) {
-                const __m512 b = _mm512_set1_ps(line[p + dx]);
+                const __m512 b = _mm512_set1_ps(at[p]);
                 sum[p][0] = _mm512_fmadd_ps(b, w0, sum[p][0]);
                 sum[p][1] = _mm512_fmadd_ps(b, w1, sum[p][1]);
             }

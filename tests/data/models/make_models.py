@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Writes the small model files of this folder: one network of the reference shape (channels ÷ 32), 5 classes, in every format.
+"""Writes the small model files of this folder: one network of the reference shape (channels ÷ 32), 5 classes, in every format,
+and torchvision's networks as narrow as that.
 
 make_models.py        needs Debian's python3-torch, python3-torchvision and python3-onnx
 
@@ -217,6 +218,54 @@ def quantised_residual(expected):
     expected["quantised_residual.onnx"] = {"input_size": 30, "logits": (x[1] @ w)[0].tolist(), "integers": True}
 
 
+def repacked(path):
+    """Deflated, as checkpoints come from download sites; PyTorch's own archives are stored and aligned to 64 bytes."""
+    with zipfile.ZipFile(path) as file:
+        kept = [(info.filename, file.read(info)) for info in file.infolist()
+                if not info.filename.endswith((".debug_pkl", ".py.debug"))]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        for name, content in kept:
+            file.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED, 9)
+
+
+def architectures():
+    """torchvision's networks, channels ÷ 32 (VGG: 64), 6 classes: as checkpoints in all forms that people write, and as TorchScript."""
+    from torchvision import models
+
+    def typed(state, kind):
+        return {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
+
+    def prefixed(state, prefix):
+        return {prefix + k: v for k, v in state.items()}
+
+    def mixed(state):  # any order of keys
+        return dict(sorted(state.items(), key=lambda item: item[0][::-1]))
+
+    forms = {
+        "resnet18": lambda s: typed(s, torch.float64),
+        "resnet34": lambda s: {"epoch": 3, "net": typed(s, torch.float16)},
+        "resnet50": lambda s: {"state_dict": prefixed(typed(s, torch.bfloat16), "module."), "arch": "resnet50"},
+        "mobilenet_v2": lambda s: {"model": mixed(typed(s, torch.float16)), "num_classes": 6},
+        "mobilenet_v3_small": lambda s: {"weights": prefixed(s, "_orig_mod."), "model_type": "mobilenet_v3_small"},
+        "mobilenet_v3_large": lambda s: mixed(typed(s, torch.bfloat16)),
+        "efficientnet_b0": lambda s: {"model_state_dict": typed(s, torch.float16), "model_type": "efficientnet_b0",
+                                      "class_to_idx": {f"Leaf__{i}": 5 - i for i in range(6)}},
+        "vgg11_bn": lambda s: prefixed(typed(s, torch.float16), "module._orig_mod."),
+        "vgg16_bn": lambda s: {"state_dict": typed(s, torch.float16), "loss": 0.5}}
+    for i, (name, form) in enumerate(forms.items()):
+        model = make_goldens.slim(getattr(models, name)(num_classes=6), 64 if name.startswith("vgg") else 32)
+        make_goldens.fill(model, 2.0)
+        model.eval()
+        torch.save(form(model.state_dict()), OUT / f"{name}.pth")
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        size = 224 if name.startswith("vgg") else 64
+        script = torch.jit.trace(model, torch.zeros(1, 3, size, size)) if i % 2 else torch.jit.script(model)
+        script.save(str(OUT / f"{name}.pt"))
+        repacked(OUT / f"{name}.pth")
+        repacked(OUT / f"{name}.pt")
+
+
 def write_onnx():
     from torchvision import models
 
@@ -272,6 +321,7 @@ def main():
     torch.jit.trace(model, torch.zeros(1, 3, 32, 32)).save(str(OUT / "traced.pt"))
     torch.jit.freeze(torch.jit.script(model)).save(str(OUT / "frozen.pt"))
     write_onnx()
+    architectures()
     for name in ("scripted.pt", "traced.pt", "frozen.pt"):
         without_debug_info(OUT / name)
     arrays = {k: v.numpy().astype("<f2" if v.dim() > 1 else "<f4") for k, v in state.items()

@@ -1,0 +1,86 @@
+/*
+ * torchvision's networks as people save them (tests/data/models, written by PyTorch): checkpoints of every
+ * float type, dictionary form, prefix and order of keys, and TorchScript archives, traced and scripted. Each
+ * gives the named network with every tensor as PyTorch stored it, the user's class count, and, converted, the
+ * same network again.
+ */
+#include "unit/made_weights.h"
+
+struct network {
+    const char *name;
+    enum csi_dtype dtype; /* of the checkpoint; TorchScript is float32 */
+    size_t constants;     /* convolutions, norms (4 each), linear layers */
+    const char *layer;    /* of the maps */
+};
+
+static const struct network networks[] = {
+    {"resnet18", CSI_F64, 20 + 20 * 4 + 2, "layer4"},
+    {"resnet34", CSI_F16, 36 + 36 * 4 + 2, "layer4"},
+    {"resnet50", CSI_BF16, 53 + 53 * 4 + 2, "layer4"},
+    {"mobilenet_v2", CSI_F16, 52 + 52 * 4 + 2, "features.18"},
+    {"mobilenet_v3_small", CSI_F32, 34 + 18 * 2 + 34 * 4 + 4, "features.12"},
+    {"mobilenet_v3_large", CSI_BF16, 46 + 16 * 2 + 46 * 4 + 4, "features.16"},
+    {"efficientnet_b0", CSI_F16, 49 + 32 * 2 + 49 * 4 + 2, "features.8"},
+    {"vgg11_bn", CSI_F16, 8 * 2 + 8 * 4 + 3 * 2, "features.27"},
+    {"vgg16_bn", CSI_F16, 13 * 2 + 13 * 4 + 3 * 2, "features.42"},
+};
+
+static void check_network(const struct network *network, const struct csi_graph *graph, enum csi_dtype dtype)
+{
+    assert_string_equal(graph->architecture, network->name);
+    assert_string_equal(graph->gradcam_layer, network->layer);
+    assert_int_equal(graph->class_count, 6);
+    assert_int_equal(made_weights_check(graph, dtype), network->constants);
+}
+
+static void read_both_ways(const struct network *network, const char *ending, const char *format,
+                           enum csi_dtype dtype)
+{
+    char file[64];
+    uint8_t *bytes, *native;
+    size_t size, native_size;
+    struct csi_graph *graph;
+    struct cs_error error = {0};
+
+    snprintf(file, sizeof file, "%s.%s", network->name, ending);
+    made_read_bytes(file, &bytes, &size);
+    if (csi_model_file_read(bytes, size, NULL, &graph, NULL, &error) != CS_OK)
+        fail_msg("%s: %s", file, error.message);
+    assert_string_equal(graph->format, format);
+    check_network(network, graph, dtype);
+    if (strcmp(file, "efficientnet_b0.pth") == 0) /* its class_to_idx counts backwards */
+        assert_string_equal(graph->classes[0], "Leaf__5");
+    else
+        assert_string_equal(graph->classes[5], "class_5");
+    csi_graph_destroy(graph);
+    if (csi_model_file_convert(bytes, size, NULL, &native, &native_size, &error) != CS_OK ||
+        csi_model_file_read(native, native_size, NULL, &graph, NULL, &error) != CS_OK)
+        fail_msg("%s: %s", file, error.message);
+    assert_string_equal(graph->format, "safetensors");
+    check_network(network, graph, dtype);
+    csi_graph_destroy(graph);
+    free(native);
+    free(bytes);
+}
+
+static void checkpoints(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof networks / sizeof networks[0]; i++)
+        read_both_ways(&networks[i], "pth", "pytorch",
+                       networks[i].dtype == CSI_F64 ? CSI_F32 : networks[i].dtype);
+}
+
+static void torchscript(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof networks / sizeof networks[0]; i++)
+        read_both_ways(&networks[i], "pt", "torchscript", CSI_F32);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(checkpoints), cmocka_unit_test(torchscript)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
