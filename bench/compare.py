@@ -14,7 +14,7 @@ import numpy as np
 from engines import HERE, chosen, have_onnxruntime, have_torch, machine, options, run
 
 MODEL = os.path.join(HERE, "..", "models", "cropshield_cnn.safetensors")
-CONFIGURATIONS = [(1, 1), (2, 1), (2, 8)]  # threads, batch
+CONFIGURATIONS = [(1, 1), (2, 1), (2, 8)]  # threads, batch: the columns
 EXPORTED = ["input.bin", "logits.bin", "weights.bin", "ranges.bin", "model.onnx", "model_int8.onnx", "model.pt"]
 # How far logits may be from PyTorch's, relative to the largest of them: float32 and fewer bits.
 BOUND, BOUND_FEWER_BITS = 1e-4, 5e-2
@@ -96,13 +96,16 @@ def print_table(engines, ms, errors, arguments):
 
 
 def main():
-    arguments = options(__doc__).parse_args()
+    parser = options(__doc__)
+    parser.add_argument("--configurations", default="1x1,2x1,2x8", help="threads x batch, of these three")
+    arguments = parser.parse_args()
+    configurations = [c for c in CONFIGURATIONS if "{}x{}".format(*c) in arguments.configurations.split(",")]
     os.makedirs(arguments.work, exist_ok=True)
     export(arguments.work)
     engines = find_engines(arguments)
     ms, errors, wrong = {}, {}, []
     for _ in range(arguments.rounds):
-        for threads, batch in CONFIGURATIONS:
+        for threads, batch in configurations:
             for name, command in engines.items():
                 iterations = arguments.iterations or (20 if batch == 1 else 6)
                 result = run(command(str(threads), str(batch), str(iterations)))

@@ -4,22 +4,26 @@
  */
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "engine/engine.h"
 #include "kernels/kernels.h"
 
-#define TRIALS        8u
-#define TRIAL_NS      12e6
-#define STREAM_FLOATS ((size_t)16 << 20) /* 64 MiB: beyond the last cache of most machines */
+#define TRIALS       8u
+#define TRIAL_NS     12e6
+#define STREAM_LEAST ((size_t)64 << 20) /* bytes read to measure the memory: at least, … */
+#define STREAM_MOST  ((size_t)1 << 30)  /* … and at most; three times the last cache in between */
+#define MOST_PIECES  1024u              /* threads of a pool at most */
 
 struct trial {
     double (*kernel)(size_t rounds, float *sink);
     size_t rounds;
     const float *stream;
+    size_t stream_floats;
     size_t pieces;
-    double work[64]; /* by piece */
+    double work[MOST_PIECES]; /* by piece */
 };
 
 static void compute_piece(void *context, size_t index, unsigned worker)
@@ -37,7 +41,7 @@ static void compute_piece(void *context, size_t index, unsigned worker)
 static void stream_piece(void *context, size_t index, unsigned worker)
 {
     struct trial *trial = context;
-    size_t floats = STREAM_FLOATS / trial->pieces / CSI_PITCH * CSI_PITCH;
+    size_t floats = trial->stream_floats / trial->pieces / CSI_PITCH * CSI_PITCH;
     const float *in = trial->stream + index * floats;
     volatile float keep = 0.0f;
     float sum[CSI_PITCH];
@@ -78,8 +82,6 @@ static double compute_rate(struct csi_pool *pool, double (*kernel)(size_t rounds
     uint64_t start = csi_now_ns();
     double ns;
 
-    if (trial.pieces > sizeof trial.work / sizeof trial.work[0])
-        trial.pieces = sizeof trial.work / sizeof trial.work[0];
     compute_piece(&trial, 0, 0);
     ns = (double)(csi_now_ns() - start);
     trial.rounds = (size_t)((double)trial.rounds * (ns > 0.0 ? TRIAL_NS / ns : 1.0)) + 1;
@@ -91,16 +93,16 @@ enum cs_status csi_measure_peaks(uint32_t cpu_features, struct csi_pool *pool, s
 {
     const struct csi_kernels *kernels = csi_kernels_select(cpu_features);
     struct trial stream = {.pieces = csi_pool_threads(pool)};
+    size_t bytes = csi_min_size(csi_max_size(3 * csi_cpu()->l3_bytes, STREAM_LEAST), STREAM_MOST);
     float *memory;
 
     memset(peaks, 0, sizeof *peaks);
-    memory = csi_aligned_calloc(STREAM_FLOATS * sizeof *memory);
+    memory = csi_aligned_alloc(bytes);
     if (memory == NULL)
         return csi_fail_memory(error, "measuring the memory");
-    memset(memory, 1, STREAM_FLOATS * sizeof *memory); /* real pages, not one shared page of zeros */
-    if (stream.pieces > sizeof stream.work / sizeof stream.work[0])
-        stream.pieces = sizeof stream.work / sizeof stream.work[0];
+    memset(memory, 1, bytes); /* real pages, not one shared page of zeros */
     stream.stream = memory;
+    stream.stream_floats = bytes / sizeof *memory;
     peaks->fma_gflops = compute_rate(pool, kernels->peak_fma);
     if (kernels->peak_int8 != NULL)
         peaks->int8_gops = compute_rate(pool, kernels->peak_int8);
