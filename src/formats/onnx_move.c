@@ -140,13 +140,14 @@ static enum cs_status transposed(struct csi_onnx *onnx, int x, const unsigned *o
 enum cs_status csi_onnx_transpose(struct csi_onnx *onnx)
 {
     const struct csi_onnx_value *input = csi_onnx_input(onnx, 0);
+    bool again = input != NULL && input->kind == CSI_ONNX_TRANSPOSED;
     int64_t list[CSI_MAX_RANK];
     unsigned order[CSI_MAX_RANK] = {0}, seen = 0;
     size_t count, rank;
     int x;
     enum cs_status status = CS_OK;
 
-    if (input != NULL && input->kind == CSI_ONNX_TRANSPOSED)
+    if (again)
         x = input->index;
     else
         status = csi_onnx_take(onnx, 0, &x);
@@ -162,7 +163,7 @@ enum cs_status csi_onnx_transpose(struct csi_onnx *onnx)
         if (list[i] < 0 || list[i] >= (int64_t)count || (seen >> list[i] & 1u) != 0)
             return csi_onnx_fail(onnx, CS_MODEL_INVALID, "perm is no order of the axes");
         seen |= 1u << list[i];
-        order[i] = input->kind == CSI_ONNX_TRANSPOSED ? input->order[list[i]] : (unsigned)list[i];
+        order[i] = again ? input->order[list[i]] : (unsigned)list[i];
     }
     if (count != rank)
         return csi_onnx_fail(onnx, CS_MODEL_INVALID, "perm does not list the %zu axes", rank);
