@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""The whole request, its parts, start-up and memory, in one run: request.py [PHOTO [ROUNDS]]. Without a photo: a drawn one of 12 MP.
+"""The whole request, its parts, start-up and memory, in one run: request.py [PHOTO [ROUNDS]]. Without a photo, or with "": a drawn
+one of 12 MP.
 
 Prints medians beside what they are compared with. The replaced app's path takes part when Debian's PyTorch is there. Keep the machine
 quiet meanwhile. BUILD=build/release names another build.
@@ -71,8 +72,8 @@ def replaced(photo):
 
 
 def main():
-    photo, folder = sys.argv[1] if len(sys.argv) > 1 else None, None
-    if photo is None:
+    photo, folder = sys.argv[1] if len(sys.argv) > 1 else "", None
+    if photo == "":
         folder = tempfile.TemporaryDirectory()
         photo = os.path.join(folder.name, "photo.jpg")
         draw(photo)

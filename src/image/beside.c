@@ -44,7 +44,7 @@ static void *work(void *context)
     while (b->filled != b->done || !b->ended) {
         const struct slot *slot = &b->slots[b->done % SLOTS];
         enum cs_status status = b->status;
-        struct cs_error error;
+        struct cs_error error = {CS_OK, ""};
 
         if (b->filled == b->done) {
             pthread_cond_wait(&b->changed, &b->lock);
