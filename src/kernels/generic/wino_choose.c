@@ -90,10 +90,20 @@ static bool large_tiles(const struct csi_wino_desc *desc)
     return products(desc, 6) * 100 < products(desc, 4) * 87;
 }
 
+/* So few that reading weights once still wins where these are the larger ones of F(6,3). */
+static bool medium_tiles(const struct csi_wino_desc *desc)
+{
+    return desc->height * desc->width <= 64u * 64u && desc->cin >= 128 &&
+           products(desc, 6) * 100 < products(desc, 4) * 92;
+}
+
 const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads)
 {
     (void)threads;
-    return csi_wino_variant(features, few_tiles(desc) ? 2 : large_tiles(desc) ? 1 : 0);
+    return csi_wino_variant(features, few_tiles(desc)      ? 2
+                                      : medium_tiles(desc) ? 3
+                                      : large_tiles(desc)  ? 1
+                                                           : 0);
 }
 
 const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index)

@@ -17,7 +17,7 @@
 /* The slots of a band should take about this much of L2; the rest is for weights and pixels passing by. */
 #define BAND_BYTES (640u << 10)
 #define BAND_MOST  4u /* panels */
-/* Tiles of a staged group: bounds the memory that a big batch takes. */
+/* Most tiles of a staged group: bounds the memory that a big batch takes. */
 #define STAGED_TILES 208u
 
 struct run {
@@ -98,9 +98,13 @@ static size_t banded_floats(const struct csi_wino_shape *shape)
     return (shape->positions + 1) * slot_stride(shape, band_tiles(shape)) + panel_floats(shape);
 }
 
+/* A staged group: of a batch, as many tiles as make V and M as big as the weights, which every group reads
+ * again; but no less than an image. */
 static size_t group_tiles(const struct csi_wino_shape *shape, size_t batch)
 {
-    return csi_min_size(batch * shape->tiles_y * shape->tiles_x, STAGED_TILES);
+    const size_t image = shape->tiles_y * shape->tiles_x, n = shape->outputs * shape->ops->lanes;
+    const size_t even = shape->kpitch * n / (shape->kpitch + n);
+    return csi_min_size(csi_min_size(csi_max_size(even, image), batch * image), STAGED_TILES);
 }
 
 size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_wino_desc *desc, size_t batch,
@@ -148,8 +152,8 @@ struct strip {
 /* Tiles first … last - 1, the first of them at `place`, channels from `from` to `to`, into `v` with the given
  * strides. */
 static struct place transform_tiles(const struct run *run, struct place place, size_t count, size_t from,
-                                    size_t to, const struct strip *strip, float *v,
-                                    size_t block_stride, size_t position_stride)
+                                    size_t to, const struct strip *strip, float *v, size_t block_stride,
+                                    size_t position_stride)
 {
     const struct csi_wino_shape *shape = run->shape;
     const size_t height = run->desc->height, width = run->desc->width;
@@ -173,8 +177,8 @@ static struct place transform_tiles(const struct run *run, struct place place, s
 }
 
 /* Transforms tiles first … last - 1 of the `tiles` tiles whose V starts at `v`; the first of them stands at
- * `place`. With a `strip`, the pixels come from there. Fixed point goes some channels at a time, whose float32
- * stays in the core's cache until it is quantized. */
+ * `place`. With a `strip`, the pixels come from there. Fixed point goes some channels at a time, whose
+ * float32 stays in the core's cache until it is quantized. */
 static void transform_in(const struct run *run, float *v, size_t tiles, size_t first, size_t last,
                          struct place place, const struct strip *strip, unsigned worker)
 {
