@@ -600,7 +600,7 @@ CS_API cs_model *cs_diagnoser_model(cs_diagnoser *diagnoser);
 struct cs_diagnoser_status {
     uint64_t model_loads; /* successful loads, the first included */
     uint64_t model_load_failures;
-    uint64_t models_in_memory; /* the one in use and replaced ones that somebody still holds */
+    uint64_t models_in_memory;              /* the one in use and replaced ones that somebody still holds */
     char last_error[CS_ERROR_MESSAGE_SIZE]; /* of the newest failed reload; "" after a good one */
     double model_load_ms;
     int64_t model_loaded_unix_ms;

@@ -201,7 +201,8 @@ void csi_slot_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status
     pthread_mutex_lock(&slot->lock);
     status->model_loads = slot->loads;
     status->model_load_failures = slot->failures;
-    status->models_in_memory = atomic_load(&slot->compute->references) - 1; /* the slot's own reference aside */
+    status->models_in_memory =
+        atomic_load(&slot->compute->references) - 1; /* the slot's own reference aside */
     memcpy(status->last_error, slot->last_error, sizeof status->last_error);
     status->model_load_ms = slot->model->load_ms;
     status->model_loaded_unix_ms = slot->loaded_unix_ms;
