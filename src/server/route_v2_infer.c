@@ -315,7 +315,7 @@ void csi_route_v2_infer(struct csi_request *request)
     free_results(&results);
 done:
     if (session != NULL)
-        csi_tensor_sessions_give(server->tensor_sessions, session);
+        csi_tensor_sessions_give(server->tensor_sessions, server->options.diagnoser, session);
     csi_v2_request_free(ask);
     free(ask);
 }

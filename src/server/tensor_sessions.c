@@ -93,16 +93,24 @@ enum cs_status csi_tensor_sessions_take(struct csi_tensor_sessions *pool, cs_dia
     return CS_OK;
 }
 
-void csi_tensor_sessions_give(struct csi_tensor_sessions *pool, struct csi_tensor_session *session)
+void csi_tensor_sessions_give(struct csi_tensor_sessions *pool, cs_diagnoser *diagnoser,
+                              struct csi_tensor_session *session)
 {
+    cs_model *current;
+
+    /* Looked up under the lock: a purge after a replacement either finds the session here, or has run and
+     * the model is another one by now. Without this an old model would stay in memory until the next request.
+     */
     pthread_mutex_lock(&pool->lock);
-    if (pool->count < KEPT_MAX) {
+    current = cs_diagnoser_model(diagnoser);
+    if (session->model == current && pool->count < KEPT_MAX) {
         session->next = pool->first;
         pool->first = session;
         pool->count++;
         session = NULL;
     }
     pthread_mutex_unlock(&pool->lock);
+    cs_model_destroy(current);
     if (session != NULL)
         free_session(session);
 }

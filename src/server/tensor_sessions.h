@@ -19,7 +19,9 @@ void csi_tensor_sessions_destroy(struct csi_tensor_sessions *pool);
 /* A session of the model that the diagnoser uses now; given back with csi_tensor_sessions_give. */
 enum cs_status csi_tensor_sessions_take(struct csi_tensor_sessions *pool, cs_diagnoser *diagnoser,
                                         struct csi_tensor_session **session, struct cs_error *error);
-void csi_tensor_sessions_give(struct csi_tensor_sessions *pool, struct csi_tensor_session *session);
+/* Kept for the next request, or freed where its model was replaced meanwhile. */
+void csi_tensor_sessions_give(struct csi_tensor_sessions *pool, cs_diagnoser *diagnoser,
+                              struct csi_tensor_session *session);
 /* Frees those that wait (and with them, maybe, an old model). */
 void csi_tensor_sessions_purge(struct csi_tensor_sessions *pool);
 

@@ -27,7 +27,7 @@ elif [ -n "${CROPSHIELD_DATA:-}" ] && [ -d "$CROPSHIELD_DATA/test" ]; then
     json "o['images'] >= 800 and o['failed'] == 0 and o['top1'] > 0.95"
     # PyTorch's answer for each photo was stored (tests/parity/accuracy.py); where PyTorch is here, a part of it is asked again.
     model=$CROPSHIELD_SOURCE/models/cropshield_cnn.safetensors
-    every=16; [ "${CROPSHIELD_TESTS:-}" != full ] || every=1
+    every=64; [ "${CROPSHIELD_TESTS:-}" != full ] || every=1
     if $python -c 'import torch' 2>/dev/null; then
         $python "$CROPSHIELD_SOURCE/tests/parity/accuracy.py" "$model" "$CROPSHIELD_DATA/test" --every $every >part.json ||
             complain "PyTorch's evaluation failed"
@@ -43,7 +43,7 @@ rows = {os.path.relpath(row["file"], folder): row["predicted"] for row in csv.Di
 for name, answers in [("stored", theirs)] + [("asked now", json.load(open("part.json")))] * os.path.exists("part.json"):
     different = [photo for photo, top in answers["predicted"].items() if rows[photo] != top]
     print(f"photos with another top class than PyTorch's ({name}): {len(different)} of {answers['images']}")
-    assert answers["images"] > 40 and not different, different
+    assert answers["images"] >= 20 and not different, different
 P
 fi
 finish
