@@ -1,13 +1,6 @@
 /* Turns at the cores: see turns.h. */
 #include "diagnosis/turns.h"
 
-#include <stddef.h>
-
-struct csi_turn_waiter {
-    enum csi_turn_wish wish;
-    struct csi_turn_waiter *next;
-};
-
 void csi_turns_init(struct csi_turns *turns, unsigned threads)
 {
     *turns = (struct csi_turns){.threads = threads};
@@ -33,27 +26,21 @@ static bool may_start(const struct csi_turns *turns, enum csi_turn_wish wish, bo
 
 bool csi_turns_enter(struct csi_turns *turns, enum csi_turn_wish wish)
 {
-    struct csi_turn_waiter self = {wish, NULL};
+    uint64_t ticket;
     bool alone = false;
 
     pthread_mutex_lock(&turns->lock);
-    if (turns->last != NULL)
-        turns->last->next = &self;
-    else
-        turns->first = &self;
-    turns->last = &self;
+    ticket = turns->tickets++;
     turns->willing += wish != CSI_TURN_TOGETHER;
-    while (turns->first != &self || !may_start(turns, wish, &alone))
+    while (turns->next != ticket || !may_start(turns, wish, &alone))
         pthread_cond_wait(&turns->changed, &turns->lock);
-    turns->first = self.next;
-    if (turns->first == NULL)
-        turns->last = NULL;
+    turns->next++;
     turns->willing -= wish != CSI_TURN_TOGETHER;
     if (alone)
         turns->alone++;
     else
         turns->together = true;
-    if (alone && turns->first != NULL) /* the next one may be able to go too */
+    if (alone && turns->next != turns->tickets) /* the next one may be able to go too */
         pthread_cond_broadcast(&turns->changed);
     pthread_mutex_unlock(&turns->lock);
     return alone;
@@ -66,7 +53,7 @@ void csi_turns_leave(struct csi_turns *turns, bool alone)
         turns->alone--;
     else
         turns->together = false;
-    if (turns->first != NULL)
+    if (turns->next != turns->tickets)
         pthread_cond_broadcast(&turns->changed);
     pthread_mutex_unlock(&turns->lock);
 }

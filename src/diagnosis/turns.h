@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What a pass asks for. */
 enum csi_turn_wish {
@@ -19,16 +20,15 @@ enum csi_turn_wish {
     CSI_TURN_ALONE     /* one core: streams */
 };
 
-struct csi_turn_waiter;
-
 struct csi_turns {
     unsigned threads;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool together;                        /* a pass has the whole pool */
-    unsigned alone;                       /* passes on one core each, at most `threads` */
-    unsigned willing;                     /* in the queue, and would go alone */
-    struct csi_turn_waiter *first, *last; /* on their threads' stacks */
+    bool together;    /* a pass has the whole pool */
+    unsigned alone;   /* passes on one core each, at most `threads` */
+    unsigned willing; /* in the queue, and would go alone */
+    uint64_t tickets; /* handed out, one a pass */
+    uint64_t next;    /* the ticket whose pass starts next; the queue is what lies between the two */
 };
 
 void csi_turns_init(struct csi_turns *turns, unsigned threads);

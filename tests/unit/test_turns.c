@@ -47,30 +47,27 @@ static void *run_pass(void *context)
     return NULL;
 }
 
-static bool last_in_queue(struct csi_turns *turns, const struct csi_turn_waiter *before)
+static uint64_t tickets(struct csi_turns *turns)
 {
-    bool changed;
+    uint64_t count;
 
     pthread_mutex_lock(&turns->lock);
-    changed = turns->last != before && turns->last != NULL;
+    count = turns->tickets;
     pthread_mutex_unlock(&turns->lock);
-    return changed;
+    return count;
 }
 
 /* Begins a pass; returns when it has its turn or stands in the queue. */
 static void begin(struct pass *pass, struct csi_turns *turns, enum csi_turn_wish wish)
 {
-    const struct csi_turn_waiter *before;
+    uint64_t before = tickets(turns);
 
-    pthread_mutex_lock(&turns->lock);
-    before = turns->last;
-    pthread_mutex_unlock(&turns->lock);
     pass->turns = turns;
     pass->wish = wish;
     atomic_store(&pass->got, -1);
     atomic_store(&pass->go, false);
     assert_int_equal(pthread_create(&pass->thread, NULL, run_pass, pass), 0);
-    while (atomic_load(&pass->got) < 0 && !last_in_queue(turns, before))
+    while (tickets(turns) == before)
         rest(100000);
 }
 
