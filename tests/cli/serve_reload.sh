@@ -95,8 +95,9 @@ assert in_memory() == 1, f"{in_memory()} models are still in memory"
 assert not wrong, wrong[:3]
 assert answered[0] > 50, answered
 assert len(digests) >= 5, digests
-# The count above is exact; resident size swings with the sessions that six clients have open, some 12 MB each.
-assert sizes[-1] < max(sizes[:3]) * 1.3 + slack, "what old models held does not go back to the system"
+# With no request in flight: under load the sessions of six clients, some 12 MB each, would swing it.
+print(f"resident at rest: {resident():.0f} MB")
+assert resident() < sum(sizes[:3]) / 3 * 1.15 + slack, "what old models held does not go back to the system"
 P
 stop
 has log "the old one stays"
