@@ -20,6 +20,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../common.h"
+
 enum { CONVOLUTIONS = 8, MAX_STEPS = 64, SIDE = 224 };
 
 static const dnnl_dim_t widths[CONVOLUTIONS + 1] = {3, 64, 64, 128, 128, 256, 256, 512, 512};
@@ -46,31 +48,6 @@ struct net {
             exit(1);                                                                                         \
         }                                                                                                    \
     } while (0)
-
-static double now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
-
-/* The whole file; for free(). */
-static float *read_floats(const char *folder, const char *name, size_t count)
-{
-    char path[4096];
-    float *values = malloc(count * sizeof *values);
-    FILE *file;
-
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    file = fopen(path, "rb");
-    if (values == NULL || file == NULL || fread(values, sizeof *values, count, file) != count) {
-        fprintf(stderr, "cannot read %zu floats from %s\n", count, path);
-        exit(1);
-    }
-    fclose(file);
-    return values;
-}
 
 static dnnl_memory_desc_t describe(int rank, const dnnl_dim_t *dims, dnnl_data_type_t type,
                                    dnnl_format_tag_t tag)
