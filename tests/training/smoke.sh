@@ -27,7 +27,8 @@ teachers=("$work/out/smoke_teacher.weights.pt" "$work/out/smoke_teacher.weights.
 run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "${teachers[@]}"
 run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "${teachers[@]}" --resume
 run train smoke_finish.toml "$work/cache" "$work/more" --device cpu --start "$work"/out/cropshield_*.weights.pt
-run average "$work/more/mean.weights.pt" "$work/out/cropshield_cnn.weights.pt" "$work/more/cropshield_cnn.weights.pt"
+run average "$work/more/mean.weights.pt" "$work/out/cropshield_cnn.weights.pt" "$work/more/cropshield_cnn.weights.pt" \
+    --cache "$work/cache"
 for name in cropshield_cnn cropshield_lite; do
     run refit "$work/out/$name.weights.pt" "$work/cache" "$work/out/$name.refit.pt" --count 16
     run calibrate "$work/out/$name.refit.pt" "$work/cache" "$work/calibration" --each 2 --scenes 4

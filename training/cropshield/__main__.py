@@ -77,6 +77,7 @@ def main():
         return
     import torch
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.backends.cudnn.allow_tf32 = False  # what is measured is float32; `train` turns it on for itself
     if arguments.command == "train":
         from . import train
         train.run(train.load_config(arguments.config), arguments.cache, arguments.out, arguments.device,

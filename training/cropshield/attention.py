@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
-from . import evaluate, segment
+from . import evaluate, segment, train
 from .photos import MEAN, STD
 from .prepare import Cache
 
@@ -18,8 +18,10 @@ MARGIN = 9  # pixels: a cell of the map is 16 wide, so its border cells reach ov
 
 
 @torch.no_grad()
-def run(model, cache_folder, split="test", limit=None):
+def run(model, cache_folder, split="test", limit=None, device="auto"):
+    device = train.pick_device(device)
     network, metadata, _ = evaluate.load_model(model)
+    network = network.to(device)
     crops, labels, _ = Cache(cache_folder).crops(split)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     shares, areas, hits = [], [], []
@@ -29,12 +31,12 @@ def run(model, cache_folder, split="test", limit=None):
             continue
         image = Image.fromarray(mask).filter(ImageFilter.MaxFilter(MARGIN))
         leaf = torch.from_numpy(np.asarray(image) > 127)
-        x = (torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255 - mean) / std
+        x = ((torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255 - mean) / std).to(device)
         active = network.activations(x)
         chosen = network.classifier(active.mean((2, 3))).argmax(1)
         weight = network.classifier[1].weight[chosen]
         cam = F.relu((active * weight.view(1, -1, 1, 1)).sum(1, keepdim=True))
-        cam = F.interpolate(cam, size=leaf.shape, mode="bilinear", align_corners=False)[0, 0]
+        cam = F.interpolate(cam, size=leaf.shape, mode="bilinear", align_corners=False)[0, 0].cpu()
         if float(cam.sum()) <= 0:
             continue
         shares.append(float(cam[leaf].sum() / cam.sum()))

@@ -111,6 +111,18 @@ def finish(image, sun, colour_matrix, gain, gamma, light, blur, noise, noise_sca
     return jpeg(image, quality, dct, table)
 
 
+def exchange_spectrum(image, other, share):
+    """The image with its amplitudes moved towards those of `other` by (B,1,1,1) share; phases, and so shapes, stay.
+
+    Light, colour, sharpness and grain are in the amplitudes, what a thing is in the phases (Xu et al., 'A Fourier-based
+    framework for domain generalization').
+    """
+    own, foreign = torch.fft.rfft2(image), torch.fft.rfft2(other).abs()
+    amplitude = own.abs()
+    moved = own * ((amplitude + share * (foreign - amplitude)) / amplitude.clamp(min=1e-4))
+    return torch.fft.irfft2(moved, s=image.shape[-2:]).clamp(0, 1)
+
+
 def jpeg(image, quality, dct, table):
     """The loss of JPEG at (B,1,1,1) quality (above 99: none): chroma at half size, 8x8 DCT, quantisation."""
     red, green, blue = image.mul(255).unbind(1)
@@ -218,6 +230,15 @@ class Scenes:
         changed = (image - own[:, 0].view(-1, 3, 1, 1)) * gain + other[:, 0].view(-1, 3, 1, 1)
         return (image + share * (changed - image)).clamp(0, 1)
 
+    def _exchange_spectra(self, image, inside, chance):
+        """Some photos with the amplitudes of another of the batch; those of negatives, often outdoors, are preferred."""
+        count = len(image)
+        any_photo = self._uniform(count, 0, count)
+        if inside < count:
+            any_photo = torch.where(self._flag(count, 0.4), self._uniform(count, inside, count), any_photo)
+        share = (self._uniform(count) * self._flag(count, chance)).view(-1, 1, 1, 1)
+        return exchange_spectrum(image, image[any_photo.long().clamp(max=count - 1)], share)
+
     # Random numbers -------------------------------------------------------------------------------------------------
 
     def _uniform(self, count, low=0.0, high=1.0):
@@ -311,15 +332,17 @@ class Scenes:
         same_crop = torch.where(label < len(CLASSES), same_crop, label)
         any_class = torch.multinomial(self.class_weight, count, replacement=True, generator=self.random)
         choice = self._uniform(count)
-        ground_row = torch.where(choice < 0.35, torch.full_like(label, self.not_leaf if self.has_negatives else 0),
-                                 torch.where(choice < 0.5, any_class, same_crop))
+        foliage = choice < 0.15  # of crops that are not supported, mostly outdoors
+        ground_row = torch.where(choice < 0.4, torch.full_like(label, self.not_leaf if self.has_negatives else 0),
+                                 torch.where(choice < 0.52, any_class, same_crop))
+        ground_row = torch.where(foliage, torch.full_like(label, self.other_leaf), ground_row)
         if not self.has_negatives:
-            ground_row = torch.where(choice < 0.35, any_class, ground_row)
+            ground_row = torch.where(choice < 0.4, any_class, ground_row)
         ground_photo = self._pick(ground_row)
         canvas = self._whole(ground_photo, size, nearest=4.0)[0]
         canvas = torch.where((choice > 0.72).view(-1, 1, 1, 1), self._noise_ground(count, size), canvas)
         shown = ((ground_row == label) & (choice <= 0.72)).float().view(-1, 1, 1, 1).expand(-1, 1, size, size)
-        foreign = ((choice >= 0.35) & (choice < 0.5)).float()  # a ground that shows another class must not compete
+        foreign = (foliage | ((choice >= 0.4) & (choice < 0.52))).float()  # a ground that shows another leaf must not compete
         canvas = self._soften(canvas, (foreign + self._uniform(count, -0.3, 1.7)).clamp(0, 2).view(-1, 1, 1, 1))
         canvas = canvas * self._uniform(count, 0.45, 1.1).view(-1, 1, 1, 1)
         crowd = self._uniform(count)  # how likely each further leaf is: from one leaf alone to foliage
@@ -431,10 +454,10 @@ class Scenes:
 
     @torch.no_grad()
     def batch(self, count, size=CROP, scenes=0.4, outliers=0.1, mix=0.4, strength=1.0, smoothing=0.05, restyle=0.0,
-              colour=1.0, sun=0.0):
+              colour=1.0, sun=0.0, spectrum=0.0):
         """Draws `count` images (a `Batch`).
 
-        scenes, outliers: shares of the batch; mix, restyle, sun: chances; strength: how much light and camera vary,
+        scenes, outliers: shares of the batch; mix, restyle, sun, spectrum: chances; strength: how much light and camera vary,
         colour: how much more than that colours do.
         """
         image, label, leaf, known = self._pictures(count, size, scenes, outliers)
@@ -442,6 +465,8 @@ class Scenes:
         if restyle > 0:
             any_class = torch.multinomial(self.class_weight, count, replacement=True, generator=self.random)
             image = self.restyle(image, torch.cat([label, any_class[inside:]]), restyle)
+        if spectrum > 0:
+            image = self._exchange_spectra(image, inside, spectrum)
         image = self._camera(image, strength, colour, sun)
         target = torch.zeros(count, len(CLASSES), device=self.device)
         even = torch.zeros(len(CLASSES), device=self.device)

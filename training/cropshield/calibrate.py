@@ -72,25 +72,25 @@ def gate_inputs(network, space, crops, temperature, device="cpu", batch=16):
     return gate.inputs(space, logits, reject, features, contents, temperature, TESTED), logits, contents
 
 
-def run(weights, cache_folder, out, each=60, scenes=384, batch=16):
-    cache = Cache(cache_folder)
-    network, stored = load_network(weights)
+def run(weights, cache_folder, out, each=60, scenes=384, batch=16, device="auto"):
+    cache, device = Cache(cache_folder), train.pick_device(device)
+    network, stored = load_network(weights, device)
     name = stored["entry"]["name"]
     crops, labels, _ = cache.crops("val")
-    logits, _ = train.outputs(network, crops, "cpu", batch)
+    logits, _ = train.outputs(network, crops, device, batch)
     logits[:, [i for i in range(len(CLASSES)) if i not in TESTED]] = -30.0
     temperature = round(metrics.fit_temperature(logits, labels), 4)
     probability = metrics.softmax(logits, temperature)
     print(f"{name}: val top-1 {100 * metrics.top(probability, labels, 1):.2f} %, temperature {temperature}, "
           f"ECE {100 * metrics.ece(metrics.softmax(logits), labels):.2f} -> {100 * metrics.ece(probability, labels):.2f} %")
     sample, sample_labels = training_sample(cache, each)
-    space = gate.fit_distance(train.outputs(network, sample, "cpu", batch, features=True)[2], sample_labels)
-    inside, _, contents = gate_inputs(network, space, crops, temperature, batch=batch)
+    space = gate.fit_distance(train.outputs(network, sample, device, batch, features=True)[2], sample_labels)
+    inside, _, contents = gate_inputs(network, space, crops, temperature, device, batch)
     drawn = gate_inputs(network, space, scene_sample(cache, scenes, crops.shape[1], stored["record"]["config"]["seed"]),
-                        temperature, batch=batch)[0]
+                        temperature, device, batch)[0]
     negatives, kinds, names = cache.crops("ood")
     fit = np.array([photos.in_fit_half(n) for n in names])
-    outside = gate_inputs(network, space, negatives[fit], temperature, batch=batch)[0]
+    outside = gate_inputs(network, space, negatives[fit], temperature, device, batch)[0]
     fitted = gate.fit([(inside, 1.0), (drawn, 1.0)], outside, kinds[fit])
     coach = gate.fit_coach(contents)
     for kind in np.unique(kinds):

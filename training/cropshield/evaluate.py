@@ -87,15 +87,16 @@ def _rejection(settings, values, threshold, kinds, fit):
     return found
 
 
-def run(model, cache_folder, out, batch=16):
-    cache = Cache(cache_folder)
+def run(model, cache_folder, out, batch=16, device="auto"):
+    cache, device = Cache(cache_folder), train.pick_device(device)
     network, metadata, space = load_model(model)
+    network = network.to(device)
     name, temperature = metadata["name"], float(metadata["temperature"])
     settings = json.loads(metadata["ood"])
     results, values, mistakes = {"model": name, "digest": metadata["digest"], "splits": {}}, {}, []
     for split in cache.splits():
         crops, labels, names = cache.crops(split)
-        values[split], logits, contents = calibrate.gate_inputs(network, space, crops, temperature, batch=batch)
+        values[split], logits, contents = calibrate.gate_inputs(network, space, crops, temperature, device, batch)
         if split == "ood":
             kinds, fit = labels, np.array([photos.in_fit_half(n) for n in names])
             continue

@@ -32,14 +32,29 @@ class _Classifier(nn.Module):
         return self.classifier(self.features(x))
 
 
+def mix_styles(x, chance):
+    """Some samples with mean and deviation of their channels moved towards those of another sample of the batch.
+
+    Zhou et al., 'Domain generalization with MixStyle'; for training, in early layers, where they tell the camera.
+    """
+    values = x.float()
+    mean = values.mean((2, 3), keepdim=True).detach()
+    deviation = (values.var((2, 3), keepdim=True) + 1e-5).sqrt().detach()
+    order = torch.randperm(len(x), device=x.device)
+    share = torch.rand(len(x), 1, 1, 1, device=x.device) * (torch.rand(len(x), 1, 1, 1, device=x.device) < chance)
+    mixed = (values - mean) / deviation * (deviation + share * (deviation[order] - deviation))
+    return (mixed + mean + share * (mean[order] - mean)).to(x.dtype)
+
+
 class CropShieldCNN(_Classifier):
     """The reference network: 4 blocks of two 3x3 convolutions, 4.7 M parameters, 10.26 GMAC at 224x224.
 
     Tensor names and shapes are fixed: they are those of the published `state_dict` (plus `reject.*`).
     """
 
-    def __init__(self, num_classes=22, dropout=0.1, block_dropout=0.0):
+    def __init__(self, num_classes=22, dropout=0.1, block_dropout=0.0, mix_style=0.0):
         super().__init__()
+        self.mix_style = mix_style
         widths = [3, 64, 128, 256, 512]
         for i in range(4):
             a, b = widths[i], widths[i + 1]
@@ -54,7 +69,11 @@ class CropShieldCNN(_Classifier):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def activations(self, x):
-        return self.block4(self.block3(self.block2(self.block1(x))))
+        mix = self.training and self.mix_style > 0
+        for block in (self.block1, self.block2):
+            x = block(x)
+            x = mix_styles(x, self.mix_style) if mix else x
+        return self.block4(self.block3(x))
 
 
 def _folded(convolution, norm):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import calibrate, metrics, train
+from . import calibrate, looks, metrics, photos, train
 from .augment import Scenes
 from .prepare import Cache
 
@@ -53,41 +53,40 @@ def solve(linear, features, target, outlier, pull, steps=300):
     return weight.detach(), bias.detach()
 
 
-def run(weights, cache_folder, out, count=4096, pulls=(1.0, 0.1, 0.01, 0.001)):
+def run(weights, cache_folder, out, count=4096, pulls=(1.0, 0.1, 0.01, 0.001), device="auto"):
     """Writes the weights file `out` with refitted class outputs, or the old ones if validation photos say so."""
+    device = train.pick_device(device)
     stored = torch.load(weights, map_location="cpu")
-    network = train.load_weights(train.build(stored["entry"], "cpu"), stored["state"]).eval()
-    cache = Cache(cache_folder)
-    crops, labels, _ = cache.crops("val")
-    scenes = Scenes(cache, "cpu", stored["record"]["config"]["seed"] + 1)
-    size = crops.shape[1]
-    features, target, outlier = collect({"network": network}, scenes, count, size)
-    plain = train.outputs(network, crops, "cpu", 16, features=True)[2]
-    image = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
-    styled = (scenes.restyle(image, torch.from_numpy(labels), 1.0) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    styled = train.outputs(network, styled, "cpu", 16, features=True)[2]
-    weight, bias = choose(network.classifier[1], features["network"], target, outlier, plain, styled, labels, labels, pulls)
-    stored["state"]["classifier.1.weight"], stored["state"]["classifier.1.bias"] = weight.half(), bias
+    network = train.load_weights(train.build(stored["entry"], device), stored["state"]).eval()
+    cache, seed = Cache(cache_folder), stored["record"]["config"]["seed"] + 1
+    scenes = Scenes(cache, device, seed)
+    features, target, outlier = collect({"network": network}, scenes, count, photos.CROP)
+    seen = looks.seen(network, looks.of(cache, seed), device)
+    weight, bias = choose(network.classifier[1], features["network"], target, outlier, seen, pulls)
+    stored["state"]["classifier.1.weight"], stored["state"]["classifier.1.bias"] = weight.half().cpu(), bias.cpu()
     torch.save(stored, out)
 
 
-def choose(linear, features, target, outlier, plain, styled, labels, styled_labels, pulls):
-    """Tries each pull; the sum of accuracies on plain and on restyled validation photos decides, old outputs included."""
-    def look(weight, bias):
-        def right(values, truth):
-            logits = values @ weight.numpy().T + bias.numpy()
-            logits[:, [i for i in range(logits.shape[1]) if i not in calibrate.TESTED]] = -30
-            loss = -np.log(metrics.softmax(logits)[np.arange(len(truth)), truth] + 1e-9).mean()
-            return train.accuracy(logits, truth), float(loss)
-        return right(plain, labels), right(styled, styled_labels)
+def judge(weight, bias, seen):
+    """[(accuracy, loss)] of linear class outputs for what `looks.seen` found."""
+    found = []
+    for _, values, labels in seen:
+        logits = values @ weight.cpu().numpy().T + bias.cpu().numpy()
+        logits[:, [i for i in range(logits.shape[1]) if i not in calibrate.TESTED]] = -30
+        loss = -np.log(metrics.softmax(logits)[np.arange(len(labels)), labels] + 1e-9).mean()
+        found.append((train.accuracy(logits, labels), float(loss)))
+    return found
 
-    best = (linear.weight.detach(), linear.bias.detach())
-    score = look(*best)
-    print(f"old outputs: val {score[0][0]:.4f} (loss {score[0][1]:.3f}), restyled {score[1][0]:.4f} (loss {score[1][1]:.3f})")
-    for pull in pulls:
-        candidate = solve(linear, features, target, outlier, pull)
-        found = look(*candidate)
-        print(f"pull {pull}: val {found[0][0]:.4f} (loss {found[0][1]:.3f}), restyled {found[1][0]:.4f} (loss {found[1][1]:.3f})")
-        if found[0][0] + found[1][0] > score[0][0] + score[1][0]:
-            best, score = candidate, found
-    return best
+
+def choose(linear, features, target, outlier, seen, pulls):
+    """Tries each pull. What decides: accuracy on plain validation photos plus the mean of that on the changed ones."""
+    def score(found):
+        return found[0][0] + np.mean([accuracy for accuracy, _ in found[1:]])
+
+    candidates = [("old outputs", (linear.weight.detach(), linear.bias.detach()))]
+    candidates += [(f"pull {pull}", solve(linear, features, target, outlier, pull)) for pull in pulls]
+    found = [judge(*outputs, seen) for _, outputs in candidates]
+    for (title, _), one in zip(candidates, found):
+        print(f"{title}: " + ", ".join(f"{what} {accuracy:.4f} (loss {loss:.3f})"
+                                       for (what, _, _), (accuracy, loss) in zip(seen, one)), flush=True)
+    return candidates[int(np.argmax([score(one) for one in found]))][1]

@@ -25,7 +25,8 @@ from .prepare import Cache
 from .progress import Progress
 
 
-DRAWN = ("size", "scenes", "outliers", "mix", "strength", "colour", "sun", "restyle", "smoothing")  # settings of Scenes.batch
+DRAWN = ("size", "scenes", "outliers", "mix", "strength", "colour", "sun", "restyle", "spectrum",
+         "smoothing")  # settings of Scenes.batch
 
 
 def load_config(path):

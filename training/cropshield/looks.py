@@ -1,0 +1,54 @@
+"""Owns how validation photos are looked at when something has to be chosen: as they are, and as they were not taken.
+
+Training and validation share their sources, so plain validation photos cannot tell which of two networks leans less on
+the camera or the ground. Nothing of test or field is here.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import photos, segment, train
+from .augment import Scenes, soften
+from .prepare import OTHER_LEAF
+
+
+def _bytes(image):
+    return (image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def _floats(crops):
+    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 255
+
+
+def _before_foliage(crops, cache, random):
+    """Leaves that can be cut out before blurred leaves of crops that are not supported; the other photos as they are."""
+    negatives, kinds, names = cache.crops("ood")
+    fit = np.array([photos.in_fit_half(name) for name in names])
+    grounds = _floats(negatives[fit & (kinds == OTHER_LEAF)])
+    masks = [segment.leaf_mask(crop) for crop in crops]
+    leaf = torch.stack([torch.zeros(crop.shape[:2]) if mask is None else torch.from_numpy(mask > 127).float()
+                        for crop, mask in zip(crops, masks)]).unsqueeze(1)
+    cut = torch.tensor([mask is not None for mask in masks]).view(-1, 1, 1, 1)
+    leaf = F.avg_pool2d(leaf, 3, 1, 1)
+    ground = grounds[torch.randint(len(grounds), (len(crops),), generator=random)]
+    ground = soften(ground, torch.rand(len(crops), 1, 1, 1, generator=random) + 1)
+    image = _floats(crops)
+    return torch.where(cut, ground + leaf * (image - ground), image)
+
+
+def of(cache, seed):
+    """[(what, crops (N,H,W,3) uint8, labels)] of the validation photos: plain, in another crop's light, before foliage too."""
+    crops, labels, _ = cache.crops("val")
+    scenes = Scenes(cache, "cpu", seed)
+    classes = torch.from_numpy(labels)
+    found = [("val", crops, labels), ("in other light", _bytes(scenes.restyle(_floats(crops), classes, 1.0)), labels)]
+    if "ood" in cache.splits() and scenes.has_negatives:
+        image = _before_foliage(crops, cache, torch.Generator().manual_seed(seed))
+        found.append(("and before foliage", _bytes(scenes.restyle(image, classes, 1.0)), labels))
+    return found
+
+
+def seen(network, looks, device, batch=64):
+    """[(what, pooled features, labels)] of a network."""
+    return [(what, train.outputs(network, crops, device, batch, features=True)[2], labels) for what, crops, labels in looks]
