@@ -13,7 +13,7 @@ def _axes(size, box, lows, highs, labels):
     for i in range(6):
         x, y = left + (right - left) * i / 5, bottom - (bottom - top) * i / 5
         draw.line((left, y, right, y), fill="#e4e4e4")
-        draw.text((x - 12, bottom + 4), f"{lows[0] + (highs[0] - lows[0]) * i / 5:.3g}", fill="#444444")
+        draw.text((x - 12, bottom + 4), f"{lows[0] + (highs[0] - lows[0]) * i / 5:.4g}", fill="#444444")
         draw.text((4, y - 5), f"{lows[1] + (highs[1] - lows[1]) * i / 5:.3g}", fill="#444444")
     draw.text(((left + right) / 2 - 20, bottom + 18), labels[0], fill="black")
     draw.text((4, 4), labels[1], fill="black")

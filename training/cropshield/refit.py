@@ -13,7 +13,7 @@ from . import calibrate, looks, metrics, photos, train
 from .augment import Scenes
 from .prepare import Cache
 
-RECIPE = dict(scenes=0.5, outliers=0.125, mix=0.0, strength=0.8, smoothing=0.0, restyle=0.7)
+RECIPE = dict(scenes=0.5, outliers=0.125, mix=0.0, strength=0.8, smoothing=0.0, restyle=0.7, sun=0.3, spectrum=0.3)
 
 
 @torch.no_grad()
@@ -68,25 +68,31 @@ def run(weights, cache_folder, out, count=4096, pulls=(1.0, 0.1, 0.01, 0.001), d
 
 
 def judge(weight, bias, seen):
-    """[(accuracy, loss)] of linear class outputs for what `looks.seen` found."""
-    found = []
+    """[(accuracy, log loss)] of linear class outputs for what `looks.seen` found; the temperature is that of plain photos."""
+    found, temperature = [], None
     for _, values, labels in seen:
         logits = values @ weight.cpu().numpy().T + bias.cpu().numpy()
         logits[:, [i for i in range(logits.shape[1]) if i not in calibrate.TESTED]] = -30
-        loss = -np.log(metrics.softmax(logits)[np.arange(len(labels)), labels] + 1e-9).mean()
+        temperature = temperature or metrics.fit_temperature(logits, labels)
+        loss = -np.log(metrics.softmax(logits, temperature)[np.arange(len(labels)), labels] + 1e-9).mean()
         found.append((train.accuracy(logits, labels), float(loss)))
     return found
 
 
-def choose(linear, features, target, outlier, seen, pulls):
-    """Tries each pull. What decides: accuracy on plain validation photos plus the mean of that on the changed ones."""
-    def score(found):
-        return found[0][0] + np.mean([accuracy for accuracy, _ in found[1:]])
+def score(judged):
+    """What decides between candidates, the less the better: log loss on plain photos plus its mean over the changed ones.
 
+    A thousand photos cannot tell candidates apart by accuracy; the loss weighs every photo.
+    """
+    return judged[0][1] + float(np.mean([loss for _, loss in judged[1:]]))
+
+
+def choose(linear, features, target, outlier, seen, pulls):
+    """Tries each pull and the old outputs: (weight, bias) of the best by `score`."""
     candidates = [("old outputs", (linear.weight.detach(), linear.bias.detach()))]
     candidates += [(f"pull {pull}", solve(linear, features, target, outlier, pull)) for pull in pulls]
-    found = [judge(*outputs, seen) for _, outputs in candidates]
-    for (title, _), one in zip(candidates, found):
+    judged = [judge(*outputs, seen) for _, outputs in candidates]
+    for (title, _), one in zip(candidates, judged):
         print(f"{title}: " + ", ".join(f"{what} {accuracy:.4f} (loss {loss:.3f})"
                                        for (what, _, _), (accuracy, loss) in zip(seen, one)), flush=True)
-    return candidates[int(np.argmax([score(one) for one in found]))][1]
+    return candidates[int(np.argmin([score(one) for one in judged]))][1]
