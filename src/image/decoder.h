@@ -17,7 +17,7 @@
 
 /* Rows come in batches of up to so many. Small, so that a batch of a 12-megapixel photo stays in the
  * second-level cache. */
-#define CSI_ROW_BATCH 8u
+#define CSI_ROW_BATCH 16u
 
 struct csi_row_sink {
     /* Called once, before the first row, with the size of what will be pushed (a scaled decode is smaller

@@ -38,7 +38,8 @@ static void store64(uint8_t *to, uint64_t word)
 #endif
 }
 
-/* Whole bytes of the word go out. Eight bytes are written, of which those behind the end are written again. */
+/* Whole bytes of the word go out. Eight bytes are written, of which those behind the end are written again.
+ */
 static inline void flush(struct bits *bits)
 {
     store64(bits->to, bits->word);
@@ -86,13 +87,14 @@ static unsigned sort_symbols(const uint32_t *counts, unsigned symbols, uint16_t 
     return used;
 }
 
-/* How many codes have which length, of `used` ≥ 2 symbols with these counts, rarest first: the two rarest trees
- * become one until one is left. Trees are made in order of their weight, so two queues hold them sorted. */
+/* How many codes have which length, of `used` ≥ 2 symbols with these counts, rarest first: the two rarest
+ * trees become one until one is left. Trees are made in order of their weight, so two queues hold them
+ * sorted. */
 static void tree_lengths(const uint32_t *counts, const uint16_t *sorted, unsigned used,
                          uint32_t of_length[SYMBOLS])
 {
     uint32_t weight[2 * SYMBOLS] = {0};
-    uint16_t parent[2 * SYMBOLS] = {0}, depth[2 * SYMBOLS];
+    uint16_t parent[2 * SYMBOLS] = {0}, depth[2 * SYMBOLS] = {0};
     unsigned leaf = 0, tree = used, end = used;
 
     for (unsigned i = 0; i < used; i++)
@@ -105,7 +107,6 @@ static void tree_lengths(const uint32_t *counts, const uint16_t *sorted, unsigne
             parent[rarest] = (uint16_t)end;
         }
     }
-    depth[end - 1] = 0;
     for (unsigned i = end - 1; i-- > 0;) {
         depth[i] = (uint16_t)(depth[parent[i]] + 1);
         if (i < used)
@@ -113,7 +114,8 @@ static void tree_lengths(const uint32_t *counts, const uint16_t *sorted, unsigne
     }
 }
 
-/* Codes longer than `most` become that long, and others longer, until all have room again (Kraft's sum is 1). */
+/* Codes longer than `most` become that long, and others longer, until all have room again (Kraft's sum is 1).
+ */
 static void limit_lengths(uint32_t of_length[SYMBOLS], unsigned most)
 {
     uint32_t taken = 0;
@@ -167,8 +169,8 @@ static void make_code(const uint32_t *counts, unsigned symbols, unsigned most, s
 
 /* ---- blocks ---- */
 
-/* The lengths of a code as the head tells them: symbols 0 to 15 are lengths, 16 to 18 are repeats with a number of
- * so many bits behind them. */
+/* The lengths of a code as the head tells them: symbols 0 to 15 are lengths, 16 to 18 are repeats with a
+ * number of so many bits behind them. */
 struct told {
     uint8_t symbol[ALL_LENGTHS], number[ALL_LENGTHS], bits[ALL_LENGTHS];
     unsigned count;
@@ -305,8 +307,8 @@ size_t csi_deflate_bound(size_t size)
 {
     size_t heads, bound;
 
-    /* A coded block has fewer bytes than it codes, and its head; the last block may be empty, and another ends
-     * the bytes on a boundary; a word is written at once. */
+    /* A coded block has fewer bytes than it codes, and its head; the last block may be empty, and another
+     * ends the bytes on a boundary; a word is written at once. */
     if (csi_mul_overflows(size / BLOCK_BYTES + 2, HEAD_BYTES, &heads) ||
         csi_add_overflows(size, heads, &bound))
         return 0;

@@ -1,4 +1,5 @@
-/* Deflate by Huffman codes alone: zlib gives the bytes back, of every size and spread, and the room is enough. */
+/* Deflate by Huffman codes alone: zlib gives the bytes back, of every size and spread, and the room is
+ * enough. */
 #include "images/support.h"
 
 #include <zlib.h>
@@ -45,8 +46,8 @@ static void expect_back(const uint8_t *packed, size_t packed_size, const uint8_t
     free(back);
 }
 
-/* Bytes of many spreads: one value, even, mostly small, two values, a Fibonacci-like tree that is too deep for
- * the format, and one that changes in the middle. */
+/* Bytes of many spreads: one value, even, mostly small, two values, a Fibonacci-like tree that is too deep
+ * for the format, and one that changes in the middle. */
 enum { SPREADS = 6 };
 
 static void fill(uint8_t *bytes, size_t size, unsigned spread, uint32_t *random)
@@ -81,8 +82,8 @@ static void fill(uint8_t *bytes, size_t size, unsigned spread, uint32_t *random)
 
 static void every_size_and_spread(void **state)
 {
-    static const size_t sizes[] = {0,  1,   2,   3,    4,    5,     7,     8,     63,     64,     65,
-                                   99, 255, 256, 1000, 4097, 32767, 32768, 32769, 65536, 65537, 131072, 300001};
+    static const size_t sizes[] = {0,   1,   2,    3,    4,     5,     7,     8,     63,    64,     65,    99,
+                                   255, 256, 1000, 4097, 32767, 32768, 32769, 65536, 65537, 131072, 300001};
     uint32_t random = 11;
 
     (void)state;
@@ -127,8 +128,8 @@ static void pieces_follow_each_other(void **state)
     free(packed);
 }
 
-/* Where the spread stays the same, no worse than zlib's Huffman coding by more than a hundredth; noise grows by
- * no more than its blocks' heads. */
+/* Where the spread stays the same, no worse than zlib's Huffman coding by more than a hundredth; noise grows
+ * by no more than its blocks' heads. */
 static void as_small_as_zlib(void **state)
 {
     enum { SIZE = 300000 };
