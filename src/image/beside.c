@@ -11,8 +11,8 @@
 #define SLOTS 3u
 /* Waking a thread costs about what decoding two rows costs, and slots should stay in the second-level cache.
  */
-#define MOST_ROWS  64u
-#define SLOT_BYTES ((size_t)512 << 10)
+#define MOST_ROWS  128u
+#define SLOT_BYTES ((size_t)1024 << 10)
 
 struct slot {
     uint8_t *block, *pixels; /* the second is in the first */
