@@ -150,6 +150,7 @@ static enum cs_status build_from_tensors(const struct csi_tensor_set *set,
     struct csi_weights weights = csi_tensor_set_weights(set);
     enum cs_status status = csi_tensor_set_check(set, error);
 
+    csi_graph_borrow(graph); /* from the set, whose data are handed over or outlive the graph */
     if (status == CS_OK)
         status = csi_graph_set_string(&graph->format, set->format, error);
     if (status == CS_OK)
@@ -244,6 +245,8 @@ enum cs_status csi_model_file_read(const uint8_t *bytes, size_t size,
     status = csi_graph_create(&graph, error);
     if (status == CS_OK)
         status = read_graph(bytes, size, options, &set, graph, error);
+    if (status == CS_OK)
+        status = csi_tensor_set_hand_over(&set, graph, error);
     csi_tensor_set_free(&set);
     if (digest != NULL)
         csi_hash_end(&hashing, digest);
