@@ -58,16 +58,15 @@ static uint32_t float_to_bits(float value)
     return bits;
 }
 
-/* Without branches on the common way, so that compilers vectorise it: the exponent is moved by a
- * multiplication, which also normalises subnormal numbers. */
+/* Without branches, so that compilers vectorise it: the exponent is moved by a multiplication, which also
+ * normalises subnormal numbers. Infinity and NaN land at 65536 and above and get the exponent of such. */
 static float half_to_float(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = (uint32_t)(half & 0x7fffu) << 13;
-    float value = bits_to_float(rest) * 0x1p112f;
+    uint32_t bits = float_to_bits(bits_to_float(rest) * 0x1p112f);
+    uint32_t special = (uint32_t)(rest >= 0x0f800000u) * 0x7f800000u;
 
-    if (rest >= 0x0f800000u) /* infinity and NaN */
-        value = bits_to_float(rest | 0x7f800000u);
-    return bits_to_float(float_to_bits(value) | sign);
+    return bits_to_float(bits | special | sign);
 }
 
 uint16_t csi_float_to_half(float value)

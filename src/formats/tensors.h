@@ -34,7 +34,8 @@ struct csi_tensor_set {
     size_t count, capacity;
     json_t *metadata;   /* object: string -> string, with the native file's keys */
     const char *format; /* "safetensors", … */
-    bool keep_unknown;  /* tensors that the network does not use are kept as extras, whatever their names */
+    bool sound; /* the file's bytes are part of this program: a digest that they state is not checked */
+    bool keep_unknown; /* tensors that the network does not use are kept as extras, whatever their names */
 };
 
 enum cs_status csi_tensor_set_init(struct csi_tensor_set *set, const char *format, struct cs_error *error);
