@@ -66,7 +66,7 @@ enum { MOST_TURNS = 200 };
 
 static bool turned_weights(double from, double step, int taps, double *scratch, int32_t *weights)
 {
-    double angle = pi * (from + 0.5) * step, turn = pi * step, sum = 0.0;
+    double angle = pi * (from + 0.5) * step, turn = pi * step, sum = 0.0, scale;
     double s1 = sin(angle), c1 = cos(angle), s3 = sin(angle / 3), c3 = cos(angle / 3);
     const double sin1 = sin(turn), cos1 = cos(turn), sin3 = sin(turn / 3), cos3 = cos(turn / 3);
 
@@ -86,8 +86,9 @@ static bool turned_weights(double from, double step, int taps, double *scratch, 
     }
     if (!(sum > 0.5))
         return false;
+    scale = (1 << CSI_RESAMPLE_BITS) / sum;
     for (int k = 0; k < taps; k++) {
-        double steps = scratch[k] / sum * (1 << CSI_RESAMPLE_BITS), size = steps < 0 ? -steps : steps;
+        double steps = scratch[k] * scale, size = steps < 0 ? -steps : steps;
         double over = size - (double)(int32_t)size;
 
         if (over > 0.5 - SAFE && over < 0.5 + SAFE)

@@ -16,7 +16,7 @@
 enum {
     ROWS = 16, /* at once: three registers of 16 lanes, without a gap */
     STEP = 16, /* columns that are turned at once */
-    HELD = 128 /* columns of four pixels that are held in the turned form */
+    HELD = 128 /* columns of four pixels that are held in the turned form, a multiple of STEP */
 };
 
 /* One output's weights: for each four taps 4 bytes a, 4 bytes b, 4 bytes c. Up to three zeros may lead. */
@@ -51,13 +51,15 @@ static inline __m512i load_weights(const int8_t *from)
     return _mm512_set1_epi32(word);
 }
 
-/* 65536·a + 256·b + c + one half, as 32-bit lanes. */
+/* 65536·a + 256·b + c, as 32-bit lanes; one half is in `c` from the start. */
 static inline __m512i combine(__m512i a, __m512i b, __m512i c)
 {
-    const __m512i half = _mm512_set1_epi32(1 << (CSI_RESAMPLE_BITS - 1));
+    return _mm512_add_epi32(_mm512_slli_epi32(_mm512_add_epi32(_mm512_slli_epi32(a, 8), b), 8), c);
+}
 
-    return _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(a, 16), _mm512_slli_epi32(b, 8)),
-                            _mm512_add_epi32(c, half));
+static inline __m512i one_half(void)
+{
+    return _mm512_set1_epi32(1 << (CSI_RESAMPLE_BITS - 1));
 }
 
 /* ---- horizontal ---- */
@@ -69,24 +71,31 @@ struct held {
     __m512i columns[HELD][3];
 };
 
-/* Four pixels of four rows, `offset` bytes in: lane 4i + c is channel c of row i. Reads four bytes more. */
-static inline __m512i four_rows(const uint8_t *const *rows, size_t offset)
+/* Two rows' 32 bytes `offset` bytes in. */
+static inline __m512i two_rows(const uint8_t *row, const uint8_t *next, size_t offset)
 {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(row + offset))),
+                              _mm256_loadu_si256((const void *)(next + offset)), 1);
+}
+
+/* Two columns of four pixels of four rows: lane 4i + c is channel c of row i. Reads 32 bytes a row. */
+static inline void four_rows(const uint8_t *const *rows, size_t offset, __m512i columns[2])
+{
+    const __m512i first = _mm512_setr_epi32(0, 1, 2, 2, 8, 9, 10, 10, 16, 17, 18, 18, 24, 25, 26, 26);
+    const __m512i second = _mm512_setr_epi32(3, 4, 5, 5, 11, 12, 13, 13, 19, 20, 21, 21, 27, 28, 29, 29);
     const __m512i planes =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 0, 3, 6, 9));
-    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(rows[0] + offset)));
+    __m512i a = two_rows(rows[0], rows[1], offset), b = two_rows(rows[2], rows[3], offset);
 
-    v = _mm512_mask_broadcast_i32x4(v, 0x00f0, _mm_loadu_si128((const void *)(rows[1] + offset)));
-    v = _mm512_mask_broadcast_i32x4(v, 0x0f00, _mm_loadu_si128((const void *)(rows[2] + offset)));
-    v = _mm512_mask_broadcast_i32x4(v, 0xf000, _mm_loadu_si128((const void *)(rows[3] + offset)));
-    return _mm512_shuffle_epi8(v, planes);
+    columns[0] = _mm512_shuffle_epi8(_mm512_permutex2var_epi32(a, first, b), planes);
+    columns[1] = _mm512_shuffle_epi8(_mm512_permutex2var_epi32(a, second, b), planes);
 }
 
 /* Fills `held` from column `first` to its room or the input's `end`. Four rows and a few cache lines at a
  * time: where rows lie a multiple of 4 KiB apart, sixteen of them would not fit the first-level cache. */
 static void hold(struct held *held, const uint8_t *const *rows, uint32_t first, uint32_t end)
 {
-    __m512i last[STEP];
+    __m512i last[STEP], made[2];
 
     held->first = first;
     held->end = end - first < HELD ? end : first + HELD;
@@ -95,17 +104,23 @@ static void hold(struct held *held, const uint8_t *const *rows, uint32_t first, 
         __m512i(*columns)[3] = held->columns + (at - first);
         size_t offset = (size_t)at * 12;
 
-        for (uint32_t i = 0; i < count; i++)
-            last[i] = four_rows(rows + 12, offset + (size_t)i * 12);
-        for (uint32_t i = 0; i < count; i++)
-            columns[i][0] = _mm512_mask_shuffle_epi32(four_rows(rows, offset + (size_t)i * 12), 0x8888,
-                                                      last[i], _MM_PERM_AAAA);
-        for (uint32_t i = 0; i < count; i++)
-            columns[i][1] = _mm512_mask_shuffle_epi32(four_rows(rows + 4, offset + (size_t)i * 12), 0x8888,
-                                                      last[i], _MM_PERM_BBBB);
-        for (uint32_t i = 0; i < count; i++)
-            columns[i][2] = _mm512_mask_shuffle_epi32(four_rows(rows + 8, offset + (size_t)i * 12), 0x8888,
-                                                      last[i], _MM_PERM_CCCC);
+        for (uint32_t i = 0; i < count; i += 2)
+            four_rows(rows + 12, offset + (size_t)i * 12, last + i);
+        for (uint32_t i = 0; i < count; i += 2) {
+            four_rows(rows, offset + (size_t)i * 12, made);
+            columns[i][0] = _mm512_mask_shuffle_epi32(made[0], 0x8888, last[i], _MM_PERM_AAAA);
+            columns[i + 1][0] = _mm512_mask_shuffle_epi32(made[1], 0x8888, last[i + 1], _MM_PERM_AAAA);
+        }
+        for (uint32_t i = 0; i < count; i += 2) {
+            four_rows(rows + 4, offset + (size_t)i * 12, made);
+            columns[i][1] = _mm512_mask_shuffle_epi32(made[0], 0x8888, last[i], _MM_PERM_BBBB);
+            columns[i + 1][1] = _mm512_mask_shuffle_epi32(made[1], 0x8888, last[i + 1], _MM_PERM_BBBB);
+        }
+        for (uint32_t i = 0; i < count; i += 2) {
+            four_rows(rows + 8, offset + (size_t)i * 12, made);
+            columns[i][2] = _mm512_mask_shuffle_epi32(made[0], 0x8888, last[i], _MM_PERM_CCCC);
+            columns[i + 1][2] = _mm512_mask_shuffle_epi32(made[1], 0x8888, last[i + 1], _MM_PERM_CCCC);
+        }
     }
 }
 
@@ -136,8 +151,10 @@ static inline __m512i pixel_of_rows(const struct csi_resample_axis *axis, uint32
     __m512i a[3], b[3], c[3];
 
 #pragma GCC unroll 3
-    for (int m = 0; m < 3; m++)
-        a[m] = b[m] = c[m] = _mm512_setzero_si512();
+    for (int m = 0; m < 3; m++) {
+        a[m] = b[m] = _mm512_setzero_si512();
+        c[m] = one_half();
+    }
     while (left > 0) {
         uint32_t count = left < HELD ? left : HELD;
 
@@ -211,8 +228,10 @@ static inline __m512i bytes_of_column(const int8_t *weights, const uint8_t *cons
     __m512i a[4], b[4], c[4];
 
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        a[i] = b[i] = c[i] = _mm512_setzero_si512();
+    for (int i = 0; i < 4; i++) {
+        a[i] = b[i] = _mm512_setzero_si512();
+        c[i] = one_half();
+    }
     for (uint32_t k = 0; k < taps; k += 4) {
         const int8_t *w = weights + (size_t)(k / 4) * TAPS_BYTES;
         __m512i wa = load_weights(w), wb = load_weights(w + 4), wc = load_weights(w + 8);
