@@ -1,6 +1,6 @@
 /*
- * What streams of photos are fed with in tests: photos of which one may be missing and one cut, counted on their
- * way, and the logits that come back. Include after cmocka.h.
+ * What streams of photos are fed with in tests: photos of which one may be missing and one cut, counted on
+ * their way, and the logits that come back. Include after cmocka.h.
  */
 #ifndef TESTS_UNIT_FEED_H
 #define TESTS_UNIT_FEED_H

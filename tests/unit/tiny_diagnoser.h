@@ -1,6 +1,6 @@
 /*
- * A folder with the tiny model in it, set up and torn down around a test, and diagnosers of that model. Include after
- * cmocka.h.
+ * A folder with the tiny model in it, set up and torn down around a test, and diagnosers of that model.
+ * Include after cmocka.h.
  */
 #ifndef TESTS_UNIT_TINY_DIAGNOSER_H
 #define TESTS_UNIT_TINY_DIAGNOSER_H
@@ -74,7 +74,7 @@ static inline cs_diagnoser *create_tiny(void)
 }
 
 static inline cs_diagnosis *diagnose(cs_diagnoser *diagnoser, const struct cs_blob *photo,
-                              const struct cs_request *request)
+                                     const struct cs_request *request)
 {
     cs_diagnosis *diagnosis;
     struct cs_error error = {0};
