@@ -341,6 +341,11 @@ int csi_command_predict(int argc, char **argv)
                 paths.count);
         status = CSI_EXIT_USAGE;
     } else if (paths.count > 0) {
+        if (predict.gradcam_dir == NULL)
+            options.gradcam_cache_bytes = 0; /* nobody will ask for heat maps later */
+        if (paths.count == 1 && batch == 0)
+            options.model.max_batch =
+                1; /* activations of one photo are touched, so only these are laid out */
         status = run(&predict, &options, &paths, top_k, batch);
     }
     if (status == CSI_EXIT_OK && (paths.failed > 0 || paths.count == 0))

@@ -7,10 +7,11 @@
  * - batches (batch ≥ 2): the workers read and decode; the calling thread collects photos and runs them
  * together over the whole pool.
  *
- * Batch 0 takes the first way, or the second when there are fewer photos than workers and cores would idle,
- * and for networks whose weights are hundreds of megabytes (VGG), which a batch reads once.
- * A photo that comes more than once is computed once, as everywhere: the first way goes through the cache's
- * single flight; by the second, later ones wait in their place for the first.
+ * Batch 0 takes the first way, or the second when there are fewer photos than workers and cores would idle
+ * (one photo is diagnosed over the whole pool, as a request is), and for networks whose weights are hundreds
+ * of megabytes (VGG), which a batch reads once. A photo that comes more than once is computed once, as
+ * everywhere: the first way goes through the cache's single flight; by the second, later ones wait in their
+ * place for the first.
  *
  * Results are delivered in order on the calling thread. At most `window` photos are anywhere between load and
  * done.
@@ -49,6 +50,7 @@ struct stream {
     cs_diagnoser *diagnoser;
     const struct cs_stream *user;
     size_t batch, window;
+    bool alone; /* one photo: it has all cores */
     struct item *items;
 
     pthread_mutex_t lock;
@@ -162,8 +164,8 @@ static void *work(void *context)
             if (stream->batch > 1)
                 place = prepare(stream, item);
             else
-                item->status = csi_diagnose(stream->diagnoser, item->bytes, item->size, &item->request, true,
-                                            &item->diagnosis, &item->error);
+                item->status = csi_diagnose(stream->diagnoser, item->bytes, item->size, &item->request,
+                                            !stream->alone, &item->diagnosis, &item->error);
         }
         if (place != REPEATED)
             unload_item(stream, item);
@@ -344,6 +346,7 @@ enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stre
     }
     model = csi_slot_model(diagnoser);
     stream.batch = user->batch;
+    stream.alone = user->count == 1;
     if (user->batch == 0)
         stream.batch = user->count < workers                  ? user->count
                        : model->parameters > HEAVY_PARAMETERS ? model->max_batch

@@ -28,3 +28,14 @@ const uint8_t *csi_embedded_model(const char *name, size_t *size)
     *size = 0;
     return NULL;
 }
+
+bool csi_embedded_digest(const uint8_t *bytes, struct csi_hash *digest)
+{
+    if (bytes == csi_blob_model_default)
+        return csi_hash_from_hex(CSI_MODEL_DIGEST, digest) != 0;
+#ifdef CSI_HAVE_LITE
+    if (bytes == csi_blob_model_lite)
+        return csi_hash_from_hex(CSI_LITE_DIGEST, digest) != 0;
+#endif
+    return false;
+}

@@ -150,6 +150,7 @@ static enum cs_status build_from_tensors(const struct csi_tensor_set *set,
     struct csi_weights weights = csi_tensor_set_weights(set);
     enum cs_status status = csi_tensor_set_check(set, error);
 
+    csi_graph_borrow(graph); /* from the set, whose data are handed over or outlive the graph */
     if (status == CS_OK)
         status = csi_graph_set_string(&graph->format, set->format, error);
     if (status == CS_OK)
@@ -192,11 +193,13 @@ static enum cs_status build_from_onnx(const uint8_t *bytes, size_t size,
 static enum cs_status read_tensors(const uint8_t *bytes, size_t size, struct csi_tensor_set *set,
                                    struct cs_error *error)
 {
+    struct csi_hash digest;
     enum cs_status status;
 
     if (csi_is_safetensors(bytes, size)) {
         status = csi_tensor_set_init(set, "safetensors", error);
         set->keep_unknown = true;
+        set->sound = csi_embedded_digest(bytes, &digest);
         return status == CS_OK ? csi_safetensors_read(bytes, size, set, error) : status;
     }
     if (csi_is_pytorch(bytes, size)) {
@@ -231,6 +234,8 @@ enum cs_status csi_model_file_read(const uint8_t *bytes, size_t size,
     struct csi_tensor_set set = {0};
     struct csi_graph *graph = NULL;
     struct csi_hash_job hashing = {0};
+    struct csi_hash hash;
+    bool known;
     struct cs_error local;
     enum cs_status status;
 
@@ -239,13 +244,18 @@ enum cs_status csi_model_file_read(const uint8_t *bytes, size_t size,
         error = &local;
     if (options == NULL)
         options = &defaults;
-    if (digest != NULL)
+    known = csi_embedded_digest(bytes, &hash);
+    if (digest != NULL && !known)
         csi_hash_begin(&hashing, bytes, size);
     status = csi_graph_create(&graph, error);
     if (status == CS_OK)
         status = read_graph(bytes, size, options, &set, graph, error);
+    if (status == CS_OK)
+        status = csi_tensor_set_hand_over(&set, graph, error);
     csi_tensor_set_free(&set);
-    if (digest != NULL)
+    if (digest != NULL && known)
+        *digest = hash;
+    else if (digest != NULL)
         csi_hash_end(&hashing, digest);
     if (status != CS_OK) {
         csi_graph_destroy(graph);

@@ -4,6 +4,7 @@
 #ifndef CSI_FORMATS_MODEL_FILE_H
 #define CSI_FORMATS_MODEL_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,5 +42,9 @@ enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
 /* The shipped models, embedded at build time. `name`: "" or NULL for the default, "lite". NULL when it is not
  * embedded. */
 const uint8_t *csi_embedded_model(const char *name, size_t *size);
+/* The digest of such bytes, which the build computed. False: they are no embedded model, or the build could
+ * not.
+ */
+bool csi_embedded_digest(const uint8_t *bytes, struct csi_hash *digest);
 
 #endif

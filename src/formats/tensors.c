@@ -58,16 +58,15 @@ static uint32_t float_to_bits(float value)
     return bits;
 }
 
-/* Without branches on the common way, so that compilers vectorise it: the exponent is moved by a
- * multiplication, which also normalises subnormal numbers. */
+/* Without branches, so that compilers vectorise it: the exponent is moved by a multiplication, which also
+ * normalises subnormal numbers. Infinity and NaN land at 65536 and above and get the exponent of such. */
 static float half_to_float(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = (uint32_t)(half & 0x7fffu) << 13;
-    float value = bits_to_float(rest) * 0x1p112f;
+    uint32_t bits = float_to_bits(bits_to_float(rest) * 0x1p112f);
+    uint32_t special = (uint32_t)(rest >= 0x0f800000u) * 0x7f800000u;
 
-    if (rest >= 0x0f800000u) /* infinity and NaN */
-        value = bits_to_float(rest | 0x7f800000u);
-    return bits_to_float(float_to_bits(value) | sign);
+    return bits_to_float(bits | special | sign);
 }
 
 uint16_t csi_float_to_half(float value)
@@ -87,6 +86,25 @@ uint16_t csi_float_to_half(float value)
     return (uint16_t)(sign | ((rest + 0xc8000fffu + odd) >> 13));
 }
 
+/* The inner loops have a fixed length, so that compilers vectorise them. */
+enum { BLOCK = 16 };
+
+static void halves_to_floats(const uint8_t *bytes, size_t count, float *out)
+{
+    uint16_t halves[BLOCK];
+    size_t done = 0;
+
+    for (; done + BLOCK <= count; done += BLOCK) {
+        memcpy(halves, bytes + done * sizeof halves[0], sizeof halves);
+        for (size_t i = 0; i < BLOCK; i++)
+            out[done + i] = half_to_float(halves[i]);
+    }
+    for (; done < count; done++) {
+        memcpy(halves, bytes + done * sizeof halves[0], sizeof halves[0]);
+        out[done] = half_to_float(halves[0]);
+    }
+}
+
 #define CONVERT(type, expression)                                                                            \
     for (size_t i = 0; i < count; i++) {                                                                     \
         type element;                                                                                        \
@@ -99,7 +117,7 @@ void csi_dtype_to_float(enum csi_dtype dtype, const uint8_t *bytes, size_t count
 {
     switch (dtype) {
     case CSI_F32: memcpy(out, bytes, count * sizeof *out); break;
-    case CSI_F16: CONVERT(uint16_t, half_to_float(element));
+    case CSI_F16: halves_to_floats(bytes, count, out); break;
     case CSI_BF16: CONVERT(uint16_t, bits_to_float((uint32_t)element << 16));
     case CSI_F64: CONVERT(double, (float)element);
     case CSI_I8: CONVERT(int8_t, (float)element);
@@ -202,6 +220,16 @@ void csi_tensor_set_drop(struct csi_tensor_set *set, const char *prefix)
     set->count = kept;
 }
 
+static unsigned block_not_finite(const float *values)
+{
+    uint32_t bits[BLOCK], bad = 0;
+
+    memcpy(bits, values, sizeof bits);
+    for (size_t i = 0; i < BLOCK; i++)
+        bad |= (bits[i] & 0x7f800000u) == 0x7f800000u;
+    return bad;
+}
+
 enum cs_status csi_tensor_set_check(const struct csi_tensor_set *set, struct cs_error *error)
 {
     for (size_t i = 0; i < set->count; i++) {
@@ -211,13 +239,32 @@ enum cs_status csi_tensor_set_check(const struct csi_tensor_set *set, struct cs_
 
         for (unsigned k = 0; k < tensor->rank; k++)
             count *= tensor->dims[k];
-        for (size_t k = 0; k < count; k++)
+        for (size_t k = 0; k + BLOCK <= count; k += BLOCK)
+            bad |= block_not_finite(tensor->data + k);
+        for (size_t k = count / BLOCK * BLOCK; k < count; k++)
             bad |= (float_to_bits(tensor->data[k]) & 0x7f800000u) == 0x7f800000u;
         if (bad)
             return csi_fail(error, CS_MODEL_INVALID, "tensor '%s' holds a number that is not finite",
                             tensor->name);
     }
     return CS_OK;
+}
+
+enum cs_status csi_tensor_set_hand_over(struct csi_tensor_set *set, struct csi_graph *graph,
+                                        struct cs_error *error)
+{
+    float **blocks = calloc(set->count + 1, sizeof *blocks);
+    enum cs_status status = CS_OK;
+
+    if (blocks == NULL)
+        return csi_fail_memory(error, "graph");
+    for (size_t i = 0; i < set->count; i++)
+        blocks[i] = (float *)(uintptr_t)set->tensors[i].data;
+    status = csi_graph_take_blocks(graph, blocks, set->count, error);
+    if (status == CS_OK)
+        set->count = 0;
+    free(blocks);
+    return status;
 }
 
 struct csi_weights csi_tensor_set_weights(const struct csi_tensor_set *set)

@@ -34,7 +34,8 @@ struct csi_tensor_set {
     size_t count, capacity;
     json_t *metadata;   /* object: string -> string, with the native file's keys */
     const char *format; /* "safetensors", … */
-    bool keep_unknown;  /* tensors that the network does not use are kept as extras, whatever their names */
+    bool sound; /* the file's bytes are part of this program: a digest that they state is not checked */
+    bool keep_unknown; /* tensors that the network does not use are kept as extras, whatever their names */
 };
 
 enum cs_status csi_tensor_set_init(struct csi_tensor_set *set, const char *format, struct cs_error *error);
@@ -49,6 +50,9 @@ enum cs_status csi_tensor_set_add(struct csi_tensor_set *set, const char *name, 
 void csi_tensor_set_drop(struct csi_tensor_set *set, const char *prefix);
 
 /* CS_MODEL_INVALID names the first tensor that holds an infinity or a NaN. */
+/* The tensors' data become the graph's, which has borrowed them; the set is empty then. */
+enum cs_status csi_tensor_set_hand_over(struct csi_tensor_set *set, struct csi_graph *graph,
+                                        struct cs_error *error);
 enum cs_status csi_tensor_set_check(const struct csi_tensor_set *set, struct cs_error *error);
 
 struct csi_weights csi_tensor_set_weights(const struct csi_tensor_set *set);

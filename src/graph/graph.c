@@ -60,17 +60,26 @@ static void clear_classes(struct csi_graph *graph)
     graph->class_count = 0;
 }
 
+static void free_data(struct csi_value *value)
+{
+    if (!value->borrowed)
+        csi_aligned_free(value->data);
+}
+
 void csi_graph_destroy(struct csi_graph *graph)
 {
     if (graph == NULL)
         return;
     for (size_t i = 0; i < graph->value_count; i++) {
-        csi_aligned_free(graph->values[i].data);
+        free_data(&graph->values[i]);
         free(graph->values[i].scales);
     }
     free(graph->scales);
     for (size_t i = 0; i < graph->extra_count; i++)
-        csi_aligned_free(graph->extras[i].data);
+        free_data(&graph->extras[i]);
+    for (size_t i = 0; i < graph->block_count; i++)
+        csi_aligned_free(graph->blocks[i]);
+    free(graph->blocks);
     clear_classes(graph);
     free(graph->nodes);
     free(graph->values);
@@ -180,10 +189,16 @@ static enum cs_status append_value(struct csi_graph *graph, const struct csi_val
     return CS_OK;
 }
 
-static enum cs_status copy_data(struct csi_value *value, const float *data, struct cs_error *error)
+static enum cs_status take_data(const struct csi_graph *graph, struct csi_value *value, const float *data,
+                                struct cs_error *error)
 {
     size_t count = csi_value_elements(value);
 
+    value->borrowed = graph->borrows && data != NULL;
+    if (value->borrowed) {
+        value->data = (float *)(uintptr_t)data;
+        return CS_OK;
+    }
     value->data = csi_model_alloc(count * sizeof *value->data);
     if (value->data == NULL)
         return csi_fail(error, CS_INTERNAL, "out of memory (%zu weights of '%s')", count, value->name);
@@ -203,12 +218,12 @@ enum cs_status csi_graph_add_constant(struct csi_graph *graph, const char *name,
 
     *index = CSI_NO_VALUE;
     if (status == CS_OK)
-        status = copy_data(&value, data, error);
+        status = take_data(graph, &value, data, error);
     if (status != CS_OK)
         return status;
     status = append_value(graph, &value, index, error);
     if (status != CS_OK)
-        csi_aligned_free(value.data);
+        free_data(&value);
     return status;
 }
 
@@ -220,16 +235,37 @@ enum cs_status csi_graph_add_extra(struct csi_graph *graph, const char *name, un
     enum cs_status status = describe_value(&value, name, rank, dims, CSI_GRAPH_MAX_ELEMENTS, error);
 
     if (status == CS_OK)
-        status = copy_data(&value, data, error);
+        status = take_data(graph, &value, data, error);
     if (status != CS_OK)
         return status;
     extras = realloc(graph->extras, (graph->extra_count + 1) * sizeof *extras);
     if (extras == NULL) {
-        csi_aligned_free(value.data);
+        free_data(&value);
         return csi_fail_memory(error, "graph");
     }
     graph->extras = extras;
     graph->extras[graph->extra_count++] = value;
+    return CS_OK;
+}
+
+void csi_graph_borrow(struct csi_graph *graph)
+{
+    graph->borrows = true;
+}
+
+enum cs_status csi_graph_take_blocks(struct csi_graph *graph, float *const *blocks, size_t count,
+                                     struct cs_error *error)
+{
+    float **all;
+
+    if (count == 0)
+        return CS_OK;
+    all = realloc(graph->blocks, (graph->block_count + count) * sizeof *all);
+    if (all == NULL)
+        return csi_fail_memory(error, "graph");
+    graph->blocks = all;
+    for (size_t i = 0; i < count; i++)
+        graph->blocks[graph->block_count++] = blocks[i];
     return CS_OK;
 }
 

@@ -65,8 +65,9 @@ struct csi_value {
     char name[CSI_NAME_SIZE];
     unsigned rank;
     size_t dims[CSI_MAX_RANK];
-    float *data;  /* constants only: owned by the graph, 64-byte aligned, row-major; NULL for activations */
-    int producer; /* node index, -1 for constants */
+    float *data;   /* constants only: 64-byte aligned, row-major; NULL for activations */
+    bool borrowed; /* `data` is not this value's to free */
+    int producer;  /* node index, -1 for constants */
     /* Weights that were 8-bit numbers in the file: data = level · scales[i], i the index of the first axis,
      * levels whole. NULL: they were not. Owned. */
     float *scales;
@@ -134,12 +135,24 @@ struct csi_graph {
     struct csi_output_scale *scales;
     size_t scale_count;
     uint64_t parameters;
+    bool borrows;   /* csi_graph_borrow */
+    float **blocks; /* csi_graph_take_blocks */
+    size_t block_count;
 };
 
 enum cs_status csi_graph_create(struct csi_graph **graph, struct cs_error *error);
 void csi_graph_destroy(struct csi_graph *graph);
 
-/* Adds a constant; `data` (may be NULL: zeroed memory is made) is copied. `*value` is its index. */
+/* From now on data of constants are not copied: they are aligned (csi_model_alloc) and stay until the graph
+ * is gone. */
+void csi_graph_borrow(struct csi_graph *graph);
+/* The graph's from now on: `count` blocks of csi_model_alloc, freed with it. On failure they stay the
+ * caller's. */
+enum cs_status csi_graph_take_blocks(struct csi_graph *graph, float *const *blocks, size_t count,
+                                     struct cs_error *error);
+
+/* Adds a constant; `data` (may be NULL: zeroed memory is made) is copied, unless the graph borrows. `*value`
+ * is its index. */
 enum cs_status csi_graph_add_constant(struct csi_graph *graph, const char *name, unsigned rank,
                                       const size_t *dims, const float *data, int *value,
                                       struct cs_error *error);
@@ -173,7 +186,7 @@ size_t csi_value_elements(const struct csi_value *value);
 /* True when `value` is a constant. */
 bool csi_value_is_constant(const struct csi_value *value);
 
-/* A constant beside the network. `data` is copied. */
+/* A constant beside the network. `data` is copied, unless the graph borrows. */
 enum cs_status csi_graph_add_extra(struct csi_graph *graph, const char *name, unsigned rank,
                                    const size_t *dims, const float *data, struct cs_error *error);
 /* Replaces the calibration by a copy of `count` scales. CS_MODEL_INVALID: a node that is not there, a scale

@@ -11,17 +11,17 @@
 #define SLOTS 3u
 /* Waking a thread costs about what decoding two rows costs, and slots should stay in the second-level cache.
  */
-#define MOST_ROWS  64u
-#define SLOT_BYTES ((size_t)512 << 10)
+#define MOST_ROWS  128u
+#define SLOT_BYTES ((size_t)1024 << 10)
 
 struct slot {
-    uint8_t *pixels;
+    uint8_t *block, *pixels; /* the second is in the first */
     uint32_t rows;
 };
 
 struct csi_beside {
     const struct csi_row_sink *inner;
-    size_t stride;
+    size_t row, pitch; /* bytes of a row, and from one to the next */
     uint32_t capacity; /* rows a slot, a multiple of CSI_ROW_BATCH */
     uint32_t open;     /* rows in the slot that is being filled; the decoder's side alone looks here */
     struct slot slots[SLOTS];
@@ -52,7 +52,7 @@ static void *work(void *context)
         }
         pthread_mutex_unlock(&b->lock);
         if (status == CS_OK) /* after a failure the rest is only taken away */
-            status = b->inner->rows(b->inner->context, slot->pixels, b->stride, slot->rows, &error);
+            status = b->inner->rows(b->inner->context, slot->pixels, b->pitch, slot->rows, &error);
         pthread_mutex_lock(&b->lock);
         if (b->status == CS_OK && status != CS_OK) {
             b->status = status;
@@ -73,15 +73,17 @@ static enum cs_status begin(void *context, uint32_t width, uint32_t height, stru
 
     if (status != CS_OK)
         return status;
-    b->stride = (size_t)width * 3;
-    rows = csi_min_size(SLOT_BYTES / b->stride, MOST_ROWS) / CSI_ROW_BATCH * CSI_ROW_BATCH;
+    b->row = (size_t)width * 3;
+    b->pitch = csi_row_pitch(width);
+    rows = csi_min_size(SLOT_BYTES / b->pitch, MOST_ROWS) / CSI_ROW_BATCH * CSI_ROW_BATCH;
     b->capacity = (uint32_t)csi_max_size(rows, CSI_ROW_BATCH);
     for (unsigned i = 0; i < SLOTS; i++) {
-        size_t size = b->stride * b->capacity; /* fits: a row has at most 3·65535 bytes */
+        size_t size = b->pitch * b->capacity; /* fits: a row has at most 3·65535 bytes */
 
-        b->slots[i].pixels = csi_aligned_alloc(size + CSI_IMAGE_PADDING);
-        if (b->slots[i].pixels == NULL)
+        b->slots[i].block = csi_aligned_alloc(CSI_ROW_SHIFT + size + CSI_IMAGE_PADDING);
+        if (b->slots[i].block == NULL)
             return csi_fail_memory(error, "rows");
+        b->slots[i].pixels = b->slots[i].block + CSI_ROW_SHIFT;
         memset(b->slots[i].pixels + size, 0, CSI_IMAGE_PADDING);
     }
     b->started = pthread_create(&b->thread, NULL, work, b) == 0;
@@ -99,7 +101,7 @@ static uint8_t *room(void *context)
             pthread_cond_wait(&b->changed, &b->lock);
         pthread_mutex_unlock(&b->lock);
     }
-    return b->slots[b->filled % SLOTS].pixels + b->open * b->stride; /* this side alone counts `filled` up */
+    return b->slots[b->filled % SLOTS].pixels + b->open * b->pitch; /* this side alone counts `filled` up */
 }
 
 static enum cs_status close_slot(struct csi_beside *b, struct cs_error *error)
@@ -128,7 +130,7 @@ static enum cs_status rows(void *context, const uint8_t *pixels, size_t stride, 
         return b->inner->rows(b->inner->context, pixels, stride, count, error);
     to = room(b);
     for (uint32_t i = 0; i < count && pixels != to; i++)
-        memcpy(to + i * b->stride, pixels + i * stride, b->stride);
+        memcpy(to + i * b->pitch, pixels + i * stride, b->row);
     b->open += count;
     return b->open + CSI_ROW_BATCH > b->capacity ? close_slot(b, error) : CS_OK;
 }
@@ -167,7 +169,7 @@ enum cs_status csi_beside_finish(struct csi_beside *beside, struct cs_error *err
             *error = b->error;
     }
     for (unsigned i = 0; i < SLOTS; i++)
-        csi_aligned_free(b->slots[i].pixels);
+        csi_aligned_free(b->slots[i].block);
     pthread_cond_destroy(&b->changed);
     pthread_mutex_destroy(&b->lock);
     free(b);

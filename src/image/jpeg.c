@@ -165,31 +165,30 @@ static enum cs_status push_rows(struct reader *reader, const struct csi_row_sink
 {
     struct jpeg_decompress_struct *library = &reader->library;
     bool cmyk = library->out_color_space == JCS_CMYK;
-    size_t stride = (size_t)library->output_width * (cmyk ? 4 : 3);
-    size_t rgb_stride = (size_t)library->output_width * 3;
+    size_t pitch = cmyk ? (size_t)library->output_width * 4 : csi_row_pitch(library->output_width);
+    size_t rgb_pitch = cmyk ? (size_t)library->output_width * 3 : pitch;
+    size_t size = pitch * CSI_ROW_BATCH, rgb_size = rgb_pitch * CSI_ROW_BATCH;
     enum cs_status status;
 
-    reader->batch = csi_aligned_alloc(stride * CSI_ROW_BATCH + CSI_IMAGE_PADDING);
-    reader->rgb = cmyk ? csi_aligned_alloc(rgb_stride * CSI_ROW_BATCH + CSI_IMAGE_PADDING) : NULL;
+    reader->batch = csi_aligned_alloc(CSI_ROW_SHIFT + size + CSI_IMAGE_PADDING);
+    reader->rgb = cmyk ? csi_aligned_alloc(rgb_size + CSI_IMAGE_PADDING) : NULL;
     if (reader->batch == NULL || (cmyk && reader->rgb == NULL))
         return csi_fail_memory(error, "JPEG rows");
-    memset(cmyk ? reader->rgb + rgb_stride * CSI_ROW_BATCH : reader->batch + stride * CSI_ROW_BATCH, 0,
-           CSI_IMAGE_PADDING);
+    memset(cmyk ? reader->rgb + rgb_size : reader->batch + CSI_ROW_SHIFT + size, 0, CSI_IMAGE_PADDING);
     status = sink->begin(sink->context, library->output_width, library->output_height, error);
     while (status == CS_OK && library->output_scanline < library->output_height) {
         JSAMPROW rows[CSI_ROW_BATCH];
         uint32_t count = 0, left = library->output_height - library->output_scanline;
         uint32_t want = left < CSI_ROW_BATCH ? left : CSI_ROW_BATCH;
-
-        uint8_t *to = sink->room != NULL && !cmyk ? sink->room(sink->context) : reader->batch;
+        uint8_t *to = sink->room != NULL && !cmyk ? sink->room(sink->context) : reader->batch + CSI_ROW_SHIFT;
 
         for (uint32_t i = 0; i < want; i++)
-            rows[i] = to + i * stride;
+            rows[i] = to + i * pitch;
         while (count < want)
             count += jpeg_read_scanlines(library, rows + count, want - count);
         if (cmyk)
             cmyk_to_rgb(to, reader->rgb, (size_t)library->output_width * count);
-        status = sink->rows(sink->context, cmyk ? reader->rgb : to, rgb_stride, count, error);
+        status = sink->rows(sink->context, cmyk ? reader->rgb : to, rgb_pitch, count, error);
     }
     return status;
 }

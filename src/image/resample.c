@@ -36,7 +36,68 @@ static double triangle(double x)
     return x < 1.0 ? 1.0 - x : 0.0;
 }
 
-/* The order of the operations is Pillow's, so that the doubles are the same to the last bit. */
+/* ---- Pillow's way: the order of the operations is its own, so that the doubles are the same to the last bit
+ */
+
+static int32_t rounded(double weight)
+{
+    return (int32_t)(weight * (1 << CSI_RESAMPLE_BITS) + (weight < 0 ? -0.5 : 0.5));
+}
+
+static void exact_weights(double (*shape)(double), int low, double center, double step, int taps,
+                          double *scratch, int32_t *weights)
+{
+    double sum = 0.0;
+
+    for (int x = 0; x < taps; x++) {
+        scratch[x] = shape((x + low - center + 0.5) * step);
+        sum += scratch[x];
+    }
+    for (int x = 0; x < taps; x++)
+        weights[x] = rounded(sum != 0.0 ? scratch[x] / sum : scratch[x]);
+}
+
+/* ---- the same weights in a tenth of the time: sines by turning from tap to tap instead of 2·taps calls of
+ * sin. A tap's error stays under 10^-11 of a weight of 1; where a weight is so near to the middle of two
+ * steps of 2^-22 that four times that could matter, the answer is `false`. */
+
+enum { MOST_TURNS = 200 };
+#define SAFE 2e-4 /* in steps of 2^-22: 4.8e-11 */
+
+static bool turned_weights(double from, double step, int taps, double *scratch, int32_t *weights)
+{
+    double angle = pi * (from + 0.5) * step, turn = pi * step, sum = 0.0, scale;
+    double s1 = sin(angle), c1 = cos(angle), s3 = sin(angle / 3), c3 = cos(angle / 3);
+    const double sin1 = sin(turn), cos1 = cos(turn), sin3 = sin(turn / 3), cos3 = cos(turn / 3);
+
+    for (int k = 0; k < taps; k++) {
+        double x = (k + from + 0.5) * step, turned = s1 * cos1 + c1 * sin1;
+
+        if (x > -0.1 && x < 0.1) /* a division by so little makes errors large */
+            scratch[k] = lanczos(x);
+        else
+            scratch[k] = -3.0 <= x && x < 3.0 ? s1 * s3 * (3 / (pi * pi)) / (x * x) : 0.0;
+        sum += scratch[k];
+        c1 = c1 * cos1 - s1 * sin1;
+        s1 = turned;
+        turned = s3 * cos3 + c3 * sin3;
+        c3 = c3 * cos3 - s3 * sin3;
+        s3 = turned;
+    }
+    if (!(sum > 0.5))
+        return false;
+    scale = (1 << CSI_RESAMPLE_BITS) / sum;
+    for (int k = 0; k < taps; k++) {
+        double steps = scratch[k] * scale, size = steps < 0 ? -steps : steps;
+        double over = size - (double)(int32_t)size;
+
+        if (over > 0.5 - SAFE && over < 0.5 + SAFE)
+            return false;
+        weights[k] = (int32_t)(steps + (steps < 0 ? -0.5 : 0.5));
+    }
+    return true;
+}
+
 static void compute_weights(struct csi_resample_axis *axis, uint32_t in, uint32_t out, uint32_t first,
                             enum cs_filter filter, double *scratch)
 {
@@ -47,7 +108,7 @@ static void compute_weights(struct csi_resample_axis *axis, uint32_t in, uint32_
     double step = 1.0 / filter_scale;
 
     for (uint32_t i = 0; i < axis->count; i++) {
-        double center = (first + i + 0.5) * scale, sum = 0.0;
+        double center = (first + i + 0.5) * scale;
         int low = (int)(center - support + 0.5), high = (int)(center + support + 0.5);
         int32_t *weights = axis->weights + (size_t)i * axis->max_taps;
 
@@ -55,22 +116,18 @@ static void compute_weights(struct csi_resample_axis *axis, uint32_t in, uint32_
         high = high > (int)in ? (int)in : high;
         axis->start[i] = (uint32_t)low;
         axis->taps[i] = (uint32_t)(high - low);
-        for (int x = 0; x < high - low; x++) {
-            scratch[x] = shape((x + low - center + 0.5) * step);
-            sum += scratch[x];
-        }
-        for (int x = 0; x < high - low; x++) {
-            double weight = sum != 0.0 ? scratch[x] / sum : scratch[x];
-
-            weights[x] = (int32_t)(weight * (1 << CSI_RESAMPLE_BITS) + (weight < 0 ? -0.5 : 0.5));
-        }
+        if (filter != CS_FILTER_LANCZOS || high - low > MOST_TURNS ||
+            !turned_weights(low - center, step, high - low, scratch, weights))
+            exact_weights(shape, low, center, step, high - low, scratch, weights);
     }
 }
 
 enum cs_status csi_resample_axis_init(struct csi_resample_axis *axis, uint32_t in, uint32_t out,
                                       uint32_t first, uint32_t count, enum cs_filter filter,
-                                      const struct csi_resample_kernels *kernels, struct cs_error *error)
+                                      const struct csi_resample_kernels *kernels, bool horizontal,
+                                      struct cs_error *error)
 {
+    const uint32_t align = horizontal ? kernels->align : 1;
     double reduction = (double)in / out < 1.0 ? 1.0 : (double)in / out;
     double reach = ceil((filter == CS_FILTER_LANCZOS ? 3.0 : 1.0) * reduction) * 2 + 1;
     double *scratch;
@@ -99,7 +156,7 @@ enum cs_status csi_resample_axis_init(struct csi_resample_axis *axis, uint32_t i
     }
     compute_weights(axis, in, out, first, filter, scratch);
     for (uint32_t i = 0; i < count; i++)
-        kernels->pack(axis->weights + (size_t)i * axis->max_taps, axis->max_taps,
+        kernels->pack(axis->weights + (size_t)i * axis->max_taps, axis->taps[i], axis->start[i] % align,
                       (unsigned char *)axis->packed + i * axis->packed_row);
     free(scratch);
     return CS_OK;
@@ -141,13 +198,13 @@ static enum cs_status make_ring(struct csi_resampler *r, struct cs_error *error)
     r->slot_size =
         csi_round_up((size_t)(r->columns_first ? r->plan.in_width : r->target->width) * 3 + CSI_IMAGE_PADDING,
                      CSI_ALIGNMENT);
-    r->slots = r->y.max_taps + CSI_RESAMPLE_ROWS;
+    r->slots = r->y.max_taps + r->kernels->rows;
     r->spare = csi_aligned_alloc(r->slot_size);
     if (r->spare == NULL)
         return csi_fail_memory(error, "resampling rows");
     if (!r->vertical)
         return CS_OK;
-    for (uint32_t i = 0; r->columns_first && i < CSI_RESAMPLE_ROWS; i++) {
+    for (uint32_t i = 0; r->columns_first && i < r->kernels->rows; i++) {
         r->stage[i] = csi_aligned_calloc(r->slot_size);
         if (r->stage[i] == NULL)
             return csi_fail_memory(error, "resampling rows");
@@ -179,10 +236,10 @@ enum cs_status csi_resampler_create(const struct csi_resample_plan *plan, cs_ima
     r->end = plan->top + target->height;
     if (r->horizontal)
         status = csi_resample_axis_init(&r->x, plan->in_width, plan->out_width, plan->left, target->width,
-                                        plan->filter, r->kernels, error);
+                                        plan->filter, r->kernels, true, error);
     if (status == CS_OK && r->vertical) {
         status = csi_resample_axis_init(&r->y, plan->in_height, plan->out_height, plan->top, target->height,
-                                        plan->filter, r->kernels, error);
+                                        plan->filter, r->kernels, false, error);
         if (status == CS_OK) {
             r->first = r->y.start[0];
             r->end = r->y.start[target->height - 1] + r->y.taps[target->height - 1];
@@ -220,14 +277,14 @@ static uint8_t *place_of(const struct csi_resampler *r, uint32_t row)
     return r->target->pixels + (row - r->plan.top) * r->target->stride;
 }
 
-/* Up to CSI_RESAMPLE_ROWS rows through the horizontal kernel; surplus rows go to the spare one. */
+/* Up to kernels->rows rows through the horizontal kernel; surplus rows go to the spare one. */
 static void filter_rows(struct csi_resampler *r, const uint8_t *const *from, uint8_t *const *to,
                         uint32_t count)
 {
     const uint8_t *sources[CSI_RESAMPLE_ROWS];
     uint8_t *targets[CSI_RESAMPLE_ROWS];
 
-    for (uint32_t i = 0; i < CSI_RESAMPLE_ROWS; i++) {
+    for (uint32_t i = 0; i < r->kernels->rows; i++) {
         sources[i] = from[i < count ? i : 0];
         targets[i] = i < count ? to[i] : r->spare;
     }
@@ -260,7 +317,7 @@ static void take_rows(struct csi_resampler *r, const uint8_t *rows, size_t strid
 /* Rows that the vertical pass has staged, up to output row `end`, through the horizontal one. */
 static void filter_stage(struct csi_resampler *r, uint32_t end)
 {
-    uint32_t count = (end - 1) % CSI_RESAMPLE_ROWS + 1;
+    uint32_t count = (end - 1) % r->kernels->rows + 1;
     uint8_t *to[CSI_RESAMPLE_ROWS];
 
     for (uint32_t i = 0; i < count; i++)
@@ -280,13 +337,13 @@ static void pass_vertically(struct csi_resampler *r)
         for (uint32_t i = 0; i < taps; i++)
             r->column[i] = place_of(r, start + i);
         if (r->columns_first)
-            r->kernels->vertical(weights, r->column, taps, r->stage[r->made % CSI_RESAMPLE_ROWS],
+            r->kernels->vertical(weights, r->column, taps, r->stage[r->made % r->kernels->rows],
                                  (size_t)r->plan.in_width * 3);
         else
             r->kernels->vertical(weights, r->column, taps, r->target->pixels + r->made * r->target->stride,
                                  r->target->stride);
         r->made++;
-        if (r->columns_first && (r->made % CSI_RESAMPLE_ROWS == 0 || r->made == r->target->height))
+        if (r->columns_first && (r->made % r->kernels->rows == 0 || r->made == r->target->height))
             filter_stage(r, r->made);
     }
 }
@@ -303,7 +360,7 @@ void csi_resampler_push(struct csi_resampler *resampler, const uint8_t *rows, si
         count -= skip;
     }
     while (count > 0 && r->taken < r->end) {
-        uint32_t n = r->end - r->taken < CSI_RESAMPLE_ROWS ? r->end - r->taken : CSI_RESAMPLE_ROWS;
+        uint32_t n = r->end - r->taken < r->kernels->rows ? r->end - r->taken : r->kernels->rows;
 
         n = n < count ? n : count;
         take_rows(r, rows, stride, r->taken, n);

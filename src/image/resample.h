@@ -18,9 +18,8 @@
 #include "image/image.h"
 
 #define CSI_RESAMPLE_BITS 22
-/* The horizontal kernels take this many rows at once, so that the weights are unpacked once for all of them.
- */
-#define CSI_RESAMPLE_ROWS 4u
+/* The most rows that a horizontal kernel takes at once. */
+#define CSI_RESAMPLE_ROWS 16u
 
 /* The weights of one direction. Output i of [0, count) reads inputs start[i] … start[i] + taps[i] - 1. */
 struct csi_resample_axis {
@@ -34,9 +33,13 @@ struct csi_resample_axis {
 
 struct csi_resample_kernels {
     const char *name;
+    uint32_t rows;  /* that `horizontal` takes at once */
+    uint32_t align; /* of inputs in `horizontal`'s packed weights: a power of two, at most 4 */
     size_t (*packed_row)(uint32_t max_taps);
-    void (*pack)(const int32_t *weights, uint32_t max_taps, void *packed);
-    /* CSI_RESAMPLE_ROWS rows of RGB to axis->count pixels each. Reads up to CSI_IMAGE_PADDING bytes behind a
+    /* One output's `taps` weights; `packed` is all zeros before. `lead` zeros come first: what start is over
+     * a multiple of `align`, horizontally; 0 vertically. */
+    void (*pack)(const int32_t *weights, uint32_t taps, uint32_t lead, void *packed);
+    /* `rows` rows of RGB to axis->count pixels each. Reads up to CSI_IMAGE_PADDING bytes behind a
      * row's end, writes exactly 3·count bytes a row. The rows of `to` are distinct; those of `from` need not
      * be. */
     void (*horizontal)(const struct csi_resample_axis *axis, const uint8_t *const *from, uint8_t *const *to);
@@ -52,10 +55,12 @@ const struct csi_resample_kernels *csi_resample_kernels_neon(void);
 /* The best of this build that `cpu_features` (base/cpu.h) allows. */
 const struct csi_resample_kernels *csi_resample_choose(uint32_t cpu_features);
 
-/* Weights of outputs [first, first + count) of an `in` -> `out` resize. */
+/* Weights of outputs [first, first + count) of an `in` -> `out` resize, packed for the horizontal or the
+ * vertical kernel. */
 enum cs_status csi_resample_axis_init(struct csi_resample_axis *axis, uint32_t in, uint32_t out,
                                       uint32_t first, uint32_t count, enum cs_filter filter,
-                                      const struct csi_resample_kernels *kernels, struct cs_error *error);
+                                      const struct csi_resample_kernels *kernels, bool horizontal,
+                                      struct cs_error *error);
 void csi_resample_axis_free(struct csi_resample_axis *axis);
 
 /* A resize under way. Rows of the input go in from the top; finished rows of the output appear in `target`.

@@ -19,12 +19,12 @@ static size_t packed_row(uint32_t max_taps)
     return (size_t)((max_taps + GROUP - 1) / GROUP) * 2 * GROUP * sizeof(int16_t);
 }
 
-static void pack(const int32_t *weights, uint32_t max_taps, void *packed)
+static void pack(const int32_t *weights, uint32_t taps, uint32_t lead, void *packed)
 {
     int16_t *halves = packed;
 
-    memset(halves, 0, packed_row(max_taps));
-    for (uint32_t k = 0; k < max_taps; k++) {
+    (void)lead;
+    for (uint32_t k = 0; k < taps; k++) {
         int16_t *group = halves + (size_t)(k / GROUP) * 2 * GROUP + k % GROUP;
         int32_t low = (int32_t)((uint32_t)weights[k] & 32767u);
 
@@ -166,7 +166,7 @@ static void vertical(const void *packed, const uint8_t *const *rows, uint32_t ta
 
 const struct csi_resample_kernels *csi_resample_kernels_avx2(void)
 {
-    static const struct csi_resample_kernels kernels = {"avx2", packed_row, pack, horizontal, vertical};
+    static const struct csi_resample_kernels kernels = {"avx2", 4, 1, packed_row, pack, horizontal, vertical};
 
     return &kernels;
 }

@@ -2,8 +2,10 @@
  * Resampling with AVX-512 and VNNI: vpdpbusd sums four products of an unsigned byte and a signed byte a lane.
  *
  * A 22-bit weight is three signed bytes, k = 65536·a + 256·b + c, so three vpdpbusd give the exact sum: the
- * carries are put together at the end, modulo 2^32, where the true sum fits. Sixteen taps of three channels
- * are one register.
+ * carries are put together at the end, modulo 2^32, where the true sum fits.
+ *
+ * Horizontally, a lane is one channel of one row, four pixels at a time: sixteen rows are turned into that
+ * form once, and every output then reads it from the first-level cache. So nothing is added across lanes.
  */
 #include "image/resample.h"
 
@@ -11,120 +13,213 @@
 
 #include <immintrin.h>
 
-/* One output's weights: for each group of 16 taps 16 bytes a, 16 bytes b, 16 bytes c. */
-#define GROUP 16u
+enum {
+    ROWS = 16, /* at once: three registers of 16 lanes, without a gap */
+    STEP = 16, /* columns that are turned at once */
+    HELD = 128 /* columns of four pixels that are held in the turned form, a multiple of STEP */
+};
+
+/* One output's weights: for each four taps 4 bytes a, 4 bytes b, 4 bytes c. Up to three zeros may lead. */
+#define TAPS_BYTES 12u
 
 static size_t packed_row(uint32_t max_taps)
 {
-    return (size_t)((max_taps + GROUP - 1) / GROUP) * 3 * GROUP;
+    return (size_t)((max_taps + 3 + 3) / 4) * TAPS_BYTES;
 }
 
-static void pack(const int32_t *weights, uint32_t max_taps, void *packed)
+static void pack(const int32_t *weights, uint32_t taps, uint32_t lead, void *packed)
 {
     int8_t *bytes = packed;
 
-    memset(bytes, 0, packed_row(max_taps));
-    for (uint32_t k = 0; k < max_taps; k++) {
-        int8_t *group = bytes + (size_t)(k / GROUP) * 3 * GROUP + k % GROUP;
+    for (uint32_t k = 0; k < taps; k++) {
+        int8_t *four = bytes + (size_t)((k + lead) / 4) * TAPS_BYTES + (k + lead) % 4;
         int32_t c = (int32_t)(((uint32_t)weights[k] & 255u) ^ 128u) - 128;
         int32_t rest = (weights[k] - c) / 256;
         int32_t b = (int32_t)(((uint32_t)rest & 255u) ^ 128u) - 128;
 
-        group[0] = (int8_t)((rest - b) / 256); /* |k| < 2^23: fits */
-        group[GROUP] = (int8_t)b;
-        group[2 * GROUP] = (int8_t)c;
+        four[0] = (int8_t)((rest - b) / 256); /* |k| < 2^23: fits */
+        four[4] = (int8_t)b;
+        four[8] = (int8_t)c;
     }
-}
-
-/* 65536·a + 256·b + c + one half, as 32-bit lanes. */
-static inline __m512i combine(__m512i a, __m512i b, __m512i c)
-{
-    const __m512i half = _mm512_set1_epi32(1 << (CSI_RESAMPLE_BITS - 1));
-
-    return _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(a, 16), _mm512_slli_epi32(b, 8)),
-                            _mm512_add_epi32(c, half));
-}
-
-/* The four 128-bit lanes of each of four registers summed: lane i of the result is the sum of t[i]'s lanes.
- */
-static inline __m512i sum_lanes(const __m512i t[4])
-{
-    __m512i u0 =
-        _mm512_add_epi32(_mm512_shuffle_i32x4(t[0], t[1], 0x88), _mm512_shuffle_i32x4(t[0], t[1], 0xdd));
-    __m512i u1 =
-        _mm512_add_epi32(_mm512_shuffle_i32x4(t[2], t[3], 0x88), _mm512_shuffle_i32x4(t[2], t[3], 0xdd));
-
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(u0, u1, 0x88), _mm512_shuffle_i32x4(u0, u1, 0xdd));
-}
-
-/* 16 pixels of 3 bytes -> 16 lanes: lane 4j + c holds channel c of pixels 4j … 4j + 3; every fourth lane is
- * zero. */
-static inline __m512i load_pixels(const uint8_t *from)
-{
-    const __m512i spread = _mm512_setr_epi32(0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, 11);
-    const __m512i planes =
-        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -128, -128, -128, -128));
-
-    return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(spread, _mm512_loadu_si512(from)), planes);
 }
 
 static inline __m512i load_weights(const int8_t *from)
 {
-    const __m512i spread = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    int32_t word;
 
-    return _mm512_permutexvar_epi32(spread, _mm512_castsi128_si512(_mm_load_si128((const void *)from)));
+    memcpy(&word, from, sizeof word);
+    return _mm512_set1_epi32(word);
 }
 
-/* One output pixel of four rows: byte 4i + c is channel c of row i. */
-static inline __m128i pixel_of_four(const int8_t *weights, const uint8_t *const *from, size_t offset,
-                                    uint32_t groups)
+/* 65536·a + 256·b + c, as 32-bit lanes; one half is in `c` from the start. */
+static inline __m512i combine(__m512i a, __m512i b, __m512i c)
 {
-    __m512i a[4], b[4], c[4];
+    return _mm512_add_epi32(_mm512_slli_epi32(_mm512_add_epi32(_mm512_slli_epi32(a, 8), b), 8), c);
+}
 
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        a[i] = b[i] = c[i] = _mm512_setzero_si512();
-    for (uint32_t g = 0; g < groups; g++, weights += 3 * GROUP, offset += 3 * GROUP) {
-        __m512i wa = load_weights(weights), wb = load_weights(weights + GROUP),
-                wc = load_weights(weights + 2 * GROUP);
+static inline __m512i one_half(void)
+{
+    return _mm512_set1_epi32(1 << (CSI_RESAMPLE_BITS - 1));
+}
 
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            __m512i pixels = load_pixels(from[i] + offset);
+/* ---- horizontal ---- */
 
-            a[i] = _mm512_dpbusd_epi32(a[i], pixels, wa);
-            b[i] = _mm512_dpbusd_epi32(b[i], pixels, wb);
-            c[i] = _mm512_dpbusd_epi32(c[i], pixels, wc);
+/* Columns of four pixels [first, end) of sixteen rows. Lane 4i + c of register m is channel c of row 4m + i;
+ * every fourth lane, of which pixels have no use, is a channel of the last four rows: m of row 12 + i. */
+struct held {
+    uint32_t first, end;
+    __m512i columns[HELD][3];
+};
+
+/* Two rows' 32 bytes `offset` bytes in. */
+static inline __m512i two_rows(const uint8_t *row, const uint8_t *next, size_t offset)
+{
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(row + offset))),
+                              _mm256_loadu_si256((const void *)(next + offset)), 1);
+}
+
+/* Two columns of four pixels of four rows: lane 4i + c is channel c of row i. Reads 32 bytes a row. */
+static inline void four_rows(const uint8_t *const *rows, size_t offset, __m512i columns[2])
+{
+    const __m512i first = _mm512_setr_epi32(0, 1, 2, 2, 8, 9, 10, 10, 16, 17, 18, 18, 24, 25, 26, 26);
+    const __m512i second = _mm512_setr_epi32(3, 4, 5, 5, 11, 12, 13, 13, 19, 20, 21, 21, 27, 28, 29, 29);
+    const __m512i planes =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 0, 3, 6, 9));
+    __m512i a = two_rows(rows[0], rows[1], offset), b = two_rows(rows[2], rows[3], offset);
+
+    columns[0] = _mm512_shuffle_epi8(_mm512_permutex2var_epi32(a, first, b), planes);
+    columns[1] = _mm512_shuffle_epi8(_mm512_permutex2var_epi32(a, second, b), planes);
+}
+
+/* Fills `held` from column `first` to its room or the input's `end`. Four rows and a few cache lines at a
+ * time: where rows lie a multiple of 4 KiB apart, sixteen of them would not fit the first-level cache. */
+static void hold(struct held *held, const uint8_t *const *rows, uint32_t first, uint32_t end)
+{
+    __m512i last[STEP], made[2];
+
+    held->first = first;
+    held->end = end - first < HELD ? end : first + HELD;
+    for (uint32_t at = first; at < held->end; at += STEP) {
+        uint32_t count = held->end - at < STEP ? held->end - at : STEP;
+        __m512i(*columns)[3] = held->columns + (at - first);
+        size_t offset = (size_t)at * 12;
+
+        for (uint32_t i = 0; i < count; i += 2)
+            four_rows(rows + 12, offset + (size_t)i * 12, last + i);
+        for (uint32_t i = 0; i < count; i += 2) {
+            four_rows(rows, offset + (size_t)i * 12, made);
+            columns[i][0] = _mm512_mask_shuffle_epi32(made[0], 0x8888, last[i], _MM_PERM_AAAA);
+            columns[i + 1][0] = _mm512_mask_shuffle_epi32(made[1], 0x8888, last[i + 1], _MM_PERM_AAAA);
+        }
+        for (uint32_t i = 0; i < count; i += 2) {
+            four_rows(rows + 4, offset + (size_t)i * 12, made);
+            columns[i][1] = _mm512_mask_shuffle_epi32(made[0], 0x8888, last[i], _MM_PERM_BBBB);
+            columns[i + 1][1] = _mm512_mask_shuffle_epi32(made[1], 0x8888, last[i + 1], _MM_PERM_BBBB);
+        }
+        for (uint32_t i = 0; i < count; i += 2) {
+            four_rows(rows + 8, offset + (size_t)i * 12, made);
+            columns[i][2] = _mm512_mask_shuffle_epi32(made[0], 0x8888, last[i], _MM_PERM_CCCC);
+            columns[i + 1][2] = _mm512_mask_shuffle_epi32(made[1], 0x8888, last[i + 1], _MM_PERM_CCCC);
         }
     }
-    /* The lanes first: sums are linear, and one combination then serves all four rows. */
-    a[0] = combine(sum_lanes(a), sum_lanes(b), sum_lanes(c));
-    a[0] = _mm512_max_epi32(_mm512_srai_epi32(a[0], CSI_RESAMPLE_BITS), _mm512_setzero_si512());
-    return _mm512_cvtusepi32_epi8(a[0]);
+}
+
+/* Adds `count` columns' products. */
+static inline void add_products(__m512i a[3], __m512i b[3], __m512i c[3], const int8_t *weights,
+                                const __m512i (*columns)[3], uint32_t count)
+{
+    for (uint32_t k = 0; k < count; k++, weights += TAPS_BYTES) {
+        __m512i wa = load_weights(weights), wb = load_weights(weights + 4), wc = load_weights(weights + 8);
+
+#pragma GCC unroll 3
+        for (int m = 0; m < 3; m++) {
+            a[m] = _mm512_dpbusd_epi32(a[m], columns[k][m], wa);
+            b[m] = _mm512_dpbusd_epi32(b[m], columns[k][m], wb);
+            c[m] = _mm512_dpbusd_epi32(c[m], columns[k][m], wc);
+        }
+    }
+}
+
+/* Output `index` of sixteen rows: 32-bit lane 4i + m is the pixel of row 4m + i. */
+static inline __m512i pixel_of_rows(const struct csi_resample_axis *axis, uint32_t index,
+                                    const uint8_t *const *from, uint32_t end, struct held *held)
+{
+    const __m512i pixels =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 3, 7, 11, -1));
+    const int8_t *weights = (const int8_t *)axis->packed + index * axis->packed_row;
+    uint32_t at = axis->start[index] / 4, left = (axis->start[index] % 4 + axis->taps[index] + 3) / 4;
+    __m512i a[3], b[3], c[3];
+
+#pragma GCC unroll 3
+    for (int m = 0; m < 3; m++) {
+        a[m] = b[m] = _mm512_setzero_si512();
+        c[m] = one_half();
+    }
+    while (left > 0) {
+        uint32_t count = left < HELD ? left : HELD;
+
+        if (at < held->first || at + count > held->end)
+            hold(held, from, at, end);
+        add_products(a, b, c, weights, (const __m512i(*)[3])held->columns + (at - held->first), count);
+        weights += (size_t)count * TAPS_BYTES;
+        at += count;
+        left -= count;
+    }
+#pragma GCC unroll 3
+    for (int m = 0; m < 3; m++)
+        a[m] = _mm512_srai_epi32(combine(a[m], b[m], c[m]), CSI_RESAMPLE_BITS);
+    a[0] = _mm512_packus_epi16(_mm512_packs_epi32(a[0], a[1]), _mm512_packs_epi32(a[2], a[2]));
+    return _mm512_shuffle_epi8(a[0], pixels);
+}
+
+/* `bytes` (at most 12) of four rows' pixels. */
+static inline void store_rows(__m512i rows, uint8_t *const *to, size_t offset, uint32_t bytes, bool whole)
+{
+    const __m512i close =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+    __mmask16 mask = (__mmask16)((1u << bytes) - 1);
+    __m128i row[4];
+
+    rows = _mm512_shuffle_epi8(rows, close);
+    row[0] = _mm512_castsi512_si128(rows);
+    row[1] = _mm512_extracti32x4_epi32(rows, 1);
+    row[2] = _mm512_extracti32x4_epi32(rows, 2);
+    row[3] = _mm512_extracti32x4_epi32(rows, 3);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        if (whole) /* the next pixels cover the other bytes */
+            _mm_storeu_si128((void *)(to[i] + offset), row[i]);
+        else
+            _mm_mask_storeu_epi8(to[i] + offset, mask, row[i]);
+    }
 }
 
 static void horizontal(const struct csi_resample_axis *axis, const uint8_t *const *from, uint8_t *const *to)
 {
-    const int8_t *weights = axis->packed;
-    uint32_t last = axis->count - 1;
-    uint32_t pixels[4];
+    uint32_t last = axis->count - 1, end = (axis->start[last] + axis->taps[last] + 3) / 4;
+    struct held held;
 
-    for (uint32_t i = 0; i < axis->count; i++, weights += axis->packed_row) {
-        uint32_t groups = (axis->taps[i] + GROUP - 1) / GROUP;
-        __m128i made = pixel_of_four(weights, from, (size_t)axis->start[i] * 3, groups);
+    held.first = held.end = 0;
+    for (uint32_t i = 0; i < axis->count; i += 4) {
+        uint32_t count = axis->count - i < 4 ? axis->count - i : 4;
+        bool whole = axis->count - i >= 6;
+        size_t offset = (size_t)i * 3;
+        __m512i made[4], low01, high01, low23, high23;
 
-        _mm_storeu_si128((void *)pixels, made);
-        if (i == last) { /* exactly three bytes a row */
-#pragma GCC unroll 4
-            for (int row = 0; row < 4; row++)
-                memcpy(to[row] + (size_t)i * 3, &pixels[row], 3);
-            return;
-        }
-#pragma GCC unroll 4
-        for (int row = 0; row < 4; row++) /* the fourth byte is covered by the next pixel */
-            memcpy(to[row] + (size_t)i * 3, &pixels[row], 4);
+        for (uint32_t j = 0; j < 4; j++)
+            made[j] = pixel_of_rows(axis, j < count ? i + j : last, from, end, &held);
+        low01 = _mm512_unpacklo_epi32(made[0], made[1]);
+        high01 = _mm512_unpackhi_epi32(made[0], made[1]);
+        low23 = _mm512_unpacklo_epi32(made[2], made[3]);
+        high23 = _mm512_unpackhi_epi32(made[2], made[3]);
+        store_rows(_mm512_unpacklo_epi64(low01, low23), to, offset, 3 * count, whole);
+        store_rows(_mm512_unpackhi_epi64(low01, low23), to + 4, offset, 3 * count, whole);
+        store_rows(_mm512_unpacklo_epi64(high01, high23), to + 8, offset, 3 * count, whole);
+        store_rows(_mm512_unpackhi_epi64(high01, high23), to + 12, offset, 3 * count, whole);
     }
 }
+
+/* ---- vertical ---- */
 
 /* 64 bytes of the output row at `x`, taps four by four. */
 static inline __m512i bytes_of_column(const int8_t *weights, const uint8_t *const *rows, uint32_t taps,
@@ -133,20 +228,19 @@ static inline __m512i bytes_of_column(const int8_t *weights, const uint8_t *cons
     __m512i a[4], b[4], c[4];
 
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        a[i] = b[i] = c[i] = _mm512_setzero_si512();
+    for (int i = 0; i < 4; i++) {
+        a[i] = b[i] = _mm512_setzero_si512();
+        c[i] = one_half();
+    }
     for (uint32_t k = 0; k < taps; k += 4) {
-        const int8_t *w = weights + (size_t)(k / GROUP) * 3 * GROUP + k % GROUP;
-        int32_t word[3];
+        const int8_t *w = weights + (size_t)(k / 4) * TAPS_BYTES;
+        __m512i wa = load_weights(w), wb = load_weights(w + 4), wc = load_weights(w + 8);
         __m512i row[4], low01, high01, low23, high23, q[4];
 
         /* Missing rows have zero weights; any row stands in for them. */
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < 4; i++)
             row[i] = _mm512_maskz_loadu_epi8(mask, rows[k + i < taps ? k + i : k] + x);
-        memcpy(&word[0], w, 4);
-        memcpy(&word[1], w + GROUP, 4);
-        memcpy(&word[2], w + 2 * GROUP, 4);
         low01 = _mm512_unpacklo_epi8(row[0], row[1]);
         high01 = _mm512_unpackhi_epi8(row[0], row[1]);
         low23 = _mm512_unpacklo_epi8(row[2], row[3]);
@@ -157,9 +251,9 @@ static inline __m512i bytes_of_column(const int8_t *weights, const uint8_t *cons
         q[3] = _mm512_unpackhi_epi16(high01, high23);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            a[i] = _mm512_dpbusd_epi32(a[i], q[i], _mm512_set1_epi32(word[0]));
-            b[i] = _mm512_dpbusd_epi32(b[i], q[i], _mm512_set1_epi32(word[1]));
-            c[i] = _mm512_dpbusd_epi32(c[i], q[i], _mm512_set1_epi32(word[2]));
+            a[i] = _mm512_dpbusd_epi32(a[i], q[i], wa);
+            b[i] = _mm512_dpbusd_epi32(b[i], q[i], wb);
+            c[i] = _mm512_dpbusd_epi32(c[i], q[i], wc);
         }
     }
 #pragma GCC unroll 4
@@ -183,7 +277,8 @@ static void vertical(const void *packed, const uint8_t *const *rows, uint32_t ta
 
 const struct csi_resample_kernels *csi_resample_kernels_avx512vnni(void)
 {
-    static const struct csi_resample_kernels kernels = {"avx512vnni", packed_row, pack, horizontal, vertical};
+    static const struct csi_resample_kernels kernels = {"avx512vnni", ROWS,       4,       packed_row,
+                                                        pack,         horizontal, vertical};
 
     return &kernels;
 }

@@ -8,14 +8,17 @@
 
 #include "base/cpu.h"
 
+enum { ROWS = 4 };
+
 static size_t packed_row(uint32_t max_taps)
 {
     return max_taps * sizeof(int32_t);
 }
 
-static void pack(const int32_t *weights, uint32_t max_taps, void *packed)
+static void pack(const int32_t *weights, uint32_t taps, uint32_t lead, void *packed)
 {
-    memcpy(packed, weights, max_taps * sizeof(int32_t));
+    (void)lead;
+    memcpy(packed, weights, taps * sizeof(int32_t));
 }
 
 static uint8_t to_byte(int32_t sum)
@@ -27,7 +30,7 @@ static uint8_t to_byte(int32_t sum)
 
 static void horizontal(const struct csi_resample_axis *axis, const uint8_t *const *from, uint8_t *const *to)
 {
-    for (uint32_t row = 0; row < CSI_RESAMPLE_ROWS; row++) {
+    for (uint32_t row = 0; row < ROWS; row++) {
         for (uint32_t i = 0; i < axis->count; i++) {
             const int32_t *weights = axis->weights + (size_t)i * axis->max_taps;
             const uint8_t *pixel = from[row] + (size_t)axis->start[i] * 3;
@@ -60,7 +63,8 @@ static void vertical(const void *packed, const uint8_t *const *rows, uint32_t ta
 
 const struct csi_resample_kernels *csi_resample_kernels_c(void)
 {
-    static const struct csi_resample_kernels kernels = {"generic", packed_row, pack, horizontal, vertical};
+    static const struct csi_resample_kernels kernels = {"generic", ROWS,       1,       packed_row,
+                                                        pack,      horizontal, vertical};
 
     return &kernels;
 }

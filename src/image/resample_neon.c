@@ -12,9 +12,10 @@ static size_t packed_row(uint32_t max_taps)
     return max_taps * sizeof(int32_t);
 }
 
-static void pack(const int32_t *weights, uint32_t max_taps, void *packed)
+static void pack(const int32_t *weights, uint32_t taps, uint32_t lead, void *packed)
 {
-    memcpy(packed, weights, max_taps * sizeof(int32_t));
+    (void)lead;
+    memcpy(packed, weights, taps * sizeof(int32_t));
 }
 
 /* The first of 8 bytes' halves as four 32-bit numbers: r, g, b, and the next pixel's r, which nobody uses. */
@@ -90,7 +91,7 @@ static void vertical(const void *packed, const uint8_t *const *rows, uint32_t ta
 
 const struct csi_resample_kernels *csi_resample_kernels_neon(void)
 {
-    static const struct csi_resample_kernels kernels = {"neon", packed_row, pack, horizontal, vertical};
+    static const struct csi_resample_kernels kernels = {"neon", 4, 1, packed_row, pack, horizontal, vertical};
 
     return &kernels;
 }

@@ -149,7 +149,8 @@ static enum cs_status take_rows(void *context, const uint8_t *pixels, size_t str
 static enum cs_status push_all(struct csi_row_sink *outer, uint32_t width, uint32_t height,
                                struct cs_error *error)
 {
-    uint8_t *own = malloc((size_t)3 * width * CSI_ROW_BATCH + CSI_IMAGE_PADDING);
+    size_t pitch = csi_row_pitch(width);
+    uint8_t *own = malloc(pitch * CSI_ROW_BATCH + CSI_IMAGE_PADDING);
     enum cs_status status = outer->begin(outer->context, width, height, error);
     uint32_t state = 1, y = 0;
 
@@ -161,8 +162,8 @@ static enum cs_status push_all(struct csi_row_sink *outer, uint32_t width, uint3
         count = count < height - y ? count : height - y;
         for (uint32_t i = 0; i < count; i++)
             for (uint32_t x = 0; x < 3 * width; x++)
-                to[(size_t)i * 3 * width + x] = (uint8_t)((y + i) * 7 + x);
-        status = outer->rows(outer->context, to, (size_t)3 * width, count, error);
+                to[i * pitch + x] = (uint8_t)((y + i) * 7 + x);
+        status = outer->rows(outer->context, to, pitch, count, error);
         y += count;
     }
     free(own);

@@ -74,13 +74,13 @@ static void compare_horizontal(const struct csi_resample_kernels *tested, uint32
 {
     const struct csi_resample_kernels *plain = csi_resample_kernels_c();
     struct csi_resample_axis a, b;
-    struct guarded from[4], to[4], expected[4];
-    const uint8_t *sources[4];
-    uint8_t *targets[4], *references[4];
+    struct guarded from[CSI_RESAMPLE_ROWS], to[CSI_RESAMPLE_ROWS], expected[CSI_RESAMPLE_ROWS];
+    const uint8_t *sources[CSI_RESAMPLE_ROWS];
+    uint8_t *targets[CSI_RESAMPLE_ROWS], *references[CSI_RESAMPLE_ROWS];
 
-    assert_int_equal(csi_resample_axis_init(&a, in, out, 0, out, filter, plain, NULL), CS_OK);
-    assert_int_equal(csi_resample_axis_init(&b, in, out, 0, out, filter, tested, NULL), CS_OK);
-    for (int row = 0; row < 4; row++) {
+    assert_int_equal(csi_resample_axis_init(&a, in, out, 0, out, filter, plain, true, NULL), CS_OK);
+    assert_int_equal(csi_resample_axis_init(&b, in, out, 0, out, filter, tested, true, NULL), CS_OK);
+    for (uint32_t row = 0; row < CSI_RESAMPLE_ROWS; row++) {
         from[row] = guarded_alloc(in * 3 + CSI_IMAGE_PADDING);
         to[row] = guarded_alloc(out * 3);
         expected[row] = guarded_alloc(out * 3);
@@ -90,9 +90,11 @@ static void compare_horizontal(const struct csi_resample_kernels *tested, uint32
         targets[row] = to[row].start;
         references[row] = expected[row].start;
     }
-    plain->horizontal(&a, sources, references);
-    tested->horizontal(&b, sources, targets);
-    for (int row = 0; row < 4; row++) {
+    for (uint32_t row = 0; row < CSI_RESAMPLE_ROWS; row += plain->rows)
+        plain->horizontal(&a, sources + row, references + row);
+    for (uint32_t row = 0; row < CSI_RESAMPLE_ROWS; row += tested->rows)
+        tested->horizontal(&b, sources + row, targets + row);
+    for (uint32_t row = 0; row < CSI_RESAMPLE_ROWS; row++) {
         assert_memory_equal(targets[row], references[row], out * 3);
         guarded_free(&from[row]);
         guarded_free(&to[row]);
@@ -113,8 +115,8 @@ static void compare_vertical(const struct csi_resample_kernels *tested, uint32_t
 
     assert_non_null(rows);
     assert_non_null(column);
-    assert_int_equal(csi_resample_axis_init(&a, in, out, 0, out, filter, plain, NULL), CS_OK);
-    assert_int_equal(csi_resample_axis_init(&b, in, out, 0, out, filter, tested, NULL), CS_OK);
+    assert_int_equal(csi_resample_axis_init(&a, in, out, 0, out, filter, plain, false, NULL), CS_OK);
+    assert_int_equal(csi_resample_axis_init(&b, in, out, 0, out, filter, tested, false, NULL), CS_OK);
     for (uint32_t y = 0; y < in; y++) {
         rows[y] = guarded_alloc(bytes + CSI_IMAGE_PADDING);
         for (size_t i = 0; i < bytes + CSI_IMAGE_PADDING; i++)
@@ -166,9 +168,59 @@ static void instruction_sets_equal_c(void **state)
             uint32_t out = 1 + next_random(&random) % (i % 10 == 0 ? 900 : 90);
 
             compare_horizontal(sets[s], in, out, filter, &random);
+            if (i % 10 == 0) /* more taps than are held at once; long rows; enlarged */
+                compare_horizontal(sets[s], 500 + next_random(&random) % 2000, 1 + next_random(&random) % 30,
+                                   filter, &random);
             compare_vertical(sets[s], 1 + in % 60, 1 + out % 60, 1 + next_random(&random) % 300, filter,
                              &random);
         }
+    }
+}
+
+/* Pillow's weights from its definition, sine by sine. */
+static void weights_are_pillows(void **state)
+{
+    static const uint32_t photos[][2] = {{4000, 800}, {3000, 600}, {4032, 800}, {3024, 600},
+                                         {2016, 800}, {800, 341},  {600, 256},  {65535, 800}};
+    const double pi = 3.14159265358979323846;
+    uint32_t random = (uint32_t)time(NULL);
+
+    (void)state;
+    print_message("seed %u\n", random);
+    for (unsigned round = 0; round < 300; round++) {
+        bool photo = round < sizeof photos / sizeof photos[0];
+        uint32_t in = photo ? photos[round][0] : 1 + next_random(&random) % 6000;
+        uint32_t out = photo ? photos[round][1] : 1 + next_random(&random) % 900;
+        double scale = (double)in / out, reduction = scale < 1 ? 1 : scale, values[6000];
+        struct csi_resample_axis axis;
+
+        if (!photo && 6 * reduction > 5900)
+            continue;
+        assert_int_equal(csi_resample_axis_init(&axis, in, out, 0, out, CS_FILTER_LANCZOS,
+                                                csi_resample_kernels_c(), true, NULL),
+                         CS_OK);
+        for (uint32_t i = 0; i < out; i++) {
+            double center = (i + 0.5) * scale, sum = 0;
+            int low = (int)(center - 3 * reduction + 0.5), high = (int)(center + 3 * reduction + 0.5);
+
+            low = low < 0 ? 0 : low;
+            high = high > (int)in ? (int)in : high;
+            assert_int_equal(axis.start[i], low);
+            assert_int_equal(axis.taps[i], high - low);
+            for (int k = 0; k < high - low; k++) {
+                double x = (k + low - center + 0.5) * (1 / reduction), a = x * pi, b = x / 3 * pi;
+
+                values[k] = x < -3 || x >= 3 ? 0 : (x != 0 ? sin(a) / a : 1) * (x != 0 ? sin(b) / b : 1);
+                sum += values[k];
+            }
+            for (int k = 0; k < high - low; k++) {
+                double steps = (sum != 0 ? values[k] / sum : values[k]) * (1 << CSI_RESAMPLE_BITS);
+
+                assert_int_equal(axis.weights[(size_t)i * axis.max_taps + (size_t)k],
+                                 (int32_t)(steps + (steps < 0 ? -0.5 : 0.5)));
+            }
+        }
+        csi_resample_axis_free(&axis);
     }
 }
 
@@ -297,13 +349,10 @@ static void refuses_bad_sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_pillow),
-        cmocka_unit_test(instruction_sets_equal_c),
-        cmocka_unit_test(window_is_part_of_whole),
-        cmocka_unit_test(display_size),
-        cmocka_unit_test(network_crop),
-        cmocka_unit_test(small_crop_is_padded),
-        cmocka_unit_test(tensor),
+        cmocka_unit_test(equals_pillow),        cmocka_unit_test(instruction_sets_equal_c),
+        cmocka_unit_test(weights_are_pillows),  cmocka_unit_test(window_is_part_of_whole),
+        cmocka_unit_test(display_size),         cmocka_unit_test(network_crop),
+        cmocka_unit_test(small_crop_is_padded), cmocka_unit_test(tensor),
         cmocka_unit_test(refuses_bad_sizes),
     };
 

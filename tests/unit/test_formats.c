@@ -284,6 +284,40 @@ static void embedded_models(void **state)
     assert_int_equal(size, 0);
 }
 
+/* What the build computed is what hashing gives, and the digest that the file states is right. */
+static void embedded_digests(void **state)
+{
+    static const char *const names[] = {"", "lite"};
+    struct csi_hash known, hashed;
+    struct csi_graph *graph;
+    uint8_t *copy;
+    size_t size;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const uint8_t *bytes = csi_embedded_model(names[i], &size);
+
+        if (bytes == NULL)
+            continue; /* a build without it */
+        csi_hash_bytes(bytes, size, &hashed);
+        if (csi_embedded_digest(bytes, &known))
+            assert_memory_equal(known.bytes, hashed.bytes, CSI_HASH_SIZE);
+        assert_int_equal(csi_model_file_read(bytes, size, NULL, &graph, &known, NULL), CS_OK);
+        assert_memory_equal(known.bytes, hashed.bytes, CSI_HASH_SIZE);
+        csi_graph_destroy(graph);
+        copy = malloc(size); /* elsewhere the same bytes are hashed, and checked against what they state */
+        assert_non_null(copy);
+        memcpy(copy, bytes, size);
+        assert_false(csi_embedded_digest(copy, &known));
+        assert_int_equal(csi_model_file_read(copy, size, NULL, &graph, &known, NULL), CS_OK);
+        assert_memory_equal(known.bytes, hashed.bytes, CSI_HASH_SIZE);
+        csi_graph_destroy(graph);
+        copy[size - 1] ^= 1;
+        assert_int_equal(csi_model_file_read(copy, size, NULL, &graph, &known, NULL), CS_MODEL_INVALID);
+        free(copy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +331,7 @@ int main(void)
         cmocka_unit_test(damage_is_noticed),
         cmocka_unit_test(half_precision_is_exact),
         cmocka_unit_test(embedded_models),
+        cmocka_unit_test(embedded_digests),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

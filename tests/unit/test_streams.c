@@ -1,6 +1,7 @@
 /*
- * Batches: a stream decodes the next photos while a batch computes, photos of a batch are computed by one
- * forward pass, and models that users bring (ONNX with a dynamic batch) give the same in a batch as alone.
+ * Streams: order, failures, repeated photos, one photo. Batches: a stream decodes the next photos while a
+ * batch computes, photos of a batch are computed by one forward pass, and models that users bring (ONNX with
+ * a dynamic batch) give the same in a batch as alone.
  */
 #include <math.h>
 #include <pthread.h>
@@ -19,111 +20,44 @@
 #include <cropshield/cropshield.h>
 
 #include "diagnosis/diagnoser.h"
-#include "unit/photos.h"
-#include "unit/tiny_model.h"
+#include "unit/feed.h"
+#include "unit/tiny_diagnoser.h"
 
 #define PHOTOS 12u
 #define BATCH  2u
 
-static char folder[64], model_path[96];
-
-static int set_up(void **state)
-{
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/cropshield-streams-XXXXXX");
-    if (mkdtemp(folder) == NULL)
-        return -1;
-    snprintf(model_path, sizeof model_path, "%s/tiny.safetensors", folder);
-    return tiny_model_write(model_path, 1) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove(model_path);
-    return remove(folder);
-}
-
-struct feed {
+/* The feed's first photos through a diagnoser of their own, in batches of `batch`. */
+struct run {
     cs_diagnoser *diagnoser;
     size_t batch;
-    struct cs_blob photos[PHOTOS];
-    atomic_uint decoded, delivered; /* photos given back by the workers; handed out */
-    float logits[PHOTOS][TINY_CLASSES];
-    double inference_ms[PHOTOS];
+    struct feed feed;
 };
 
-static enum cs_status feed_load(void *context, size_t index, const void **bytes, size_t *size,
-                                const char **name, struct cs_error *error)
+static void run_begin(struct run *run, size_t batch)
 {
-    struct feed *feed = context;
-
-    (void)error;
-    *bytes = feed->photos[index].bytes;
-    *size = feed->photos[index].size;
-    *name = NULL;
-    return CS_OK;
-}
-
-static void feed_unload(void *context, size_t index, const void *bytes, size_t size)
-{
-    struct feed *feed = context;
-
-    (void)index;
-    (void)bytes;
-    (void)size;
-    atomic_fetch_add(&feed->decoded, 1);
-}
-
-static bool feed_done(void *context, size_t index, const cs_diagnosis *diagnosis,
-                      const struct cs_error *failure)
-{
-    struct feed *feed = context;
-
-    (void)failure;
-    if (diagnosis == NULL)
-        return false;
-    memcpy(feed->logits[index], diagnosis->logits, sizeof feed->logits[index]);
-    feed->inference_ms[index] = diagnosis->timings.inference;
-    atomic_fetch_add(&feed->delivered, 1);
-    return true;
-}
-
-static void feed_begin(struct feed *feed, size_t batch)
-{
-    struct cs_diagnoser_options options = cs_diagnoser_options_defaults();
-    struct cs_error error = {0};
-
-    memset(feed, 0, sizeof *feed);
-    feed->batch = batch;
-    options.model.path = model_path;
-    options.model.threads = 2;
-    if (cs_diagnoser_create(&options, &feed->diagnoser, &error) != CS_OK)
-        fail_msg("%s", error.message);
+    memset(run, 0, sizeof *run);
+    run->batch = batch;
+    run->feed.missing = run->feed.cut = run->feed.named = FEED_NOTHING;
+    run->diagnoser = create_tiny();
     for (uint32_t i = 0; i < PHOTOS; i++)
-        feed->photos[i] = draw_photo(i + 1, 160, 120, CS_FORMAT_JPEG);
+        run->feed.photos[i] = draw_photo(i + 1, 160, 120, CS_FORMAT_JPEG);
 }
 
-static void feed_end(struct feed *feed)
+static void run_end(struct run *run)
 {
     for (size_t i = 0; i < PHOTOS; i++)
-        cs_blob_destroy(&feed->photos[i]);
-    cs_diagnoser_destroy(feed->diagnoser);
+        cs_blob_destroy(&run->feed.photos[i]);
+    cs_diagnoser_destroy(run->diagnoser);
 }
 
 static void *run_stream(void *context)
 {
-    struct feed *feed = context;
-    struct cs_stream stream = {.count = PHOTOS,
-                               .batch = feed->batch,
-                               .request = cs_request_defaults(),
-                               .load = feed_load,
-                               .unload = feed_unload,
-                               .done = feed_done,
-                               .context = feed};
+    struct run *run = context;
+    struct cs_stream stream = feed_stream(&run->feed, PHOTOS, run->batch);
 
+    stream.request = cs_request_defaults();
     stream.request.no_cache = true;
-    return cs_diagnose_stream(feed->diagnoser, &stream, NULL) == CS_OK ? feed : NULL;
+    return cs_diagnose_stream(run->diagnoser, &stream, NULL) == CS_OK ? run : NULL;
 }
 
 /* The first batch cannot compute while the test holds the turn; photos far behind it are decoded meanwhile.
@@ -131,47 +65,163 @@ static void *run_stream(void *context)
 static void decoding_goes_on_while_a_batch_computes(void **state)
 {
     static const struct timespec pause = {0, 2000000};
-    struct feed feed;
+    static struct run run;
     cs_model *model;
     pthread_t thread;
     void *result;
 
     (void)state;
-    feed_begin(&feed, BATCH);
-    model = cs_diagnoser_model(feed.diagnoser);
+    run_begin(&run, BATCH);
+    model = cs_diagnoser_model(run.diagnoser);
     (void)csi_turns_enter(&model->compute->turns, CSI_TURN_TOGETHER);
-    assert_int_equal(pthread_create(&thread, NULL, run_stream, &feed), 0);
-    for (unsigned i = 0; i < 10000 && atomic_load(&feed.decoded) < 3 * BATCH; i++)
+    assert_int_equal(pthread_create(&thread, NULL, run_stream, &run), 0);
+    for (unsigned i = 0; i < 10000 && atomic_load(&run.feed.given_back) < 3 * BATCH; i++)
         nanosleep(&pause, NULL);
-    assert_true(atomic_load(&feed.decoded) >= 3 * BATCH);
-    assert_int_equal(atomic_load(&feed.delivered), 0);
+    assert_true(atomic_load(&run.feed.given_back) >= 3 * BATCH);
+    assert_int_equal(atomic_load(&run.feed.delivered), 0);
     csi_turns_leave(&model->compute->turns, false);
     assert_int_equal(pthread_join(thread, &result), 0);
     assert_non_null(result);
-    assert_int_equal(atomic_load(&feed.delivered), PHOTOS);
+    assert_int_equal(atomic_load(&run.feed.delivered), PHOTOS);
     cs_model_destroy(model);
-    feed_end(&feed);
+    run_end(&run);
 }
 
 /* Each photo of a batch is told the same share of the same pass, to the last bit. */
 static void a_batch_is_one_forward_pass(void **state)
 {
-    struct feed alone, together;
+    static struct run alone, together;
     unsigned shared = 0;
 
     (void)state;
-    feed_begin(&alone, 1);
+    run_begin(&alone, 1);
     assert_non_null(run_stream(&alone));
-    feed_begin(&together, 4);
+    run_begin(&together, 4);
     assert_non_null(run_stream(&together));
     for (size_t i = 0; i < PHOTOS; i++) {
         for (size_t c = 0; c < TINY_CLASSES; c++)
-            assert_true(fabsf(alone.logits[i][c] - together.logits[i][c]) < 1e-4f);
-        shared += i > 0 && together.inference_ms[i] == together.inference_ms[i - 1];
+            assert_true(fabsf(alone.feed.logits[i][c] - together.feed.logits[i][c]) < 1e-4f);
+        shared += i > 0 && together.feed.inference_ms[i] == together.feed.inference_ms[i - 1];
     }
     assert_int_equal(shared, PHOTOS - PHOTOS / 4); /* three of each four go along with the one before */
-    feed_end(&alone);
-    feed_end(&together);
+    run_end(&alone);
+    run_end(&together);
+}
+
+static void streams_keep_order_and_go_on(void **state)
+{
+    static struct feed feed = {.missing = 7, .cut = 11, .named = 3};
+    float first[FEED_PHOTOS][TINY_CLASSES];
+
+    (void)state;
+    for (uint32_t i = 0; i < FEED_PHOTOS; i++)
+        feed.photos[i] = draw_photo(100 + i, 120 + i, 90, i % 2 == 0 ? CS_FORMAT_JPEG : CS_FORMAT_PNG);
+    for (size_t batch = 0; batch <= 8; batch += 4) {
+        for (int cached = 0; cached < 2; cached++) {
+            cs_diagnoser *diagnoser = create_tiny();
+            struct cs_stream stream = feed_stream(&feed, FEED_PHOTOS, batch);
+
+            stream.request.no_cache = cached == 0;
+            feed_start(&feed, 0);
+            assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+            assert_int_equal(atomic_load(&feed.delivered), FEED_PHOTOS);
+            assert_int_equal(feed.good, FEED_PHOTOS - 2);
+            assert_int_equal(feed.bad, 2);
+            assert_all_given_back(&feed);
+            if (batch == 0 && cached == 0)
+                memcpy(first, feed.logits, sizeof first);
+            for (unsigned i = 0; i < FEED_PHOTOS; i++)
+                for (size_t c = 0; c < TINY_CLASSES; c++)
+                    assert_near((double)first[i][c], (double)feed.logits[i][c], 1e-4);
+            if (cached == 1) { /* once more: all from the cache */
+                struct cs_cache_stats before, after;
+
+                cs_diagnoser_cache_stats(diagnoser, CS_CACHE_PREDICTION, &before);
+                assert_int_equal(before.misses, FEED_PHOTOS - 1); /* the cut photo's too */
+                feed_start(&feed, 0);
+                assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+                cs_diagnoser_cache_stats(diagnoser, CS_CACHE_PREDICTION, &after);
+                assert_int_equal(after.hits - before.hits, FEED_PHOTOS - 2);
+            }
+            feed_start(&feed, 5);
+            assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+            assert_int_equal(atomic_load(&feed.delivered), 5);
+            assert_all_given_back(&feed);
+            stream.count = 0;
+            assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+            stream.done = NULL;
+            assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_BAD_REQUEST);
+            cs_diagnoser_destroy(diagnoser);
+        }
+    }
+    for (unsigned i = 0; i < FEED_PHOTOS; i++)
+        cs_blob_destroy(&feed.photos[i]);
+}
+
+/* Three photos again and again: each is computed once, and the counters add up. */
+static void repeated_photos_of_a_stream_are_computed_once(void **state)
+{
+    static struct feed feed = {.missing = 7, .cut = 11, .named = 3};
+    struct cs_blob photos[3];
+
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++)
+        photos[i] = draw_photo(300 + i, 130, 90, CS_FORMAT_JPEG);
+    for (unsigned i = 0; i < FEED_PHOTOS; i++)
+        feed.photos[i] = photos[i % 3];
+    feed.photos[11] = photos[0]; /* its beginning is what the feed hands out: a fourth, damaged one */
+    for (size_t batch = 0; batch <= 6; batch += 2) {
+        cs_diagnoser *diagnoser = create_tiny();
+        struct cs_cache_stats stats;
+        struct cs_stream stream = feed_stream(&feed, FEED_PHOTOS, batch);
+
+        feed_start(&feed, 0);
+        assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+        assert_int_equal(feed.good, FEED_PHOTOS - 2);
+        assert_all_given_back(&feed);
+        for (unsigned i = 3; i < FEED_PHOTOS; i++)
+            if (i != feed.missing && i != feed.cut)
+                assert_memory_equal(feed.logits[i], feed.logits[i % 3], sizeof feed.logits[i]);
+        cs_diagnoser_cache_stats(diagnoser, CS_CACHE_PREDICTION, &stats);
+        assert_int_equal(stats.misses, 4);
+        assert_int_equal(stats.hits + stats.coalesced, FEED_PHOTOS - 1 - 4);
+        cs_diagnoser_cache_clear(diagnoser, CS_CACHE_PREDICTION, NULL);
+        feed_start(&feed, 2);
+        assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+        assert_all_given_back(&feed);
+        cs_diagnoser_destroy(diagnoser);
+    }
+    for (int i = 0; i < 3; i++)
+        cs_blob_destroy(&photos[i]);
+}
+
+/* One photo has all cores, whatever the batch, and gets what a request is told. */
+static void one_photo_is_a_request(void **state)
+{
+    static struct feed feed = {.missing = FEED_NOTHING, .cut = FEED_NOTHING, .named = FEED_NOTHING};
+    cs_diagnoser *diagnoser = create_tiny();
+    cs_diagnosis *diagnosis;
+    struct cs_request request = cs_request_defaults();
+
+    (void)state;
+    feed.photos[0] = draw_photo(77, 1500, 1100, CS_FORMAT_PNG); /* hashed and resampled beside its decoding */
+    request.no_cache = true;
+    diagnosis = diagnose(diagnoser, &feed.photos[0], &request);
+    for (size_t batch = 0; batch <= 2; batch++) {
+        struct cs_stream stream = feed_stream(&feed, 1, batch);
+
+        stream.request.no_cache = true;
+        feed_start(&feed, 0);
+        memset(feed.logits[0], 0, sizeof feed.logits[0]);
+        assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+        assert_int_equal(feed.good, 1);
+        assert_all_given_back(&feed);
+        for (size_t c = 0; c < TINY_CLASSES; c++)
+            assert_near((double)feed.logits[0][c], (double)diagnosis->logits[c], 1e-4);
+    }
+    cs_diagnosis_destroy(diagnosis);
+    cs_blob_destroy(&feed.photos[0]);
+    cs_diagnoser_destroy(diagnoser);
 }
 
 /* Any user's model in batches over the public header: logits and maps of each photo are those of it alone. */
@@ -252,6 +302,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(decoding_goes_on_while_a_batch_computes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_batch_is_one_forward_pass, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(streams_keep_order_and_go_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(repeated_photos_of_a_stream_are_computed_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_photo_is_a_request, set_up, tear_down),
         cmocka_unit_test(models_of_users_run_in_batches),
     };
 
