@@ -1,7 +1,6 @@
 /*
  * PNG writing. Owns the container and the cut of an image into strips, which are compressed apart and so on
- * several threads at once, what libpng cannot; compression is deflate.c's, the checksums are zlib's. Reading
- * is png.c's.
+ * several threads at once, what libpng cannot; the compression is zlib's. Reading is png.c's.
  *
  * Deflate streams that end on a byte boundary may simply follow each other (RFC 1951, 3.2.4): every strip but
  * the last ends with an empty stored block. The cut depends on the image alone, so the file does too.
@@ -13,7 +12,6 @@
 
 #include "base/checked.h"
 #include "base/thread_pool.h"
-#include "image/deflate.h"
 #include "image/image.h"
 
 /* Filtered bytes of a strip, about: the window and the blocks of deflate are smaller. */
@@ -25,7 +23,7 @@ enum { FILTER_AVERAGE = 3 };
 struct strip {
     uint32_t first, rows;
     uint8_t *filtered, *packed;
-    size_t filtered_size, packed_size;
+    size_t filtered_size, packed_size, capacity;
     uLong adler;
     bool made;
 };
@@ -60,14 +58,28 @@ static void filter_row(const uint8_t *restrict row, const uint8_t *restrict abov
 /* Photos hardly repeat, so searching for matches costs time and saves nothing: Huffman codes alone. */
 static bool compress_strip(struct strip *strip, bool last)
 {
-    size_t capacity = csi_deflate_bound(strip->filtered_size);
+    z_stream stream;
+    int result;
 
-    strip->packed = capacity == 0 ? NULL : malloc(capacity);
-    if (strip->packed == NULL)
+    memset(&stream, 0, sizeof stream);
+    if (deflateInit2(&stream, 1, Z_DEFLATED, -MAX_WBITS, 8, Z_HUFFMAN_ONLY) != Z_OK)
         return false;
-    strip->packed_size = csi_deflate(strip->filtered, strip->filtered_size, last, strip->packed);
+    strip->capacity = deflateBound(&stream, (uLong)strip->filtered_size) + 64; /* and the empty block */
+    strip->packed = malloc(strip->capacity);
+    if (strip->packed == NULL) {
+        deflateEnd(&stream);
+        return false;
+    }
+    stream.next_in = strip->filtered;
+    stream.avail_in = (uInt)strip->filtered_size;
+    stream.next_out = strip->packed;
+    stream.avail_out = (uInt)strip->capacity;
+    result = deflate(&stream, last ? Z_FINISH : Z_SYNC_FLUSH);
+    strip->packed_size = strip->capacity - stream.avail_out;
     strip->adler = adler32(adler32(0, NULL, 0), strip->filtered, (uInt)strip->filtered_size);
-    return true;
+    deflateEnd(&stream);
+    return result == (last ? Z_STREAM_END : Z_OK) && stream.avail_in == 0 &&
+           strip->packed_size < strip->capacity;
 }
 
 static void make_strip(void *context, size_t index, unsigned worker)
