@@ -51,6 +51,7 @@ struct csi_conv_step {
     bool flat;       /* 1×1 without stride and padding: an output's input has its own number */
     int scale;       /* slot whose 1×1 map multiplies the input channels, -1: none */
     bool act_inside; /* the activation is done by the tile */
+    bool product;    /* over packed inputs: step_product.c */
     size_t panels, panel_floats; /* of one group; floats from a panel to the next */
     const float *weights, *bias, *zeros;
     size_t macs; /* of one photo */
@@ -225,6 +226,11 @@ bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const s
 enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir,
                                   const struct csi_ir_node *node, struct csi_step *step,
                                   struct cs_error *error);
+/* step_product.c: a step of csi_step_tile_conv over packed inputs: whether that is faster, the run, floats of
+ * scratch that it needs. */
+bool csi_product_pays(const struct csi_plan *plan, const struct csi_step *step);
+enum cs_status csi_run_product(const struct csi_step *step, const struct csi_run *run);
+size_t csi_product_scratch(const struct csi_plan *plan, const struct csi_step *step);
 enum cs_status csi_step_depthwise(struct csi_plan *plan, const struct csi_ir *ir,
                                   const struct csi_ir_node *node, struct csi_step *step,
                                   struct cs_error *error);

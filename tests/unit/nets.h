@@ -1,0 +1,295 @@
+/* Small networks for tests of the engine: building them, evaluating them operator by operator, checking the
+ * compiled plans of each kernel set against that. */
+#ifndef CS_TESTS_UNIT_NETS_H
+#define CS_TESTS_UNIT_NETS_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "engine/engine.h"
+#include "engine/tail_ops.h"
+#include "graph/graph.h"
+
+/* ---- building ---- */
+
+struct net {
+    struct csi_graph *graph;
+    uint64_t seed;
+    unsigned nodes;
+    int last;
+};
+
+static inline float random_float(struct net *net)
+{
+    net->seed = net->seed * 6364136223846793005u + 1442695040888963407u;
+    return (float)((double)(net->seed >> 32) / 2147483648.0 - 1.0);
+}
+
+static inline int constant(struct net *net, unsigned rank, const size_t *dims, float scale, float offset)
+{
+    size_t count = 1;
+    float *data;
+    int value;
+
+    for (unsigned i = 0; i < rank; i++)
+        count *= dims[i];
+    data = malloc(count * sizeof *data);
+    assert_non_null(data);
+    for (size_t i = 0; i < count; i++)
+        data[i] = offset + scale * random_float(net);
+    assert_int_equal(csi_graph_add_constant(net->graph, "", rank, dims, data, &value, NULL), CS_OK);
+    free(data);
+    return value;
+}
+
+static inline void start(struct net *net, size_t channels, size_t height, size_t width)
+{
+    *net = (struct net){.seed = 12345};
+    assert_int_equal(csi_graph_create(&net->graph, NULL), CS_OK);
+    assert_int_equal(csi_graph_add_input(net->graph, channels, height, width, &net->last, NULL), CS_OK);
+}
+
+static inline struct csi_node node_of(struct net *net, enum csi_op op)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "n%u", net->nodes++);
+    return csi_node_init(op, name);
+}
+
+static inline int add(struct net *net, struct csi_node *node, int input)
+{
+    struct cs_error error = {0};
+    int value;
+
+    node->inputs[0] = input;
+    if (node->input_count == 0)
+        node->input_count = 1;
+    if (csi_graph_add_node(net->graph, node, &value, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    return net->last = value;
+}
+
+struct conv_shape {
+    size_t out;
+    unsigned kernel, stride, pad, groups, dilation;
+    bool bias;
+};
+
+static inline int conv(struct net *net, int input, struct conv_shape s)
+{
+    struct csi_node node = node_of(net, CSI_OP_CONV);
+    size_t channels = net->graph->values[input].dims[1];
+    size_t dims[4] = {s.out, channels / s.groups, s.kernel, s.kernel};
+    float scale = 1.7f / sqrtf((float)(dims[1] * s.kernel * s.kernel));
+
+    node.kernel[0] = node.kernel[1] = s.kernel;
+    node.stride[0] = node.stride[1] = s.stride;
+    node.dilation[0] = node.dilation[1] = s.dilation == 0 ? 1 : s.dilation;
+    node.pads[0] = node.pads[1] = node.pads[2] = node.pads[3] = s.pad;
+    node.groups = s.groups;
+    node.inputs[1] = constant(net, 4, dims, scale, 0);
+    node.inputs[2] = s.bias ? constant(net, 1, dims, 0.5f, 0) : CSI_NO_VALUE;
+    node.input_count = 3;
+    return add(net, &node, input);
+}
+
+static inline int norm(struct net *net, int input)
+{
+    struct csi_node node = node_of(net, CSI_OP_BATCH_NORM);
+    size_t channels = net->graph->values[input].dims[1];
+
+    node.inputs[1] = constant(net, 1, &channels, 0.3f, 1.0f);
+    node.inputs[2] = constant(net, 1, &channels, 0.3f, 0.0f);
+    node.inputs[3] = constant(net, 1, &channels, 0.3f, 0.0f);
+    node.inputs[4] = constant(net, 1, &channels, 0.3f, 1.0f);
+    node.input_count = 5;
+    node.epsilon = 1e-5f;
+    return add(net, &node, input);
+}
+
+static inline int act(struct net *net, int input, enum csi_activation kind, float alpha, float beta)
+{
+    struct csi_node node = node_of(net, CSI_OP_ACTIVATION);
+
+    node.activation = kind;
+    node.alpha = alpha;
+    node.beta = beta;
+    return add(net, &node, input);
+}
+
+static inline int simple(struct net *net, int input, enum csi_op op)
+{
+    struct csi_node node = node_of(net, op);
+
+    return add(net, &node, input);
+}
+
+static inline int pool(struct net *net, int input, enum csi_op op, unsigned kernel, unsigned stride,
+                       unsigned pad, bool ceil_mode, bool count_pad)
+{
+    struct csi_node node = node_of(net, op);
+
+    node.kernel[0] = node.kernel[1] = kernel;
+    node.stride[0] = node.stride[1] = stride;
+    node.pads[0] = node.pads[1] = node.pads[2] = node.pads[3] = pad;
+    node.ceil_mode = ceil_mode;
+    node.count_include_pad = count_pad;
+    return add(net, &node, input);
+}
+
+static inline int binary(struct net *net, enum csi_op op, int a, int b)
+{
+    struct csi_node node = node_of(net, op);
+
+    node.inputs[1] = b;
+    node.input_count = 2;
+    return add(net, &node, a);
+}
+
+static inline int linear(struct net *net, int input, size_t outputs)
+{
+    struct csi_node node = node_of(net, CSI_OP_LINEAR);
+    size_t dims[2] = {outputs, net->graph->values[input].dims[1]};
+
+    node.inputs[1] = constant(net, 2, dims, 1.7f / sqrtf((float)dims[1]), 0);
+    node.inputs[2] = constant(net, 1, dims, 0.5f, 0);
+    node.input_count = 3;
+    return add(net, &node, input);
+}
+
+/* Pool, flatten, dropout, linear. */
+static inline void head(struct net *net, size_t classes)
+{
+    simple(net, net->last, CSI_OP_GLOBAL_AVG_POOL);
+    simple(net, net->last, CSI_OP_FLATTEN);
+    simple(net, net->last, CSI_OP_IDENTITY);
+    linear(net, net->last, classes);
+}
+
+static inline struct csi_node *last_node(struct net *net)
+{
+    return &net->graph->nodes[net->graph->node_count - 1];
+}
+
+/* ---- plain evaluation ---- */
+
+/* Every value of the graph for one photo, operator by operator; freed by the caller. */
+static inline float **evaluate(const struct csi_graph *graph, const float *input)
+{
+    float **data = calloc(graph->value_count, sizeof *data);
+
+    assert_non_null(data);
+    for (size_t n = 0; n < graph->node_count; n++) {
+        const struct csi_node *node = &graph->nodes[n];
+        struct csi_tail_operand in[CSI_NODE_MAX_INPUTS] = {{0}}, out;
+        const struct csi_value *value = &graph->values[node->output];
+        size_t count = csi_value_elements(value);
+
+        data[node->output] = calloc(count, sizeof(float));
+        assert_non_null(data[node->output]);
+        if (node->op == CSI_OP_INPUT) {
+            memcpy(data[node->output], input, count * sizeof(float));
+            continue;
+        }
+        for (unsigned k = 0; k < node->input_count; k++) {
+            const struct csi_value *from = node->inputs[k] < 0 ? NULL : &graph->values[node->inputs[k]];
+
+            if (from != NULL)
+                in[k] =
+                    (struct csi_tail_operand){from->rank, from->dims, csi_value_elements(from),
+                                              from->data != NULL ? from->data : data[node->inputs[k]], NULL};
+        }
+        out = (struct csi_tail_operand){value->rank, value->dims, count, data[node->output], NULL};
+        csi_tail_forward(node, in, &out, data[node->output]);
+    }
+    return data;
+}
+
+static inline void free_values(const struct csi_graph *graph, float **data)
+{
+    for (size_t i = 0; i < graph->value_count; i++)
+        free(data[i]);
+    free(data);
+}
+
+static inline void assert_near(const char *what, const float *got, const float *expected, size_t count,
+                               double tolerance)
+{
+    double largest = 1.0;
+
+    for (size_t i = 0; i < count; i++)
+        largest = fmax(largest, fabs((double)expected[i]));
+    for (size_t i = 0; i < count; i++) {
+        if (!(fabs((double)got[i] - (double)expected[i]) <= tolerance * largest))
+            fail_msg("%s: element %zu is %.8g instead of %.8g", what, i, (double)got[i], (double)expected[i]);
+    }
+}
+
+/* ---- checking a network ---- */
+
+#define BATCH 3u
+
+static inline void check_plan(struct net *net, const char *mask, unsigned threads, const char *target,
+                              int target_value)
+{
+    struct csi_plan_options options = {.max_batch = BATCH, .target_layer = target};
+    size_t photo = csi_value_elements(&net->graph->values[net->graph->input]);
+    size_t classes = csi_value_elements(&net->graph->values[net->graph->output]);
+    float *input = malloc(BATCH * photo * sizeof *input);
+    struct csi_plan *plan;
+    struct csi_exec *exec;
+    struct cs_error error = {0};
+
+    assert_non_null(input);
+    for (size_t i = 0; i < BATCH * photo; i++)
+        input[i] = random_float(net);
+    assert_int_equal(csi_cpu_allowed(mask, &options.cpu_features, NULL), CS_OK);
+    assert_int_equal(csi_pool_create(threads, &options.pool, NULL), CS_OK);
+    if (csi_plan_create(net->graph, &options, &plan, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    assert_int_equal(csi_exec_create(plan, &exec, NULL), CS_OK);
+    for (size_t batch = 1; batch <= BATCH; batch += 2) {
+        for (int serial = 0; serial < 2; serial++) {
+            assert_int_equal(csi_exec_run(exec, input, batch, serial == 1, NULL), CS_OK);
+            for (size_t n = 0; n < batch; n++) {
+                float **expected = evaluate(net->graph, input + n * photo);
+
+                assert_near(mask, csi_exec_logits(exec) + n * classes, expected[net->graph->output], classes,
+                            1e-4);
+                if (target_value >= 0)
+                    assert_near("target", csi_exec_activations(exec, n), expected[target_value],
+                                csi_value_elements(&net->graph->values[target_value]), 1e-4);
+                free_values(net->graph, expected);
+            }
+        }
+    }
+    assert_int_equal(csi_exec_run(exec, input, BATCH + 1, false, &error), CS_BAD_REQUEST);
+    csi_exec_destroy(exec);
+    csi_plan_destroy(plan);
+    csi_pool_destroy(options.pool);
+    free(input);
+}
+
+/* Takes the network over. */
+static inline void check(struct net *net, const char *target, int target_value)
+{
+    static const char *const masks[] = {"generic", "avx2", "avx512", "all"};
+
+    net->graph->output = net->last;
+    for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++)
+        check_plan(net, masks[i], i == 1 ? 1 : 3, target, target_value);
+    csi_graph_destroy(net->graph);
+}
+
+#endif
