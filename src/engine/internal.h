@@ -17,7 +17,9 @@
  * thread then finds what it wrote in its own cache. */
 #define CSI_SMALL_MAP 100u
 
-/* Where a value lives: NHWCp at `offset` floats of the arena, max_batch photos one behind the other. */
+/* Where a value lives: NHWCp at `offset` · batch floats of the arena, the batch's photos one behind the
+ * other. Places are made for one photo and stretch with the batch that runs, so that a single photo of a plan
+ * for many touches no more memory than that of a plan for one. */
 struct csi_slot {
     struct csi_shape shape;
     size_t pitch;
@@ -186,7 +188,7 @@ struct csi_plan {
     size_t slot_count;
     int *slot_nodes; /* the graph's node that computes a slot, -1: none in particular */
     int input_slot, output_slot, target_slot, embedding_slot; /* -1: none */
-    size_t arena_floats, scratch_floats;
+    size_t arena_floats, scratch_floats;                      /* for max_batch photos */
     void **blocks; /* packed weights and other memory of the steps */
     size_t block_count, block_capacity;
     unsigned char *chunk; /* the rest of the block that small pieces are taken from */
@@ -207,12 +209,12 @@ void *csi_plan_alloc_packed(struct csi_plan *plan, size_t bytes);
 
 static inline uint8_t *csi_slot_bytes(const struct csi_run *run, int slot)
 {
-    return (uint8_t *)(void *)(run->arena + run->plan->slots[slot].offset);
+    return (uint8_t *)(void *)(run->arena + run->plan->slots[slot].offset * run->batch);
 }
 
 static inline float *csi_slot_data(const struct csi_run *run, int slot)
 {
-    return run->arena + run->plan->slots[slot].offset;
+    return run->arena + run->plan->slots[slot].offset * run->batch;
 }
 
 /* Fill `step->u`, pack weights, choose the function. The common part of the step is filled already.
