@@ -214,8 +214,8 @@ static void identify(cs_model *model)
 {
     struct csi_hasher hasher;
     const char *layer = model->plan_info->target_layer, *kernels = model->plan_info->kernels;
-    uint32_t numbers[3] = {(uint32_t)model->plan_info->precision, model->preprocess.resize,
-                           model->preprocess.crop};
+    uint32_t numbers[4] = {(uint32_t)model->plan_info->precision, model->plan_info->integers ? 1 : 0,
+                           model->preprocess.resize, model->preprocess.crop};
 
     csi_hasher_init(&hasher);
     csi_hasher_update(&hasher, model->digest.bytes, CSI_HASH_SIZE);
@@ -252,6 +252,7 @@ static enum cs_status compile(cs_model *model, const struct csi_graph *graph,
         .precision = options->precision == CS_PRECISION_AUTO
                          ? vouched_precision(graph, model->compute->cpu_features)
                          : options->precision,
+        .fastest = options->precision == CS_PRECISION_AUTO,
         .cpu_features = model->compute->cpu_features,
         .max_batch = model->max_batch,
         .target_layer =

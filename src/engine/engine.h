@@ -24,6 +24,8 @@ struct csi_plan_options {
      * 16-bit fixed point where CPU and shape allow it and float elsewhere; csi_plan_info says what came of
      * it. Others: CS_MODEL_UNSUPPORTED. */
     enum cs_precision precision;
+    bool fastest; /* INT8 of a calibrated graph: 16-bit fixed point, which stays nearer to float32, where it
+                     is faster than 8-bit integers; never for a network that is quantised itself */
     uint32_t cpu_features; /* from csi_cpu_allowed */
     unsigned max_batch;    /* ≥ 1 */
     const char *
@@ -40,6 +42,7 @@ void csi_plan_destroy(struct csi_plan *plan);
 struct csi_plan_info {
     const char *kernels;         /* "avx512" */
     enum cs_precision precision; /* in use */
+    bool integers;               /* computes in 8-bit integers */
     size_t input_channels, input_height, input_width;
     size_t class_count;
     size_t embedding_size; /* input of the final linear layer when it is fed by a pooled map; else 0 */

@@ -67,7 +67,8 @@ static void gather(const struct csi_exec *exec, int slot, size_t batch, size_t c
     const struct csi_slot *from = &exec->plan->slots[slot];
 
     for (size_t n = 0; n < batch; n++)
-        memcpy(out + n * channels, exec->memory + from->offset + n * from->photo, channels * sizeof *out);
+        memcpy(out + n * channels, exec->memory + from->offset * batch + n * from->photo,
+               channels * sizeof *out);
 }
 
 /* Who looks at a run: NULL members look at nothing. */
@@ -82,7 +83,7 @@ static void show(const struct csi_exec *exec, const struct csi_step *step, const
 {
     const struct csi_plan *plan = exec->plan;
     const struct csi_slot *slot = &plan->slots[step->output];
-    const float *data = exec->memory + slot->offset;
+    const float *data = exec->memory + slot->offset; /* of one photo */
 
     if (slot->bytes) {
         plan->kernels->dequantize((const uint8_t *)(const void *)data, slot->scale, watch->copy,
@@ -175,7 +176,7 @@ const float *csi_exec_embedding(const struct csi_exec *exec)
 static void unpack(const struct csi_exec *exec, int slot_index, size_t photo, float *out)
 {
     const struct csi_slot *slot = &exec->plan->slots[slot_index];
-    const float *from = exec->memory + slot->offset + photo * slot->photo;
+    const float *from = exec->memory + slot->offset * exec->batch + photo * slot->photo;
     size_t pixels = slot->shape.height * slot->shape.width;
 
     for (size_t c = 0; c < slot->shape.channels; c++) {

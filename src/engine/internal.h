@@ -17,7 +17,9 @@
  * thread then finds what it wrote in its own cache. */
 #define CSI_SMALL_MAP 100u
 
-/* Where a value lives: NHWCp at `offset` floats of the arena, max_batch photos one behind the other. */
+/* Where a value lives: NHWCp at `offset` · batch floats of the arena, the batch's photos one behind the
+ * other. Places are made for one photo and stretch with the batch that runs, so that a single photo of a plan
+ * for many touches no more memory than that of a plan for one. */
 struct csi_slot {
     struct csi_shape shape;
     size_t pitch;
@@ -51,6 +53,7 @@ struct csi_conv_step {
     bool flat;       /* 1×1 without stride and padding: an output's input has its own number */
     int scale;       /* slot whose 1×1 map multiplies the input channels, -1: none */
     bool act_inside; /* the activation is done by the tile */
+    bool product;    /* over packed inputs: step_product.c */
     size_t panels, panel_floats; /* of one group; floats from a panel to the next */
     const float *weights, *bias, *zeros;
     size_t macs; /* of one photo */
@@ -185,7 +188,7 @@ struct csi_plan {
     size_t slot_count;
     int *slot_nodes; /* the graph's node that computes a slot, -1: none in particular */
     int input_slot, output_slot, target_slot, embedding_slot; /* -1: none */
-    size_t arena_floats, scratch_floats;
+    size_t arena_floats, scratch_floats;                      /* for max_batch photos */
     void **blocks; /* packed weights and other memory of the steps */
     size_t block_count, block_capacity;
     unsigned char *chunk; /* the rest of the block that small pieces are taken from */
@@ -206,18 +209,20 @@ void *csi_plan_alloc_packed(struct csi_plan *plan, size_t bytes);
 
 static inline uint8_t *csi_slot_bytes(const struct csi_run *run, int slot)
 {
-    return (uint8_t *)(void *)(run->arena + run->plan->slots[slot].offset);
+    return (uint8_t *)(void *)(run->arena + run->plan->slots[slot].offset * run->batch);
 }
 
 static inline float *csi_slot_data(const struct csi_run *run, int slot)
 {
-    return run->arena + run->plan->slots[slot].offset;
+    return run->arena + run->plan->slots[slot].offset * run->batch;
 }
 
 /* Fill `step->u`, pack weights, choose the function. The common part of the step is filled already.
  * step_conv.c */
 enum cs_status csi_step_conv(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
                              struct csi_step *step, struct cs_error *error);
+/* Is Winograd faster than the matrix product for a 3×3 convolution that it covers? */
+bool csi_step_wino_pays(size_t inputs, size_t outputs, size_t pixels);
 /* Makes `second` do the work of `first`, the step before it, too, when both are of kinds that run as one and
  * nobody else reads the map between them. */
 bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const struct csi_step *first,
@@ -225,6 +230,11 @@ bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const s
 enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir,
                                   const struct csi_ir_node *node, struct csi_step *step,
                                   struct cs_error *error);
+/* step_product.c: a step of csi_step_tile_conv over packed inputs: whether that is faster, the run, floats of
+ * scratch that it needs. */
+bool csi_product_pays(const struct csi_plan *plan, const struct csi_step *step);
+enum cs_status csi_run_product(const struct csi_step *step, const struct csi_run *run);
+size_t csi_product_scratch(const struct csi_plan *plan, const struct csi_step *step);
 enum cs_status csi_step_depthwise(struct csi_plan *plan, const struct csi_ir *ir,
                                   const struct csi_ir_node *node, struct csi_step *step,
                                   struct cs_error *error);

@@ -50,14 +50,15 @@ enum cs_status csi_memory_plan(struct csi_plan *plan, struct cs_error *error)
 
         if (!slot->used)
             continue;
+        /* with room for many such maps in size_t */
         if (csi_mul_overflows(slot->photo, plan->max_batch, &all[count].floats) ||
-            all[count].floats > SIZE_MAX / 64) {
+            all[count].floats > SIZE_MAX / 64 / (plan->slot_count + 1)) {
             status = csi_fail(error, CS_MODEL_UNSUPPORTED,
                               "an activation of %zu numbers is too large for batches of %u", slot->photo,
                               plan->max_batch);
             goto done;
         }
-        all[count].floats = csi_round_up(all[count].floats, CSI_PITCH);
+        all[count].floats = csi_round_up(slot->photo, CSI_PITCH);
         all[count++].slot = slot;
     }
     qsort(all, count, sizeof *all, larger_first);
@@ -75,7 +76,7 @@ enum cs_status csi_memory_plan(struct csi_plan *plan, struct cs_error *error)
             offset = csi_max_size(offset, near[k].slot->offset + near[k].floats);
         }
         all[i].slot->offset = offset;
-        plan->arena_floats = csi_max_size(plan->arena_floats, offset + all[i].floats);
+        plan->arena_floats = csi_max_size(plan->arena_floats, (offset + all[i].floats) * plan->max_batch);
     }
 done:
     free(all);

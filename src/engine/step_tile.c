@@ -410,13 +410,17 @@ enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir
     p->act_inside = step->act_pass && (p->groups == 1 || p->group_outputs % CSI_PITCH == 0);
     if (p->act_inside)
         step->act_pass = false;
-    step->run = run_tile_conv;
+    p->product = csi_product_pays(plan, step);
+    step->run = p->product ? csi_run_product : run_tile_conv;
+    if (p->product)
+        step->scratch_floats = csi_product_scratch(plan, step);
     snprintf(step->algorithm, sizeof step->algorithm, "%s%ux%u%s_%s",
              node->source->op == CSI_OP_LINEAR ? "linear"
              : p->groups > 1                   ? "conv_grouped"
                                                : "conv",
              p->kernel[0], p->kernel[1],
              p->compact      ? "_first"
+             : p->product    ? "_packed"
              : window > 1    ? "_direct"
              : p->scale >= 0 ? "_scaled"
                              : "",

@@ -73,6 +73,31 @@ struct csi_tile {
     const struct csi_act_params *act; /* NULL: none behind the clamp */
 };
 
+/* One register tile of a matrix product over packed inputs: what `tile` does for some of the depth, with the
+ * inputs of its rows copied side by side (pack_rows), so that no two of them fall into one cache set.
+ *
+ * sum[r][o] = start + Σ_k in[k / 16][r][k % 16] · weights[k][o];   start: bias[o], or out[r][o] without a
+ * bias out[r][o] = last ? act(clamp(sum[r][o] + residual[r][o], low, high)) : sum[r][o]
+ */
+struct csi_product {
+    size_t rows;          /* 1..product_rows */
+    size_t width;         /* as in csi_tile */
+    size_t depth;         /* k < depth */
+    const float *in;      /* [(depth + 15) / 16][rows][16], 64-byte aligned */
+    const float *weights; /* [depth][width], 64-byte aligned */
+    const float *bias;    /* [width], 64-byte aligned, or NULL */
+    float *out;           /* row r stands at out + at[r]; need not be aligned */
+    const size_t *at;     /* [rows] */
+    bool last;
+    const float *residual; /* row r stands at residual + at[r]; or NULL */
+    float low, high;
+    const struct csi_act_params *act; /* NULL: none behind the clamp */
+    /* Weights that come next: for every 16 steps of the depth, `ahead_lines` cache lines from here on are
+     * fetched into the second-level cache. */
+    const float *ahead;
+    size_t ahead_lines;
+};
+
 /* One output row of a depthwise convolution, `channels` of it. */
 struct csi_depthwise_row {
     const float *const *in; /* [kernel_height]: input rows; NULL where the row lies in the padding */
@@ -105,11 +130,15 @@ struct csi_pool_row {
 };
 
 struct csi_kernels {
-    const char *name;   /* "generic", "avx2", "avx512", "neon" */
-    size_t tile_rows;   /* 1..CSI_MAX_TILE_ROWS */
-    size_t panel_width; /* a multiple of CSI_PITCH, up to CSI_MAX_PANEL */
+    const char *name;    /* "generic", "avx2", "avx512", "neon" */
+    size_t tile_rows;    /* 1..CSI_MAX_TILE_ROWS */
+    size_t panel_width;  /* a multiple of CSI_PITCH, up to CSI_MAX_PANEL */
+    size_t product_rows; /* 1..CSI_MAX_TILE_ROWS */
 
     void (*tile)(const struct csi_tile *tile);
+    void (*product)(const struct csi_product *product);
+    /* out[b][r][0..15] = in[r][16·b..] · scale[16·b..]; scale NULL: 1. */
+    void (*pack_rows)(const float *const *in, size_t rows, size_t blocks, const float *scale, float *out);
     void (*depthwise_row)(const struct csi_depthwise_row *row);
     void (*max_pool_row)(const struct csi_pool_row *row);
     void (*average_pool_row)(const struct csi_pool_row *row);
@@ -169,8 +198,8 @@ float csi_act_value(const struct csi_act_params *act, float x);
 bool csi_act_as_clamp(const struct csi_act_params *act, float *low, float *high);
 
 /*
- * Weight packing for `tile`: output channels in panels of panel_width, the last one as narrow as a multiple
- * of 16 allows.
+ * Weight packing for `tile` and `product`: output channels in panels of panel_width, the last one as narrow
+ * as a multiple of 16 allows.
  */
 static inline size_t csi_panel_count(const struct csi_kernels *kernels, size_t outputs)
 {

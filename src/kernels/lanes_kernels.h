@@ -1,8 +1,8 @@
 /*
  * The kernels of kernels.h written once in terms of "lanes" (one vector register of floats). A set's file
- * includes its lanes_….h, defines TILE_ROWS and TILE_VECTORS, includes this and fills its table, so every
- * instruction set runs the same algorithm with its own width and register tile. Included by kernels_….c files
- * only.
+ * includes its lanes_….h, defines TILE_ROWS, TILE_VECTORS and PRODUCT_ROWS, includes this and fills its
+ * table, so every instruction set runs the same algorithm with its own width and register tile. Included by
+ * kernels_….c files only.
  */
 #ifndef CSI_KERNELS_LANES_KERNELS_H
 #define CSI_KERNELS_LANES_KERNELS_H
@@ -175,6 +175,111 @@ ALWAYS_INLINE void tile_body(const struct csi_tile *t, const size_t rows, const 
         else                                                                                                 \
             tile_body(t, count, vectors, false);                                                             \
         break
+
+/* ---- register tile over packed inputs ---- */
+
+/* `steps` ≤ 16 of the depth: `in` is [rows][16]. */
+ALWAYS_INLINE void product_steps(lanes (*sum)[TILE_VECTORS], const float *in, const float *weights,
+                                 const size_t steps, const size_t rows, const size_t vectors)
+{
+    for (size_t k = 0; k < steps; k++) {
+        lanes w[TILE_VECTORS];
+
+        UNROLL
+        for (size_t v = 0; v < vectors; v++)
+            w[v] = lanes_load(weights + (k * vectors + v) * LANES);
+        UNROLL
+        for (size_t r = 0; r < rows; r++) {
+            lanes x = lanes_set(in[r * CSI_PITCH + k]);
+
+            UNROLL
+            for (size_t v = 0; v < vectors; v++)
+                sum[r][v] = lanes_fma(x, w[v], sum[r][v]);
+        }
+    }
+}
+
+ALWAYS_INLINE void product_body(const struct csi_product *p, const size_t rows, const size_t vectors)
+{
+    lanes sum[PRODUCT_ROWS][TILE_VECTORS];
+    const float *in = p->in, *weights = p->weights, *ahead = p->ahead;
+    size_t depth = p->depth;
+
+    UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        const float *start = p->bias != NULL ? p->bias : p->out + p->at[r];
+
+        UNROLL
+        for (size_t v = 0; v < vectors; v++)
+            sum[r][v] = lanes_load(start + v * LANES);
+    }
+    /* What the end writes and reads: from another core's cache or from memory. */
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t i = 0; i < vectors * LANES; i += 16) {
+            __builtin_prefetch(p->out + p->at[r] + i, 1);
+            if (p->residual != NULL)
+                __builtin_prefetch(p->residual + p->at[r] + i);
+        }
+    }
+    for (; depth >= CSI_PITCH; depth -= CSI_PITCH) {
+        for (size_t k = 0; k < CSI_PITCH; k += 4) {
+            for (size_t line = k / 4; line < p->ahead_lines; line += 4)
+                __builtin_prefetch(ahead + line * 16, 0, 2);
+            product_steps(sum, in + k, weights + k * vectors * LANES, 4, rows, vectors);
+        }
+        ahead += p->ahead_lines * 16;
+        in += rows * CSI_PITCH;
+        weights += CSI_PITCH * vectors * LANES;
+    }
+    product_steps(sum, in, weights, depth, rows, vectors);
+    if (p->last) {
+        const lanes low = lanes_set(p->low), high = lanes_set(p->high);
+
+        if (p->residual != NULL) {
+            UNROLL
+            for (size_t r = 0; r < rows; r++) {
+                UNROLL
+                for (size_t v = 0; v < vectors; v++)
+                    sum[r][v] = lanes_add(sum[r][v], lanes_load(p->residual + p->at[r] + v * LANES));
+            }
+        }
+        UNROLL
+        for (size_t r = 0; r < rows; r++) {
+            UNROLL
+            for (size_t v = 0; v < vectors; v++)
+                sum[r][v] = lanes_clamp(sum[r][v], low, high);
+        }
+    }
+    UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        UNROLL
+        for (size_t v = 0; v < vectors; v++)
+            lanes_store(p->out + p->at[r] + v * LANES, sum[r][v]);
+    }
+    for (size_t r = 0; p->last && p->act != NULL && r < rows; r++)
+        act_rows(p->act, p->out + p->at[r], p->out + p->at[r], 1, 0, vectors * LANES);
+}
+
+#define PRODUCT_CASE(count, vectors)                                                                         \
+    case count: product_body(p, count, vectors); break
+
+static void pack_rows(const float *const *in, size_t rows, size_t blocks, const float *scale, float *out)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const float *from = in[r], *soon = in[r + 2 < rows ? r + 2 : r];
+        float *to = out + r * CSI_PITCH;
+
+        for (size_t b = 0; b < blocks; b++, from += CSI_PITCH, to += rows * CSI_PITCH) {
+            __builtin_prefetch(soon + b * CSI_PITCH);
+            UNROLL
+            for (size_t i = 0; i < CSI_PITCH; i += LANES) {
+                lanes x = lanes_load(from + i);
+
+                lanes_store(to + i, scale == NULL ? x : lanes_mul(x, lanes_load(scale + b * CSI_PITCH + i)));
+            }
+        }
+    }
+}
 
 /* ---- depthwise ---- */
 
@@ -464,6 +569,8 @@ static void fill_lanes(struct csi_kernels *kernels)
 {
     kernels->tile_rows = TILE_ROWS;
     kernels->panel_width = TILE_VECTORS * LANES;
+    kernels->product_rows = PRODUCT_ROWS;
+    kernels->pack_rows = pack_rows;
     kernels->depthwise_row = depthwise_row;
     kernels->max_pool_row = max_pool_row;
     kernels->average_pool_row = average_pool_row;

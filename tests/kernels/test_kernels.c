@@ -145,6 +145,138 @@ static void test_tile(void **state)
     }
 }
 
+/* ---- products over packed inputs ---- */
+
+static void test_pack_rows(void **state)
+{
+    uint32_t seed = 7;
+
+    (void)state;
+    for (size_t s = 0; s < set_count; s++) {
+        for (int round = 0; round < ROUNDS; round++) {
+            size_t rows = random_size(&seed, 1, sets[s]->product_rows), blocks = random_size(&seed, 1, 5);
+            struct guarded in = guarded_make(rows * blocks * 16), scale = guarded_make(blocks * 16);
+            struct guarded out = guarded_make(rows * blocks * 16);
+            const float *at[CSI_MAX_TILE_ROWS];
+            bool scaled = random_bits(&seed) % 2 == 0;
+
+            fill_random(&seed, in.data, in.count);
+            fill_random(&seed, scale.data, scale.count);
+            for (size_t r = 0; r < rows; r++)
+                at[r] = in.data + (rows - 1 - r) * blocks * 16;
+            sets[s]->pack_rows(at, rows, blocks, scaled ? scale.data : NULL, out.data);
+            for (size_t i = 0; i < out.count; i++) {
+                size_t r = i / 16 % rows, k = i / 16 / rows * 16 + i % 16;
+
+                assert_true(out.data[i] == (scaled ? at[r][k] * scale.data[k] : at[r][k]));
+            }
+            guarded_free(&in);
+            guarded_free(&scale);
+            guarded_free(&out);
+        }
+    }
+}
+
+struct product_case {
+    size_t rows, outputs, depth, out_pitch, at[CSI_MAX_TILE_ROWS];
+    struct guarded in, weight, bias, residual, out, expected;
+    bool with_bias, last, with_residual;
+    float low, high;
+    struct csi_act_params act;
+};
+
+/* Rows stand in the output with gaps between them, last one first, and what is between stays as it is. */
+static void make_product_case(struct product_case *c, size_t most_rows, uint32_t *seed)
+{
+    c->rows = random_size(seed, 1, most_rows);
+    c->outputs = random_size(seed, 1, 90);
+    c->depth = random_size(seed, 1, 70);
+    c->out_pitch = csi_pitch(c->outputs);
+    c->with_bias = random_bits(seed) % 2 == 0;
+    c->last = random_bits(seed) % 2 == 0;
+    c->with_residual = random_bits(seed) % 2 == 0;
+    c->act = random_act(seed);
+    random_clamp(seed, &c->low, &c->high);
+    c->in = guarded_make(csi_round_up(c->depth, 16) * c->rows);
+    c->weight = guarded_make(c->outputs * c->depth);
+    c->bias = guarded_make(c->out_pitch);
+    c->residual = guarded_make(2 * c->rows * c->out_pitch);
+    c->out = guarded_make(2 * c->rows * c->out_pitch);
+    c->expected = guarded_make(2 * c->rows * c->out_pitch);
+    fill_random(seed, c->in.data, c->in.count);
+    fill_random(seed, c->weight.data, c->weight.count);
+    fill_map(seed, c->bias.data, 1, c->outputs, c->out_pitch);
+    fill_random(seed, c->residual.data, c->residual.count);
+    fill_random(seed, c->out.data, c->out.count);
+    memcpy(c->expected.data, c->out.data, c->out.count * sizeof(float));
+    for (size_t r = 0; r < c->rows; r++) {
+        c->at[r] = 2 * (c->rows - 1 - r) * c->out_pitch;
+        for (size_t o = 0; o < c->out_pitch; o++) {
+            float *out = c->expected.data + c->at[r] + o;
+            double sum = c->with_bias ? (double)c->bias.data[o] : (double)*out;
+
+            for (size_t k = 0; o < c->outputs && k < c->depth; k++)
+                sum += (double)c->in.data[(k / 16 * c->rows + r) * 16 + k % 16] *
+                       (double)c->weight.data[o * c->depth + k];
+            if (c->last && c->with_residual)
+                sum += (double)c->residual.data[c->at[r] + o];
+            *out = c->last ? csi_act_value(&c->act, fminf(fmaxf((float)sum, c->low), c->high)) : (float)sum;
+        }
+    }
+}
+
+static void run_product_case(const struct csi_kernels *kernels, struct product_case *c)
+{
+    struct csi_panel_source source = {c->weight.data, c->outputs, 1, c->depth, c->depth, 0, 1};
+
+    for (size_t panel = 0; panel < csi_panel_count(kernels, c->outputs); panel++) {
+        size_t width = csi_panel_width(kernels, c->outputs, panel), first = panel * kernels->panel_width;
+        struct guarded packed = guarded_make(c->depth * width);
+
+        csi_pack_panel(kernels, &source, panel, packed.data);
+        kernels->product(&(struct csi_product){
+            .rows = c->rows,
+            .width = width,
+            .depth = c->depth,
+            .in = c->in.data,
+            .weights = packed.data,
+            .bias = c->with_bias ? c->bias.data + first : NULL,
+            .out = c->out.data + first,
+            .at = c->at,
+            .last = c->last,
+            .residual = c->with_residual ? c->residual.data + first : NULL,
+            .low = c->low,
+            .high = c->high,
+            .act = c->act.kind == CSI_FN_NONE ? NULL : &c->act,
+            .ahead = packed.data,
+            .ahead_lines = panel,
+        });
+        guarded_free(&packed);
+    }
+}
+
+static void test_product(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < set_count; s++) {
+        uint32_t seed = 3;
+
+        for (int round = 0; round < 2 * ROUNDS; round++) {
+            struct product_case c;
+
+            make_product_case(&c, sets[s]->product_rows, &seed);
+            run_product_case(sets[s], &c);
+            assert_close(sets[s]->name, c.out.data, c.expected.data, c.out.count, TOLERANCE_TILE);
+            guarded_free(&c.in);
+            guarded_free(&c.weight);
+            guarded_free(&c.bias);
+            guarded_free(&c.residual);
+            guarded_free(&c.out);
+            guarded_free(&c.expected);
+        }
+    }
+}
+
 /* ---- depthwise and pooling rows ---- */
 
 /* One row of a random convolution, by plain C and by `kernels`. Windows, strides and widths are those that
@@ -395,6 +527,7 @@ static void test_selection_follows_the_mask(void **state)
     assert_string_equal(csi_kernels_select(csi_cpu()->features)->name, sets[set_count - 1]->name);
     for (size_t s = 0; s < set_count; s++) {
         assert_in_range(sets[s]->tile_rows, 1, CSI_MAX_TILE_ROWS);
+        assert_in_range(sets[s]->product_rows, 1, CSI_MAX_TILE_ROWS);
         assert_in_range(sets[s]->panel_width, CSI_PITCH, CSI_MAX_PANEL);
         assert_int_equal(sets[s]->panel_width % CSI_PITCH, 0);
     }
@@ -403,7 +536,8 @@ static void test_selection_follows_the_mask(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tile),        cmocka_unit_test(test_depthwise),
+        cmocka_unit_test(test_tile),        cmocka_unit_test(test_pack_rows),
+        cmocka_unit_test(test_product),     cmocka_unit_test(test_depthwise),
         cmocka_unit_test(test_pool_rows),   cmocka_unit_test(test_global_average),
         cmocka_unit_test(test_activations), cmocka_unit_test(test_arith),
         cmocka_unit_test(test_pack_nchw),   cmocka_unit_test(test_selection_follows_the_mask)};

@@ -5,13 +5,13 @@
 #include "engine/internal.h"
 #include "parity/golden.h"
 
-static size_t slot_floats(const struct csi_plan *plan, const struct csi_slot *slot)
+static size_t slot_floats(const struct csi_slot *slot, size_t batch)
 {
-    return slot->photo * plan->max_batch;
+    return slot->photo * batch;
 }
 
-/* No two slots that live at the same time overlap. */
-static void check_places(const struct csi_plan *plan)
+/* No two slots that live at the same time overlap, in a batch of any size. */
+static void check_places(const struct csi_plan *plan, size_t batch)
 {
     for (size_t i = 0; i < plan->slot_count; i++)
         for (size_t k = i + 1; k < plan->slot_count; k++) {
@@ -19,7 +19,8 @@ static void check_places(const struct csi_plan *plan)
 
             if (!a->used || !b->used || a->last_step < b->first_step || b->last_step < a->first_step)
                 continue;
-            if (a->offset < b->offset + slot_floats(plan, b) && b->offset < a->offset + slot_floats(plan, a))
+            if (a->offset * batch < b->offset * batch + slot_floats(b, batch) &&
+                b->offset * batch < a->offset * batch + slot_floats(a, batch))
                 fail_msg("slots %zu and %zu live together and share memory", i, k);
         }
 }
@@ -61,11 +62,14 @@ static void maps_share_memory_when_they_can(void **state)
         golden_plan(&golden, features, NULL, &plan, &exec);
         for (size_t k = 0; k < plan->slot_count; k++)
             if (plan->slots[k].used) {
-                all += slot_floats(plan, &plan->slots[k]);
-                largest = csi_max_size(largest, slot_floats(plan, &plan->slots[k]));
-                assert_true(plan->slots[k].offset + slot_floats(plan, &plan->slots[k]) <= plan->arena_floats);
+                size_t floats = slot_floats(&plan->slots[k], plan->max_batch);
+
+                all += floats;
+                largest = csi_max_size(largest, floats);
+                assert_true(plan->slots[k].offset * plan->max_batch + floats <= plan->arena_floats);
             }
-        check_places(plan);
+        for (size_t batch = 1; batch <= plan->max_batch; batch++)
+            check_places(plan, batch);
         check_lives(plan);
         printf("%-20s all maps %zu kB, arena %zu kB (%.0f %%), largest %zu kB\n", nets[i].name, all / 256,
                plan->arena_floats / 256, 100.0 * (double)plan->arena_floats / (double)all, largest / 256);

@@ -6,6 +6,7 @@
 
 #define TILE_ROWS    5u
 #define TILE_VECTORS 4u
+#define PRODUCT_ROWS 5u
 
 #include "kernels/lanes_kernels.h"
 
@@ -20,9 +21,21 @@ static void tile(const struct csi_tile *t)
     }
 }
 
+static void product(const struct csi_product *p)
+{
+    switch (p->rows) {
+        PRODUCT_CASE(1, 4);
+        PRODUCT_CASE(2, 4);
+        PRODUCT_CASE(3, 4);
+        PRODUCT_CASE(4, 4);
+        PRODUCT_CASE(5, 4);
+    }
+}
+
 void csi_kernels_fill_neon(struct csi_kernels *kernels)
 {
     fill_lanes(kernels);
     kernels->name = "neon";
     kernels->tile = tile;
+    kernels->product = product;
 }

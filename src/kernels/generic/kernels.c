@@ -98,6 +98,41 @@ static void tile(const struct csi_tile *t)
     }
 }
 
+static void product(const struct csi_product *p)
+{
+    for (size_t r = 0; r < p->rows; r++) {
+        float sum[PANEL];
+        float *out = p->out + p->at[r];
+
+        memcpy(sum, p->bias != NULL ? p->bias : out, sizeof sum);
+        for (size_t k = 0; k < p->depth; k++) {
+            float x = p->in[(k / CSI_PITCH * p->rows + r) * CSI_PITCH + k % CSI_PITCH];
+
+            for (size_t o = 0; o < PANEL; o++)
+                sum[o] += x * p->weights[k * PANEL + o];
+        }
+        for (size_t o = 0; o < PANEL; o++) {
+            out[o] = sum[o];
+            if (!p->last)
+                continue;
+            if (p->residual != NULL)
+                out[o] += p->residual[p->at[r] + o];
+            out[o] = clamp(out[o], p->low, p->high);
+            if (p->act != NULL)
+                out[o] = csi_act_value(p->act, out[o]);
+        }
+    }
+}
+
+static void pack_rows(const float *const *in, size_t rows, size_t blocks, const float *scale, float *out)
+{
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t k = 0; k < blocks * CSI_PITCH; k++)
+            out[(k / CSI_PITCH * rows + r) * CSI_PITCH + k % CSI_PITCH] =
+                scale == NULL ? in[r][k] : in[r][k] * scale[k];
+    }
+}
+
 static void depthwise_row(const struct csi_depthwise_row *row)
 {
     for (size_t x = 0; x < row->out_width; x++) {
@@ -245,7 +280,10 @@ void csi_kernels_fill_generic(struct csi_kernels *kernels)
         .name = "generic",
         .tile_rows = TILE_ROWS,
         .panel_width = PANEL,
+        .product_rows = TILE_ROWS,
         .tile = tile,
+        .product = product,
+        .pack_rows = pack_rows,
         .depthwise_row = depthwise_row,
         .max_pool_row = max_pool_row,
         .average_pool_row = average_pool_row,

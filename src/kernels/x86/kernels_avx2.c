@@ -6,6 +6,7 @@
 
 #define TILE_ROWS    6u
 #define TILE_VECTORS 2u
+#define PRODUCT_ROWS 6u
 
 #include "kernels/lanes_kernels.h"
 
@@ -21,10 +22,23 @@ static void tile(const struct csi_tile *t)
     }
 }
 
+static void product(const struct csi_product *p)
+{
+    switch (p->rows) {
+        PRODUCT_CASE(1, 2);
+        PRODUCT_CASE(2, 2);
+        PRODUCT_CASE(3, 2);
+        PRODUCT_CASE(4, 2);
+        PRODUCT_CASE(5, 2);
+        PRODUCT_CASE(6, 2);
+    }
+}
+
 void csi_kernels_fill_avx2(struct csi_kernels *kernels)
 {
     fill_lanes(kernels);
     kernels->name = "avx2";
     kernels->tile = tile;
+    kernels->product = product;
     csi_bytes_fill_avx2(kernels);
 }

@@ -1,9 +1,14 @@
-/*
- * Small networks for the engine's tests: building them, evaluating them plainly operator by operator, and checking compiled
- * plans against that. Include after cmocka.h.
- */
-#ifndef TESTS_UNIT_NET_H
-#define TESTS_UNIT_NET_H
+/* Small networks for tests of the engine: building them, evaluating them operator by operator, checking the
+ * compiled plans of each kernel set against that. */
+#ifndef CS_TESTS_UNIT_NETS_H
+#define CS_TESTS_UNIT_NETS_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
 
 #include <math.h>
 #include <stdio.h>
@@ -130,8 +135,8 @@ static inline int simple(struct net *net, int input, enum csi_op op)
     return add(net, &node, input);
 }
 
-static inline int pool(struct net *net, int input, enum csi_op op, unsigned kernel, unsigned stride, unsigned pad,
-                bool ceil_mode, bool count_pad)
+static inline int pool(struct net *net, int input, enum csi_op op, unsigned kernel, unsigned stride,
+                       unsigned pad, bool ceil_mode, bool count_pad)
 {
     struct csi_node node = node_of(net, op);
 
@@ -219,7 +224,7 @@ static inline void free_values(const struct csi_graph *graph, float **data)
 }
 
 static inline void assert_near(const char *what, const float *got, const float *expected, size_t count,
-                        double tolerance)
+                               double tolerance)
 {
     double largest = 1.0;
 
@@ -236,7 +241,7 @@ static inline void assert_near(const char *what, const float *got, const float *
 #define BATCH 3u
 
 static inline void check_plan(struct net *net, const char *mask, unsigned threads, const char *target,
-                       int target_value)
+                              int target_value)
 {
     struct csi_plan_options options = {.max_batch = BATCH, .target_layer = target};
     size_t photo = csi_value_elements(&net->graph->values[net->graph->input]);
