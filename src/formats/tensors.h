@@ -50,10 +50,11 @@ enum cs_status csi_tensor_set_add(struct csi_tensor_set *set, const char *name, 
 void csi_tensor_set_drop(struct csi_tensor_set *set, const char *prefix);
 
 /* CS_MODEL_INVALID names the first tensor that holds an infinity or a NaN. */
-/* The tensors' data become the graph's, which has borrowed them; the set is empty then. */
+enum cs_status csi_tensor_set_check(const struct csi_tensor_set *set, struct cs_error *error);
+/* The tensors' data become the graph's, which has borrowed them; the set is empty then. On failure they stay
+ * the set's. */
 enum cs_status csi_tensor_set_hand_over(struct csi_tensor_set *set, struct csi_graph *graph,
                                         struct cs_error *error);
-enum cs_status csi_tensor_set_check(const struct csi_tensor_set *set, struct cs_error *error);
 
 struct csi_weights csi_tensor_set_weights(const struct csi_tensor_set *set);
 

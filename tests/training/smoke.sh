@@ -17,26 +17,32 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export PYTHONPATH="$root/training" PYTHONDONTWRITEBYTECODE=1
-run() { "$python" -m cropshield "$@" >>"$work/log" 2>&1 || { cat "$work/log"; echo "FAIL: cropshield $*"; exit 1; }; }
 
 "$python" "$root/tests/training/make_photos.py" "$work/data"
-run prepare "$work/data" "$work/cache" --workers 2
 cd "$root/tests/training"
-run train smoke_teacher.toml "$work/cache" "$work/out" --device cpu
-teachers=("$work/out/smoke_teacher.weights.pt" "$work/out/smoke_teacher.weights.pt")
-run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "${teachers[@]}"
-run train smoke.toml "$work/cache" "$work/out" --device cpu --teacher "${teachers[@]}" --resume
-run train smoke_finish.toml "$work/cache" "$work/more" --device cpu --start "$work"/out/cropshield_*.weights.pt
-run average "$work/more/mean.weights.pt" "$work/out/cropshield_cnn.weights.pt" "$work/more/cropshield_cnn.weights.pt" \
-    --cache "$work/cache"
-for name in cropshield_cnn cropshield_lite; do
-    run refit "$work/out/$name.weights.pt" "$work/cache" "$work/out/$name.refit.pt" --count 16
-    run calibrate "$work/out/$name.refit.pt" "$work/cache" "$work/calibration" --each 2 --scenes 4
-    run export "$work/out/$name.refit.pt" "$work/calibration" "$work/models"
-    run evaluate "$work/models/$name.safetensors" "$work/cache" "$work/results"
-    run export "$work/out/$name.refit.pt" "$work/calibration" "$work/models" --results "$work/results/$name.results.json"
-    run attention "$work/models/$name.safetensors" "$work/cache" --split test
-done
-run curves "$work/out/smoke.record.json" "$work/results/smoke.curves.png"
+teachers="$work/out/smoke_teacher.weights.pt $work/out/smoke_teacher.weights.pt"
+more=$work/more
+{
+    cat <<EOF
+prepare $work/data $work/cache --workers 2
+train smoke_teacher.toml $work/cache $work/out --device cpu
+train smoke.toml $work/cache $work/out --device cpu --teacher $teachers
+train smoke.toml $work/cache $work/out --device cpu --teacher $teachers --resume
+train smoke_finish.toml $work/cache $more --device cpu --start $work/out/cropshield_cnn.weights.pt $work/out/cropshield_lite.weights.pt
+EOF
+    for name in cropshield_cnn cropshield_lite; do
+        cat <<EOF
+average $more/$name.mean.pt $more/$name.weights.pt $work/out/$name.weights.pt --cache $work/cache
+refit $work/out/$name.weights.pt $work/cache $work/out/$name.refit.pt --count 16
+calibrate $work/out/$name.refit.pt $work/cache $work/calibration --each 2 --scenes 4
+export $work/out/$name.refit.pt $work/calibration $work/models
+evaluate $work/models/$name.safetensors $work/cache $work/results
+export $work/out/$name.refit.pt $work/calibration $work/models --results $work/results/$name.results.json
+attention $work/models/$name.safetensors $work/cache --split test
+EOF
+    done
+    echo "curves $work/out/smoke.record.json $work/results/smoke.curves.png"
+} >"$work/commands"
+"$python" commands.py <"$work/commands" >"$work/log" 2>&1 || { cat "$work/log"; echo "FAIL: the last command above"; exit 1; }
 "$python" "$root/tests/training/check_export.py" "$work"
 echo "PASS training smoke test (${SECONDS} s)"
