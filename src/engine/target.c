@@ -25,6 +25,41 @@ static bool inside(const char *name, const char *scope)
            (name[length] == '\0' || name[length] == '.' || name[length] == '/');
 }
 
+/* The only node that reads `value`; -1: several do, none does, or it is the network's output. */
+static int only_reader(const struct csi_graph *graph, int value)
+{
+    int found = -1;
+
+    if (value == graph->output)
+        return -1;
+    for (size_t i = 0; i < graph->node_count; i++) {
+        for (unsigned k = 0; k < graph->nodes[i].input_count; k++) {
+            if (graph->nodes[i].inputs[k] != value)
+                continue;
+            if (found >= 0)
+                return -1;
+            found = (int)i;
+        }
+    }
+    return found;
+}
+
+/* The node behind which a convolution's map is whole: its batch norm and activation belong to it. So a
+ * network has one map, whether its file keeps the batch norm, as a checkpoint does, or has folded it, as an
+ * ONNX export has. */
+static int with_activation(const struct csi_graph *graph, int node)
+{
+    int next = only_reader(graph, graph->nodes[node].output);
+
+    while (next >= 0 &&
+           (graph->nodes[next].op == CSI_OP_BATCH_NORM || graph->nodes[next].op == CSI_OP_ACTIVATION)) {
+        node = next;
+        next =
+            graph->nodes[node].op == CSI_OP_ACTIVATION ? -1 : only_reader(graph, graph->nodes[node].output);
+    }
+    return node;
+}
+
 static int last_convolution(const struct csi_graph *graph)
 {
     for (size_t i = graph->node_count; i-- > 0;) {
@@ -34,7 +69,7 @@ static int last_convolution(const struct csi_graph *graph)
             const struct csi_value *value = &graph->values[node->output];
 
             if (value->rank == 4 && value->dims[2] * value->dims[3] > 1) /* SE blocks end in 1 × 1 maps */
-                return (int)i;
+                return with_activation(graph, (int)i);
         }
     }
     return -1;
