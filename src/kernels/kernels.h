@@ -76,8 +76,11 @@ struct csi_tile {
 /* One register tile of a matrix product over packed inputs: what `tile` does for some of the depth, with the
  * inputs of its rows copied side by side (pack_rows), so that no two of them fall into one cache set.
  *
- * sum[r][o] = start + Σ_k in[k / 16][r][k % 16] · weights[k][o];   start: bias[o], or out[r][o] without a
- * bias out[r][o] = last ? act(clamp(sum[r][o] + residual[r][o], low, high)) : sum[r][o]
+ * sum[r][o] = start[r][o] + Σ_k in[k / 16][r][k % 16] · weights[k][o]
+ *
+ * out[r][o] = last ? act(clamp(sum[r][o] + residual[r][o], low, high)) : sum[r][o]
+ *
+ * The start is bias[o], or what stands in out[r][o] where there is no bias.
  */
 struct csi_product {
     size_t rows;          /* 1..product_rows */

@@ -506,6 +506,42 @@ static void test_targets(void **state)
     csi_graph_destroy(net.graph);
 }
 
+/* Where no layer is named: the last convolution with the batch norm and activation that it alone feeds. */
+static void check_default_target(struct net *net, const char *name)
+{
+    struct csi_plan_options options = {.max_batch = 1};
+    struct csi_plan *plan;
+
+    head(net, 4);
+    net->graph->output = net->last;
+    assert_int_equal(csi_plan_create(net->graph, &options, &plan, NULL), CS_OK);
+    assert_string_equal(csi_plan_info(plan)->target_layer, name);
+    csi_plan_destroy(plan);
+    csi_graph_destroy(net->graph);
+}
+
+static void test_default_target(void **state)
+{
+    static const struct conv_shape shape = {8, 3, 1, 1, 1, 1, true};
+    struct net net;
+    int map, active;
+
+    (void)state;
+    start(&net, 3, 12, 12);
+    act(&net, norm(&net, conv(&net, net.last, shape)), CSI_ACT_RELU, 0, 0);
+    pool(&net, net.last, CSI_OP_MAX_POOL, 2, 2, 0, false, false);
+    check_default_target(&net, "n2");
+    start(&net, 3, 12, 12); /* an export that has folded the batch norm */
+    act(&net, conv(&net, net.last, shape), CSI_ACT_RELU, 0, 0);
+    pool(&net, net.last, CSI_OP_MAX_POOL, 2, 2, 0, false, false);
+    check_default_target(&net, "n1");
+    start(&net, 3, 12, 12); /* others see the map without its activation */
+    map = conv(&net, net.last, shape);
+    active = act(&net, map, CSI_ACT_RELU, 0, 0);
+    binary(&net, CSI_OP_ADD, active, map);
+    check_default_target(&net, "n0");
+}
+
 /* ---- profile ---- */
 
 static void test_profile(void **state)
@@ -647,6 +683,7 @@ int main(void)
         cmocka_unit_test(test_gradient_through_a_network),
         cmocka_unit_test(test_gradient_of_switches),
         cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_default_target),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_int8),
         cmocka_unit_test(test_fastest_int8),
