@@ -257,9 +257,9 @@ class Scenes:
 
     # Geometry -------------------------------------------------------------------------------------------------------
 
-    def _turn(self, count):
-        """Rotation (free for half, else slight), mirror and stretch: (B,2,2), output direction -> source direction."""
-        angle = torch.where(self._flag(count, 0.5), self._uniform(count, -math.pi, math.pi),
+    def _turn(self, count, turned):
+        """Rotation (free for that share, else slight), mirror and stretch: (B,2,2), output direction -> source direction."""
+        angle = torch.where(self._flag(count, turned), self._uniform(count, -math.pi, math.pi),
                             self._uniform(count, -0.25, 0.25))
         mirror = torch.where(self._flag(count, 0.5), -1.0, 1.0)
         stretch = self._uniform(count, -0.18, 0.18).exp()
@@ -280,7 +280,7 @@ class Scenes:
         matrix = torch.cat([linear[:, 0], shift[:, :1], linear[:, 1], shift[:, 1:]], 1)
         return offset, height, width, matrix
 
-    def _whole(self, photo, size, nearest=1.7, widest=1.12):
+    def _whole(self, photo, size, turned, nearest, widest=1.12):
         """A photo as a grower might have framed it: magnification against the evaluation's scale, any part of it.
 
         Returns (colour, leaf mask); the mask is 0 where the photo has none.
@@ -291,20 +291,20 @@ class Scenes:
         zoom = self._uniform(count, math.log(low), math.log(nearest)).exp()
         step = unit / zoom
         shape = self.levels[photo, 0][:, 1:].flip(1).float()  # width, height
-        free = (1 - size * step.unsqueeze(1) / shape).clamp(min=0.08)
-        centre = 0.5 + (torch.rand(count, 2, generator=self.random, device=self.device) - 0.5) * free
+        slack = (1 - size * step.unsqueeze(1) / shape).clamp(min=0.08)
+        centre = 0.5 + (torch.rand(count, 2, generator=self.random, device=self.device) - 0.5) * slack
         middle = torch.full((count, 2), size / 2, device=self.device)
-        place = self._locate(photo, self._turn(count), step, centre, middle)
+        place = self._locate(photo, self._turn(count, turned), step, centre, middle)
         return self._draw(self.pixels, *place, None, size, True)
 
-    def _leaf(self, photo, size, smallest, largest, wander):
+    def _leaf(self, photo, size, turned, smallest, largest, wander):
         """One cut-out leaf a sample, its photo `smallest`..`largest` of the frame wide; wander: (B,) reach of its centre."""
         count = len(photo)
         span = self._uniform(count, math.log(smallest), math.log(largest)).exp()
         centre = torch.full((count, 2), 0.5, device=self.device)
         position = (0.5 + (torch.rand(count, 2, generator=self.random, device=self.device) - 0.5)
                     * wander.view(-1, 1)) * size
-        place = self._locate(photo, self._turn(count), SHORT_SIDE / (span * size), centre, position)
+        place = self._locate(photo, self._turn(count, turned), SHORT_SIDE / (span * size), centre, position)
         half = torch.rand(count, 2, generator=self.random, device=self.device)
         window = torch.stack([(~self.masked[photo]).float(), self._uniform(count, 0.4, 0.6),
                               self._uniform(count, 0.4, 0.6), 0.2 + 0.3 * half[:, 0], 0.25 + 0.25 * half[:, 1]], 1)
@@ -324,7 +324,7 @@ class Scenes:
             ground = ground + strength * F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)
         return ground.clamp(0, 1)
 
-    def _scene(self, label, size):
+    def _scene(self, label, size, turned):
         """Leaves of `label` (and healthy ones of its crop) over each other on a foreign ground: (colour, where `label` shows)."""
         count = len(label)
         same_crop = torch.where(self._flag(count, 0.5), label.clamp(max=len(CLASSES) - 1),
@@ -339,7 +339,7 @@ class Scenes:
         if not self.has_negatives:
             ground_row = torch.where(choice < 0.4, any_class, ground_row)
         ground_photo = self._pick(ground_row)
-        canvas = self._whole(ground_photo, size, nearest=4.0)[0]
+        canvas = self._whole(ground_photo, size, turned, 4.0)[0]
         canvas = torch.where((choice > 0.72).view(-1, 1, 1, 1), self._noise_ground(count, size), canvas)
         shown = ((ground_row == label) & (choice <= 0.72)).float().view(-1, 1, 1, 1).expand(-1, 1, size, size)
         foreign = (foliage | ((choice >= 0.4) & (choice < 0.52))).float()  # a ground that shows another leaf must not compete
@@ -352,7 +352,7 @@ class Scenes:
                 label < len(CLASSES), self.healthy[label.clamp(max=len(CLASSES) - 1)], label))
             photo = self._pick(row)
             wander = torch.full((count,), 0.6 if top else 1.1, device=self.device)
-            colour, alpha = self._leaf(photo, size, 0.45 if top else 0.3, 1.5 if top else 1.1, wander)
+            colour, alpha = self._leaf(photo, size, turned, 0.45 if top else 0.3, 1.5 if top else 1.1, wander)
             shade = self._uniform(count, 0.85, 1.15) if top else self._uniform(count, 0.55, 1.1)
             if not top:
                 alpha = alpha * (self._uniform(count) < crowd).float().view(-1, 1, 1, 1)
@@ -430,7 +430,7 @@ class Scenes:
         image_mixed = image_mixed + hide.unsqueeze(1) * (fill - image_mixed)
         return image_mixed, target + other.view(-1, 1) * (target[order] - target), cut | blend
 
-    def _pictures(self, count, size, scenes, outliers):
+    def _pictures(self, count, size, scenes, outliers, turned, nearest):
         """What is shown, before light and camera: images, labels of the supported ones (they come first), leaf, known."""
         out_count = int(round(count * outliers)) if self.has_negatives else 0
         scene_count = int(round(count * scenes))
@@ -442,8 +442,8 @@ class Scenes:
                               torch.full((), self.other_leaf, device=self.device))
         photo = self._pick(torch.cat([label[:photo_count], out_row]))
         scene_rows = torch.cat([label[photo_count:], torch.full((out_scene,), self.other_leaf, device=self.device)])
-        photo_image, photo_leaf = self._whole(photo, size)
-        scene_image, scene_leaf = (self._scene(scene_rows, size) if len(scene_rows) else
+        photo_image, photo_leaf = self._whole(photo, size, turned, nearest)
+        scene_image, scene_leaf = (self._scene(scene_rows, size, turned) if len(scene_rows) else
                                    (photo_image[:0], photo_leaf[:0]))
 
         def joined(photos, drawn):
@@ -454,13 +454,13 @@ class Scenes:
 
     @torch.no_grad()
     def batch(self, count, size=CROP, scenes=0.4, outliers=0.1, mix=0.4, strength=1.0, smoothing=0.05, restyle=0.0,
-              colour=1.0, sun=0.0, spectrum=0.0):
+              colour=1.0, sun=0.0, spectrum=0.0, turned=0.5, nearest=1.7):
         """Draws `count` images (a `Batch`).
 
         scenes, outliers: shares of the batch; mix, restyle, sun, spectrum: chances; strength: how much light and camera vary,
-        colour: how much more than that colours do.
+        colour: how much more than that colours do; turned: share that is turned freely; nearest: largest magnification of a photo.
         """
-        image, label, leaf, known = self._pictures(count, size, scenes, outliers)
+        image, label, leaf, known = self._pictures(count, size, scenes, outliers, turned, nearest)
         inside = len(label)
         if restyle > 0:
             any_class = torch.multinomial(self.class_weight, count, replacement=True, generator=self.random)

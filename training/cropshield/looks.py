@@ -37,12 +37,26 @@ def _before_foliage(crops, cache, random):
     return torch.where(cut, ground + leaf * (image - ground), image)
 
 
+def _turned_and_near(crops, seed):
+    """Photos turned by quarters, and seen from one and a half times as near."""
+    side = crops.shape[1]
+    cut = side // 6
+    near = F.interpolate(_floats(crops[:, cut:side - cut, cut:side - cut]), size=(side, side), mode="bicubic",
+                         align_corners=False)
+    turns = np.random.default_rng(seed).integers(1, 4, len(crops)).tolist()
+    return torch.stack([torch.rot90(image, turn, (1, 2)) for image, turn in zip(near, turns)])
+
+
 def of(cache, seed):
-    """[(what, crops (N,H,W,3) uint8, labels)] of the validation photos: plain, in another crop's light, before foliage too."""
+    """[(what, crops (N,H,W,3) uint8, labels)] of the validation photos.
+
+    Plain; in another crop's light; turned and near as well; before foliage as well (that needs negatives).
+    """
     crops, labels, _ = cache.crops("val")
     scenes = Scenes(cache, "cpu", seed)
     classes = torch.from_numpy(labels)
     found = [("val", crops, labels), ("in other light", _bytes(scenes.restyle(_floats(crops), classes, 1.0)), labels)]
+    found.append(("turned and near", _bytes(scenes.restyle(_turned_and_near(crops, seed), classes, 1.0)), labels))
     if "ood" in cache.splits() and scenes.has_negatives:
         image = _before_foliage(crops, cache, torch.Generator().manual_seed(seed))
         found.append(("and before foliage", _bytes(scenes.restyle(image, classes, 1.0)), labels))

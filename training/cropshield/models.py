@@ -2,8 +2,8 @@
 
 Every network maps (B, 3, H, W) normalised images to `heads(x)` = (logits (B, classes), reject logit (B,)): class
 outputs, and one number that grows with how little the photo looks like a leaf of a supported crop. Both are linear in
-`features(x)` (B, d), the mean of the last activations. `explain(x, label)` gives the heat map of a class besides. Does not know
-about data, losses or files.
+`features(x)` (B, d), the mean of the last activations, which `observe(x)` gives besides and of which `explain(x, label)` makes
+the heat map of a class. Does not know about data, losses or files.
 """
 
 import torch
@@ -21,12 +21,17 @@ class _Classifier(nn.Module):
         features = self.features(x)
         return self.classifier(features), self.reject(features).squeeze(1)
 
-    def explain(self, x, label):
-        """(logits, reject, Grad-CAM of the classes `label` before scaling: (B, h, w), not negative)."""
+    def observe(self, x):
+        """(logits, reject, last activations (B, d, h, w))."""
         active = self.activations(x).float()
         features = active.mean((2, 3))
+        return self.classifier(features), self.reject(features).squeeze(1), active
+
+    def explain(self, x, label):
+        """`observe`, and Grad-CAM of the classes `label` before scaling: (B, h, w), not negative."""
+        logits, reject, active = self.observe(x)
         weight = self.classifier[-1].weight[label]
-        return self.classifier(features), self.reject(features).squeeze(1), F.relu(torch.einsum("bchw,bc->bhw", active, weight))
+        return logits, reject, active, F.relu(torch.einsum("bchw,bc->bhw", active, weight))
 
     def forward(self, x):
         return self.classifier(self.features(x))
@@ -121,9 +126,9 @@ class RepConvolution(nn.Module):
 
 
 class CropShieldLite(_Classifier):
-    """The small network: plain 3x3 convolutions to 14x14, one 1x1 convolution to 512 channels; 1.4 M parameters, 0.56 GMAC."""
+    """The small network: plain 3x3 convolutions to 14x14, one 1x1 convolution to 512 channels; 1.7 M parameters, 0.56 GMAC."""
 
-    STAGES = ((32, 1), (48, 3), (80, 4), (144, 6))  # (channels, layers); the first layer of each has stride 2
+    STAGES = ((16, 1), (32, 3), (96, 4), (160, 6))  # (channels, layers); the first layer of each has stride 2
 
     def __init__(self, num_classes=22, dropout=0.1, stages=STAGES, head=512):
         super().__init__()

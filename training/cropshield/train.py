@@ -25,7 +25,7 @@ from .prepare import Cache
 from .progress import Progress
 
 
-DRAWN = ("size", "scenes", "outliers", "mix", "strength", "colour", "sun", "restyle", "spectrum",
+DRAWN = ("size", "scenes", "outliers", "mix", "strength", "colour", "sun", "restyle", "spectrum", "turned", "nearest",
          "smoothing")  # settings of Scenes.batch
 
 
@@ -38,9 +38,15 @@ def pick_device(name="auto"):
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
+def layout(device):
+    """Channels last on GPUs; on CPUs not, where convolutions of 16 channels learning so write past their memory (torch 1.13)."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
 def build(entry, device):
+    device = torch.device(device)
     network = models.ARCHITECTURES[entry["architecture"]](len(CLASSES), **entry.get("options", {}))
-    return network.to(device).to(memory_format=torch.channels_last)
+    return network.to(device).to(memory_format=layout(device))
 
 
 def small_state(network):
@@ -51,12 +57,16 @@ def small_state(network):
 
 def _go_on(network, paths, name):
     """Gives `network` the weights of the file among `paths` (weights file or native file) that is named after it."""
-    from . import calibrate, evaluate  # which need this module
     path = next((p for p in paths if os.path.basename(p).split(".")[0] == name), None)
     if path is None:
         raise SystemExit(f"no file to start {name} from among {', '.join(paths)}")
-    found = evaluate.load_model(path)[0] if path.endswith(".safetensors") else calibrate.load_network(path)[0]
-    load_weights(network, found.state_dict())
+    load_weights(network, _stored(path).state_dict())
+
+
+def _stored(path):
+    """The network of a weights file or a native file."""
+    from . import calibrate, evaluate  # which need this module
+    return evaluate.load_model(path)[0] if path.endswith(".safetensors") else calibrate.load_network(path)[0]
 
 
 def load_weights(network, state):
@@ -119,9 +129,9 @@ def _loss(recipe, tested, logits, reject, drawn, taught):
 
 
 @torch.no_grad()
-def _taught(said, tested, heat):
-    """What is learnt from the logits of a batch's teachers, if any: the mean of their softened probabilities."""
-    return sum(F.softmax(logits[:, tested].float() / heat, 1) for logits in said) / len(said) if said else None
+def _taught(seen, tested, heat):
+    """What is learnt from the outputs of a batch's teachers: the mean of their softened probabilities."""
+    return sum(F.softmax(logits[:, tested].float() / heat, 1) for logits, _, _ in seen) / len(seen)
 
 
 def _astray(cam, leaf, placed):
@@ -132,6 +142,15 @@ def _astray(cam, leaf, placed):
     leaf = F.adaptive_avg_pool2d(leaf, cam.shape[-2:]).squeeze(1)
     share = 1 - (cam * leaf).sum((1, 2)) / (cam.sum((1, 2)) + 1)  # an empty map is no way out
     return (share * placed).sum() / placed.sum().clamp(min=1)
+
+
+def _apart(active, shown):
+    """How far the last activations are from another network's of the same shape: squares, relative to that one's.
+
+    A network that sees the same evidence at the same place errs alike on strange photos, which logits alone do not teach
+    (Romero et al., 'FitNets').
+    """
+    return (active - shown).square().mean() / (shown.square().mean() + 1e-6)
 
 
 @torch.no_grad()
@@ -190,10 +209,9 @@ def _save(out, run, learners, record, progress_state, scenes):
 
 
 def _guide(path, device):
-    """image -> (logits, …) of the network in a weights file."""
-    stored = torch.load(path, map_location="cpu")
-    network = load_weights(build(stored["entry"], device), stored["state"]).eval().requires_grad_(False)
-    return network.heads
+    """image -> (logits, reject, last activations) of the network in a weights file or native file."""
+    network = _stored(path).to(device).to(memory_format=layout(device)).eval().requires_grad_(False)
+    return torch.compile(network.observe, dynamic=False) if device.type == "cuda" else network.observe
 
 
 def run(config, cache_folder, out, device="auto", seconds=None, teachers=(), start=(), resume=False,
@@ -242,12 +260,13 @@ def run(config, cache_folder, out, device="auto", seconds=None, teachers=(), sta
             break
         batch = {key: _at(recipe[key], share) for key in DRAWN if key in recipe}
         for drawn in scenes.batches(recipe.get("together", 1), recipe["batch"], **batch):
-            drawn = drawn._replace(image=drawn.image.contiguous(memory_format=torch.channels_last))
+            drawn = drawn._replace(image=drawn.image.contiguous(memory_format=layout(device)))
             with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
-                said = {"": [guide(drawn.image)[0] for guide in guides]}
+                with torch.no_grad():
+                    seen = {"": [guide(drawn.image) for guide in guides]}
                 for learner in learners:
-                    taught = _taught(said[learner.entry.get("teacher", "")], scenes.tested, recipe["distill_temperature"])
-                    said[learner.name] = [_step(learner, recipe, scenes.tested, drawn, taught, share, step)]
+                    seen[learner.name] = [_step(learner, recipe, scenes.tested, drawn, seen[learner.entry.get("teacher", "")],
+                                                share, step)]
             step += 1
         if cuda:
             torch.cuda.synchronize()  # keeps the clock that drives the schedule honest
@@ -259,14 +278,18 @@ def run(config, cache_folder, out, device="auto", seconds=None, teachers=(), sta
     return record, scenes
 
 
-def _step(learner, recipe, tested, drawn, taught, share, step):
+def _step(learner, recipe, tested, drawn, seen, share, step):
+    """Learns from one batch and what teachers saw in it: [(logits, reject, last activations), …]; returns what it saw itself."""
     learner.network.train()
     for group in learner.optimizer.param_groups:
         group["lr"] = learner.entry["rate"] * _rate(share, recipe["warmup"])
-    logits, reject, cam = learner.explain(drawn.image, drawn.label)
+    taught = _taught(seen, tested, recipe["distill_temperature"]) if seen else None
+    logits, reject, active, cam = learner.explain(drawn.image, drawn.label)
     with torch.autocast(drawn.image.device.type, enabled=False):
         astray = _astray(cam.float(), drawn.leaf, drawn.placed)
         loss = _loss(recipe, tested, logits, reject, drawn, taught) + recipe.get("cam_weight", 0.0) * astray
+        if learner.entry.get("imitate") and seen:
+            loss = loss + learner.entry["imitate"] * _apart(active.float(), seen[0][2].float())
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(learner.network.parameters(), 5.0)
@@ -275,7 +298,7 @@ def _step(learner, recipe, tested, drawn, taught, share, step):
     learner.loss_sum += loss.detach()
     learner.astray_sum += astray.detach()
     learner.loss_count += 1
-    return logits.detach()
+    return logits.detach(), reject.detach(), active.detach()
 
 
 def _look(learners, val, device, record, step, spent, share):
