@@ -183,8 +183,10 @@ def _at(schedule, share):
     return value
 
 
-def _rate(share, warmup):
-    return share / warmup if share < warmup else 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
+def _rate(share, warmup, step, warmup_steps):
+    """Factor of the rate: rises over a share of the run and, since compiling takes a share too, over a number of steps."""
+    rising = min(share / warmup, (step + 1) / max(1, warmup_steps))
+    return min(rising, 0.5 * (1 + math.cos(math.pi * max(0.0, share - warmup) / (1 - warmup))))
 
 
 def _record(config, cache, device):
@@ -210,8 +212,7 @@ def _save(out, run, learners, record, progress_state, scenes):
 
 def _guide(path, device):
     """image -> (logits, reject, last activations) of the network in a weights file or native file."""
-    network = _stored(path).to(device).to(memory_format=layout(device)).eval().requires_grad_(False)
-    return torch.compile(network.observe, dynamic=False) if device.type == "cuda" else network.observe
+    return _stored(path).to(device).to(memory_format=layout(device)).eval().requires_grad_(False).observe
 
 
 def run(config, cache_folder, out, device="auto", seconds=None, teachers=(), start=(), resume=False,
@@ -282,7 +283,7 @@ def _step(learner, recipe, tested, drawn, seen, share, step):
     """Learns from one batch and what teachers saw in it: [(logits, reject, last activations), …]; returns what it saw itself."""
     learner.network.train()
     for group in learner.optimizer.param_groups:
-        group["lr"] = learner.entry["rate"] * _rate(share, recipe["warmup"])
+        group["lr"] = learner.entry["rate"] * _rate(share, recipe["warmup"], step, recipe.get("warmup_steps", 0))
     taught = _taught(seen, tested, recipe["distill_temperature"]) if seen else None
     logits, reject, active, cam = learner.explain(drawn.image, drawn.label)
     with torch.autocast(drawn.image.device.type, enabled=False):
