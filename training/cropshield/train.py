@@ -60,7 +60,11 @@ def _go_on(network, paths, name):
     path = next((p for p in paths if os.path.basename(p).split(".")[0] == name), None)
     if path is None:
         raise SystemExit(f"no file to start {name} from among {', '.join(paths)}")
-    load_weights(network, _stored(path).state_dict())
+    stored = None if path.endswith(".safetensors") else torch.load(path, map_location="cpu")
+    if stored is not None and stored["entry"]["architecture"] == type(network).__name__:
+        load_weights(network, stored["state"])  # with its branches, if it has any
+    else:
+        load_weights(network, _stored(path).state_dict())
 
 
 def _stored(path):
@@ -244,7 +248,7 @@ def run(config, cache_folder, out, device="auto", seconds=None, teachers=(), sta
             learner.restore(state)
         scenes.random.set_state(stored["random"])
         record, (step, spent) = stored["record"], stored["done"]
-    val = cache.crops("val") if "val" in cache.splits() else None
+    val, tested = cache.crops("val") if "val" in cache.splits() else None, set(scenes.tested.tolist())
     begin, shown, saved = time.monotonic() - spent, 0.0, time.monotonic()
     progress, warm = Progress(config["name"], 1000), 0
     while True:
@@ -253,7 +257,7 @@ def run(config, cache_folder, out, device="auto", seconds=None, teachers=(), sta
         finished = share >= 1
         if finished or spent - shown >= recipe.get("look_seconds", 30):
             shown = spent
-            _look(learners, val, device, record, step, spent, share)
+            _look(learners, val, tested, device, record, step, spent, share)
         if finished or time.monotonic() - saved >= recipe.get("save_seconds", 60):
             saved = time.monotonic()
             _save(out, config["name"], learners, record, (step, spent), scenes)
@@ -302,7 +306,7 @@ def _step(learner, recipe, tested, drawn, seen, share, step):
     return logits.detach(), reject.detach(), active.detach()
 
 
-def _look(learners, val, device, record, step, spent, share):
+def _look(learners, val, tested, device, record, step, spent, share):
     point = {"step": step, "seconds": round(spent, 1), "share": round(share, 4)}
     for learner in learners:
         point[f"{learner.name}.loss"] = round(float(learner.loss_sum) / max(1, learner.loss_count), 4)
@@ -312,6 +316,7 @@ def _look(learners, val, device, record, step, spent, share):
         learner.loss_count = 0
         if val is not None:
             logits, _ = outputs(learner.average, val[0], device)
+            logits[:, [i for i in range(len(CLASSES)) if i not in tested]] = -np.inf  # nothing was learnt about them
             point[f"{learner.name}.val"] = round(accuracy(logits, val[1]), 4)
     record["curve"].append(point)
     print(json.dumps(point), flush=True)
