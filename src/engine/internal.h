@@ -179,7 +179,7 @@ struct csi_plan {
     uint32_t cpu_features;
     enum cs_precision precision; /* as asked for: FP32 or INT8 */
     bool has_fixed_point;        /* some layer computes in integers */
-    bool separate;               /* see csi_plan_options */
+    bool separate, compact;      /* see csi_plan_options */
     unsigned max_batch;
     struct csi_pool *pool;
     struct csi_step *steps;

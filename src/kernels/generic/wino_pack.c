@@ -1,7 +1,8 @@
 /*
- * Winograd weights: U = G·g·Gᵀ, computed in double precision, laid out as the products read them:
- * bias [outputs × lanes], then [position][output block][input channel][lanes], zeros where a channel is
- * padding.
+ * Winograd weights. Most kernels want U = G·g·Gᵀ, computed in double precision here and laid out as the
+ * products read them: bias [outputs × lanes], then [position][output block][input channel][lanes], zeros where
+ * a channel is padding. Compact ones want g itself, behind the same bias: [output block][input channel][9]
+ * [lanes]; wino_weights.h transforms it while the layer runs.
  */
 #include <math.h>
 #include <string.h>
@@ -52,6 +53,7 @@ bool csi_wino_shape_make(const struct csi_wino *kernel, const struct csi_wino_de
     shape->outputs = (shape->npitch + kernel->ops->lanes - 1) / kernel->ops->lanes;
     shape->tiles_y = (desc->height + shape->side - 1) / shape->side;
     shape->tiles_x = (desc->width + shape->side - 1) / shape->side;
+    shape->compact = kernel->schedule == CSI_WINO_COMPACT;
     return true;
 }
 
@@ -60,6 +62,8 @@ size_t csi_wino_packed_size(const struct csi_wino *kernel, const struct csi_wino
     struct csi_wino_shape shape;
     if (!csi_wino_shape_make(kernel, desc, &shape))
         return 0;
+    if (shape.compact)
+        return shape.outputs * (csi_wino_compact_floats(&shape) + kernel->ops->lanes) * sizeof(float);
     return shape.outputs * (shape.positions * csi_wino_weight_floats(&shape) + kernel->ops->lanes) *
            sizeof(float);
 }
@@ -142,6 +146,21 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
     }
 }
 
+static void pack_compact(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc,
+                         const float *weights, size_t first, size_t here, float *out)
+{
+    const size_t lanes = shape->ops->lanes;
+    for (size_t k = 0; k < shape->kpitch; k++, out += 9 * lanes) {
+        const size_t used = k < desc->cin ? here : 0;
+        for (size_t c = 0; c < used; c++) {
+            for (size_t tap = 0; tap < 9; tap++)
+                out[tap * lanes + c] = weights[((first + c) * desc->cin + k) * 9 + tap];
+        }
+        for (size_t tap = 0; used < lanes && tap < 9; tap++)
+            memset(out + tap * lanes + used, 0, (lanes - used) * sizeof(float));
+    }
+}
+
 void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *desc, const float *weights,
                    const float *bias, void *packed, size_t slice)
 {
@@ -155,6 +174,11 @@ void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *de
     double g[9 * LANES_MOST];
     for (size_t c = 0; c < lanes; c++)
         packed_bias[c] = bias && c < here ? bias[first + c] : 0.0F;
+    if (shape.compact) {
+        pack_compact(&shape, desc, weights, first, here,
+                     (float *)packed + shape.outputs * lanes + slice * csi_wino_compact_floats(&shape));
+        return;
+    }
     if (kernel->fixed) {
         pack_fixed(&shape, desc, weights, first, here, out);
         return;
