@@ -188,9 +188,10 @@ static void set_up(struct bench *bench)
                                              .pool = network[l].pool};
         layer->gflop = (double)(layer->desc.cin * layer->desc.cout * 9 * side * side) * 2e-9;
         most = most > side * side * layer->desc.cout ? most : side * side * layer->desc.cout;
-        layer->kernel = l == 0         ? NULL
-                        : bench->fixed ? csi_wino_choose_fixed(&layer->desc, bench->features, bench->threads)
-                                       : csi_wino_choose(&layer->desc, bench->features, bench->threads, false);
+        layer->kernel = l == 0 ? NULL
+                        : bench->fixed
+                            ? csi_wino_choose_fixed(&layer->desc, bench->features, bench->threads)
+                            : csi_wino_choose(&layer->desc, bench->features, bench->threads, false);
         layer->packed = pack(layer->kernel, &layer->desc);
         size_t needed = l == 0 ? csi_conv_first_scratch_size(&layer->desc, bench->threads) : 0;
         for (size_t k = 0; k < VARIANTS; k++) {

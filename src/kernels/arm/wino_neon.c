@@ -64,7 +64,7 @@ CSI_INLINE void v_prefetch(const float *p)
     do {                                                                                                     \
         CSI_UNROLL                                                                                           \
         for (size_t q = 0; q < 4; q++)                                                                       \
-            weights[q] = vld1q_f32(w + (lane)*w_stride + q * 4);                                                \
+            weights[q] = vld1q_f32(w + (lane)*w_stride + q * 4);                                             \
         CSI_UNROLL                                                                                           \
         for (size_t r = 0; r < rows; r++) {                                                                  \
             const float32x4_t b = vld1q_f32(v + r * CSI_WINO_BLOCK + c);                                     \

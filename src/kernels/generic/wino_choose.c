@@ -30,7 +30,8 @@ static const struct csi_wino variants[] = {
 /* 16-bit fixed point: banded, staged. */
 static const struct csi_wino fixed_variants[] = {
 #if defined(__x86_64__)
-    {"conv3x3_wino4_int16_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, CSI_WINO_BANDED, &csi_wino_fixed_avx512vnni},
+    {"conv3x3_wino4_int16_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, CSI_WINO_BANDED,
+     &csi_wino_fixed_avx512vnni},
     {"conv3x3_wino4_int16_staged_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, CSI_WINO_STAGED,
      &csi_wino_fixed_avx512vnni},
 #endif

@@ -9,8 +9,8 @@
  * read once, then all is transformed back. For few tiles and big weights, which stream from memory once.
  *  - compact: as staged, but a task takes an output block through products and output transform, and its
  * weights, packed as they are, are transformed row of positions by row of positions into the core's L2 just
- * before their products. A quarter or a seventh of the memory; slower, because a core writes its L2 at a third
- * of the speed at which it reads it (docs/performance.md).
+ * before their products. A quarter or a seventh of the memory; slower, because a core writes its L2 at a
+ * third of the speed at which it reads it (docs/performance.md).
  */
 #include <string.h>
 
@@ -592,8 +592,9 @@ static void pair_task(void *context, size_t index, unsigned worker)
 bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino *kernel,
                           const struct csi_wino_desc *second)
 {
-    return kernel->schedule != CSI_WINO_COMPACT && csi_conv_first_covers(first) && first->cout == second->cin && first->height == second->height &&
-           first->width == second->width && !second->residual;
+    return kernel->schedule != CSI_WINO_COMPACT && csi_conv_first_covers(first) &&
+           first->cout == second->cin && first->height == second->height && first->width == second->width &&
+           !second->residual;
 }
 
 size_t csi_conv_pair_scratch_size(const struct csi_wino_desc *first, const struct csi_wino *kernel,
@@ -612,7 +613,8 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
                        float *output, size_t batch, void *scratch, struct csi_pool *pool)
 {
     struct csi_wino_shape shape;
-    if (batch == 0 || !csi_conv_pair_covers(first_desc, kernel, desc) || !csi_wino_shape_make(kernel, desc, &shape))
+    if (batch == 0 || !csi_conv_pair_covers(first_desc, kernel, desc) ||
+        !csi_wino_shape_make(kernel, desc, &shape))
         return;
     const unsigned threads = pool ? csi_pool_threads(pool) : 1;
     struct pair pair = {

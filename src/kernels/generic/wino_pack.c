@@ -1,8 +1,8 @@
 /*
  * Winograd weights. Most kernels want U = G·g·Gᵀ, computed in double precision here and laid out as the
- * products read them: bias [outputs × lanes], then [position][output block][input channel][lanes], zeros where
- * a channel is padding. Compact ones want g itself, behind the same bias: [output block][input channel][9]
- * [lanes]; wino_weights.h transforms it while the layer runs.
+ * products read them: bias [outputs × lanes], then [position][output block][input channel][lanes], zeros
+ * where a channel is padding. Compact ones want g itself, behind the same bias: [output block][input
+ * channel][9] [lanes]; wino_weights.h transforms it while the layer runs.
  */
 #include <math.h>
 #include <string.h>
