@@ -81,7 +81,7 @@ static void *pack(const struct csi_wino *kernel, const struct csi_wino_desc *des
     if (kernel) {
         packed = need(csi_aligned_alloc(csi_wino_packed_size(kernel, desc)));
         for (size_t s = 0; s < csi_wino_pack_slices(kernel, desc); s++)
-            csi_wino_pack(kernel, desc, weights, NULL, packed, s);
+            csi_wino_pack(kernel, desc, weights, NULL, NULL, packed, s);
     } else {
         packed = need(csi_aligned_alloc(csi_conv_first_packed_size(desc)));
         csi_conv_first_pack(desc, weights, NULL, packed);

@@ -222,7 +222,7 @@ static void run_variant(struct problem *p, const struct csi_wino *kernel, struct
     struct guarded scratch =
         guarded_make(csi_wino_scratch_size(kernel, &p->desc, p->batch, pool ? csi_pool_threads(pool) : 1));
     for (size_t s = 0; s < csi_wino_pack_slices(kernel, &p->desc); s++)
-        csi_wino_pack(kernel, &p->desc, (const float *)p->weights.bytes, (const float *)p->bias.bytes,
+        csi_wino_pack(kernel, &p->desc, (const float *)p->weights.bytes, NULL, (const float *)p->bias.bytes,
                       packed.bytes, s);
     csi_wino_run(kernel, &p->desc, packed.bytes, (const float *)p->input.bytes,
                  p->desc.residual ? (const float *)p->residual.bytes : NULL, (float *)p->output.bytes,
@@ -355,7 +355,7 @@ static void try_pair(size_t height, size_t width, size_t middle, size_t batch, c
     csi_conv_first_pack(&first, (const float *)a.weights.bytes, (const float *)a.bias.bytes,
                         first_packed.bytes);
     for (size_t s = 0; s < csi_wino_pack_slices(kernel, &second); s++)
-        csi_wino_pack(kernel, &second, (const float *)b.weights.bytes, (const float *)b.bias.bytes,
+        csi_wino_pack(kernel, &second, (const float *)b.weights.bytes, NULL, (const float *)b.bias.bytes,
                       packed.bytes, s);
     assert_true(csi_conv_pair_covers(&first, kernel, &second));
     csi_conv_first_run(direct, &first, first_packed.bytes, (const float *)a.input.bytes,
