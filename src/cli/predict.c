@@ -192,13 +192,13 @@ static bool keep_for_case(struct predict *predict, size_t index, struct cs_error
     return status == CS_OK;
 }
 
-/* False: the model, loaded beside the photo, turned out to be none. */
-static bool has_model(const struct predict *predict)
+/* Whether the model, loaded beside the photo, is what failed. */
+static bool is_the_model(const struct predict *predict, const struct cs_error *failure)
 {
-    cs_model *model = cs_diagnoser_model(predict->diagnoser);
+    struct cs_diagnoser_status status;
 
-    cs_model_destroy(model);
-    return model != NULL;
+    cs_diagnoser_status(predict->diagnoser, &status);
+    return status.model_loads == 0 && strcmp(status.last_error, failure->message) == 0;
 }
 
 static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
@@ -209,7 +209,7 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
     struct cs_error error;
 
     csi_progress_end(&predict->progress);
-    if (failure != NULL && !has_model(predict)) {
+    if (failure != NULL && is_the_model(predict, failure)) {
         csi_report(predict->model_path, failure);
         predict->failed++;
         return false;

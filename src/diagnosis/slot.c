@@ -167,9 +167,10 @@ enum cs_status csi_slot_open(cs_diagnoser *diagnoser, struct cs_error *error)
     enum cs_status status = csi_compute_create(&diagnoser->options.model, &slot->compute, error);
 
     if (status == CS_OK && diagnoser->options.load_beside && !diagnoser->options.watch) {
-        slot->pending = true;
+        slot->pending = true; /* before the thread is there to say that it is over */
         slot->loads_beside = pthread_create(&slot->loader, NULL, load_beside, diagnoser) == 0;
-        slot->pending = slot->loads_beside;
+        if (!slot->loads_beside)
+            slot->pending = false;
     }
     if (status == CS_OK && !slot->loads_beside) {
         pthread_mutex_lock(&slot->loading);

@@ -32,8 +32,8 @@ static void pack_wino_slice(void *context, size_t index, unsigned worker)
     const struct wino_packing *packing = context;
 
     (void)worker;
-    csi_wino_pack(packing->wino->kernel, &packing->wino->desc, packing->node->weight,
-                  packing->node->factors, packing->node->bias, packing->packed, index);
+    csi_wino_pack(packing->wino->kernel, &packing->wino->desc, packing->node->weight, packing->node->factors,
+                  packing->node->bias, packing->packed, index);
 }
 
 static struct csi_wino_desc describe(const struct csi_ir *ir, const struct csi_ir_node *node)

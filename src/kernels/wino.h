@@ -73,9 +73,9 @@ const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, u
 size_t csi_wino_packed_size(const struct csi_wino *kernel, const struct csi_wino_desc *desc);
 /* Packing is cut into this many independent slices, which may run in parallel. */
 size_t csi_wino_pack_slices(const struct csi_wino *kernel, const struct csi_wino_desc *desc);
-/* weights: [cout][cin][3][3] float32, times factors [cout] unless NULL (the product rounded to float32); bias:
- * [cout] or NULL. Writes slice `slice` of `packed` (64-byte aligned, csi_wino_packed_size bytes); every byte of
- * `packed` is written once all slices are. */
+/* weights: [cout][cin][3][3] float32, times factors [cout] unless NULL (the product rounded to float32);
+ * bias: [cout] or NULL. Writes slice `slice` of `packed` (64-byte aligned, csi_wino_packed_size bytes); every
+ * byte of `packed` is written once all slices are. */
 void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *desc, const float *weights,
                    const double *factors, const float *bias, void *packed, size_t slice);
 
