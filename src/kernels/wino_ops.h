@@ -64,11 +64,16 @@ typedef void csi_wino_input_fn(const struct csi_wino_plane *image, size_t y, siz
  * G·g·Gᵀ for `channels` input channels, `stride` floats from one channel to the next. */
 typedef void csi_wino_weights_fn(const float *g, size_t row, size_t channels, float *u, size_t stride);
 
-/* m[r][0…lanes) = Σ_k v[k / 16][r][k % 16] · w[k][0…lanes) for `rows` tiles and blocks × 16 input channels,
- * `w_stride` floats from one channel's weights to the next; with `add` on top of what stands in m. Meanwhile
- * `ahead_lines` cache lines for every 4 channels are fetched from `ahead` on: a share of what comes next. */
-typedef void csi_wino_gemm_fn(size_t rows, size_t blocks, const float *v, const float *w, size_t w_stride,
-                              float *m, bool add, const float *ahead, size_t ahead_lines);
+/* m[r][0…lanes) = Σ_k v[k / 16][r][k % 16] · w[k][0…lanes) for `rows` tiles and blocks × 16 input channels.
+ * Meanwhile `ahead_lines` cache lines for every 4 channels are fetched from `ahead` on: a share of the
+ * weights that come next. */
+typedef void csi_wino_gemm_fn(size_t rows, size_t blocks, const float *v, const float *w, float *m,
+                              const float *ahead, size_t ahead_lines);
+
+/* The same with a position of a csi_wino_weights_fn's row, `stride` floats from one channel's weights to the
+ * next; with `add` on top of what stands in m. */
+typedef void csi_wino_row_gemm_fn(size_t rows, size_t blocks, const float *v, const float *w, size_t stride,
+                                  float *m, bool add, const float *ahead, size_t ahead_lines);
 
 /* Transforms one tile's products back and finishes `blocks` channel blocks from `channel` on. */
 typedef void csi_wino_output_fn(const float *m, size_t position_stride, const struct csi_wino_target *target,
@@ -82,6 +87,7 @@ struct csi_wino_ops {
     csi_wino_input_fn *input[2]; /* by enum csi_wino_size */
     csi_wino_weights_fn *weights[2];
     csi_wino_gemm_fn *gemm;
+    csi_wino_row_gemm_fn *row_gemm;
     csi_wino_output_fn *output[2];
 };
 
@@ -98,9 +104,7 @@ struct csi_wino_fixed_ops {
     uint32_t features;
     /* `count` floats of a panel (one position, some channels) → count int16, and their scale. */
     void (*quantize)(const float *v, size_t count, int16_t *out, float *scale);
-    /* As csi_wino_gemm_fn, the weights dense. */
-    void (*gemm)(size_t rows, size_t blocks, const float *v, const float *w, float *m, const float *ahead,
-                 size_t ahead_lines);
+    csi_wino_gemm_fn *gemm;
 };
 
 extern const struct csi_wino_fixed_ops csi_wino_fixed_avx512vnni;

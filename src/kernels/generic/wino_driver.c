@@ -251,6 +251,7 @@ static void multiply(const struct run *run, const float *v, const float *w, cons
 {
     const struct csi_wino_shape *shape = run->shape;
     const struct csi_wino_ops *ops = shape->ops;
+    csi_wino_gemm_fn *gemm = shape->fixed ? shape->fixed->gemm : ops->gemm;
     /* Weights come next in `lines` cache lines for every 4 channels (8 in fixed point); each panel fetches
      * its share. */
     const size_t panels = panels_of(shape, tiles), lines = ops->lanes / 4,
@@ -258,13 +259,8 @@ static void multiply(const struct run *run, const float *v, const float *w, cons
     const size_t steps = shape->kpitch / (shape->fixed ? 8 : 4);
     for (size_t panel = 0; panel < panels; panel++) {
         size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
-        const size_t blocks = shape->kpitch / CSI_WINO_BLOCK, ahead_lines = panel * share < lines ? share : 0;
-        const float *from = v + panel_offset(shape, panel, start), *ahead = next + panel * share * steps * 16;
-        float *to = m + start * ops->lanes;
-        if (shape->fixed)
-            shape->fixed->gemm(rows, blocks, from, w, to, ahead, ahead_lines);
-        else
-            ops->gemm(rows, blocks, from, w, ops->lanes, to, false, ahead, ahead_lines);
+        gemm(rows, shape->kpitch / CSI_WINO_BLOCK, v + panel_offset(shape, panel, start), w,
+             m + start * ops->lanes, next + panel * share * steps * 16, panel * share < lines ? share : 0);
     }
 }
 
@@ -388,9 +384,9 @@ static void multiply_row(const struct run *run, size_t row, size_t k, size_t cha
             const size_t start = part(run->count, panels, panel),
                          rows = part(run->count, panels, panel + 1) - start;
             const float *v = run->v + position * run->v_position + start * shape->kpitch + k * rows;
-            ops->gemm(rows, channels / CSI_WINO_BLOCK, v, u + j * ops->lanes, u_stride(shape),
-                      m + position * run->m_position + start * ops->lanes, k > 0, v + next,
-                      next > 0 ? (rows + 3) / 4 : 0);
+            ops->row_gemm(rows, channels / CSI_WINO_BLOCK, v, u + j * ops->lanes, u_stride(shape),
+                          m + position * run->m_position + start * ops->lanes, k > 0, v + next,
+                          next > 0 ? (rows + 3) / 4 : 0);
         }
     }
 }

@@ -135,21 +135,27 @@ static void weights6(const float *g, size_t row, size_t channels, float *u, size
     weights_row(weight_matrix6, 8, g, row, channels, u, stride);
 }
 
-static void gemm(size_t rows, size_t blocks, const float *v, const float *w, size_t w_stride, float *m,
-                 bool add, const float *ahead, size_t ahead_lines)
+static void row_gemm(size_t rows, size_t blocks, const float *v, const float *w, size_t stride, float *m,
+                     bool add, const float *ahead, size_t ahead_lines)
 {
     (void)ahead;
     (void)ahead_lines;
     if (!add)
         memset(m, 0, rows * LANES * sizeof(float));
     for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
-        for (size_t c = 0; c < CSI_WINO_BLOCK; c++, w += w_stride) {
+        for (size_t c = 0; c < CSI_WINO_BLOCK; c++, w += stride) {
             for (size_t r = 0; r < rows; r++) {
                 for (size_t n = 0; n < LANES; n++)
                     m[r * LANES + n] += v[r * CSI_WINO_BLOCK + c] * w[n];
             }
         }
     }
+}
+
+static void gemm(size_t rows, size_t blocks, const float *v, const float *w, float *m, const float *ahead,
+                 size_t ahead_lines)
+{
+    row_gemm(rows, blocks, v, w, LANES, m, false, ahead, ahead_lines);
 }
 
 static void output_tile(size_t side, const float *matrix, const float *m, size_t position_stride,
@@ -190,5 +196,6 @@ const struct csi_wino_ops csi_wino_ops_generic = {
     .input = {input4, input6},
     .weights = {weights4, weights6},
     .gemm = gemm,
+    .row_gemm = row_gemm,
     .output = {output4, output6},
 };
