@@ -13,6 +13,7 @@
 #include "kernels/wino.h"
 
 #define LAYERS      8u
+#define VARIANTS    6u /* of an instruction set */
 #define MOST_ROUNDS 512u
 
 static const struct {
@@ -80,7 +81,7 @@ static void *pack(const struct csi_wino *kernel, const struct csi_wino_desc *des
     if (kernel) {
         packed = need(csi_aligned_alloc(csi_wino_packed_size(kernel, desc)));
         for (size_t s = 0; s < csi_wino_pack_slices(kernel, desc); s++)
-            csi_wino_pack(kernel, desc, weights, NULL, packed, s);
+            csi_wino_pack(kernel, desc, weights, NULL, NULL, packed, s);
     } else {
         packed = need(csi_aligned_alloc(csi_conv_first_packed_size(desc)));
         csi_conv_first_pack(desc, weights, NULL, packed);
@@ -102,12 +103,12 @@ static void run_layer(const struct bench *bench, const struct csi_wino *kernel, 
 /* Every variant of the best set, each iteration running all of them in turn. */
 static void compare_variants(const struct bench *bench)
 {
-    const size_t count = bench->fixed ? 2 : 4;
-    static double ms[4][MOST_ROUNDS];
+    const size_t count = bench->fixed ? 2 : VARIANTS;
+    static double ms[VARIANTS][MOST_ROUNDS];
     for (size_t l = 1; l < LAYERS; l++) {
         const struct layer *layer = &bench->layers[l];
-        const struct csi_wino *kernels[4];
-        void *packed[4];
+        const struct csi_wino *kernels[VARIANTS];
+        void *packed[VARIANTS];
         for (size_t k = 0; k < count; k++) {
             kernels[k] = bench->fixed ? csi_wino_fixed_variant(bench->features, k)
                                       : csi_wino_variant(bench->features, k);
@@ -188,11 +189,12 @@ static void set_up(struct bench *bench)
         layer->gflop = (double)(layer->desc.cin * layer->desc.cout * 9 * side * side) * 2e-9;
         most = most > side * side * layer->desc.cout ? most : side * side * layer->desc.cout;
         layer->kernel = l == 0 ? NULL
-                               : (bench->fixed ? csi_wino_choose_fixed : csi_wino_choose)(
-                                     &layer->desc, bench->features, bench->threads);
+                        : bench->fixed
+                            ? csi_wino_choose_fixed(&layer->desc, bench->features, bench->threads)
+                            : csi_wino_choose(&layer->desc, bench->features, bench->threads, false);
         layer->packed = pack(layer->kernel, &layer->desc);
         size_t needed = l == 0 ? csi_conv_first_scratch_size(&layer->desc, bench->threads) : 0;
-        for (size_t k = 0; k < 4; k++) {
+        for (size_t k = 0; k < VARIANTS; k++) {
             size_t size = csi_wino_scratch_size(csi_wino_variant(bench->features, k), &layer->desc,
                                                 bench->batch, bench->threads);
             needed = size > needed ? size : needed;

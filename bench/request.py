@@ -53,8 +53,8 @@ def start_up(photo):
     return (time.perf_counter() - start) * 1e3
 
 
-def idle_server():
-    server = subprocess.Popen([program, "serve", "--port", "0", "--quiet"], stderr=subprocess.PIPE, text=True)
+def idle_server(*options):
+    server = subprocess.Popen([program, "serve", "--port", "0", "--quiet", *options], stderr=subprocess.PIPE, text=True)
     try:
         server.stderr.readline()
         time.sleep(0.5)
@@ -107,7 +107,7 @@ def main():
         ("JSON of a diagnosis, ms", detail["json"], ""),
         ("predict, process start to exit, ms", middle(starts), f"fastest {min(starts):.0f}"),
         ("predict, peak resident, MB", peak_of_predict(photo), ""),
-        ("idle server, resident, MB", idle_server(), ""),
+        ("idle server, resident, MB", idle_server(), f"with --compact {idle_server('--compact'):.1f}"),
     ]
     for name, value, note in rows:
         print(f"{name:<64} {'' if value is None else f'{value:.3f}' if value < 1 else f'{value:.1f}':>8}  {note}".rstrip())

@@ -32,12 +32,13 @@ struct csi_shared {
     const char *model, *device, *precision, *cpu_mask, *decode, *classes, *target_layer;
     size_t threads, max_size, max_bytes, max_pixels, max_side, max_scans;
     size_t resize, crop, input_size;
+    bool compact;
     const char *mean, *std_dev;
 };
 struct csi_shared csi_shared_defaults(void);
 
 /* The shared table for `shared`; the caller's array has room for CSI_SHARED_OPTIONS entries. */
-#define CSI_SHARED_OPTIONS 21
+#define CSI_SHARED_OPTIONS 22
 const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_option *table);
 
 /* How every command begins: parses the line and resolves the shared options. CSI_GOES_ON, or the exit status

@@ -41,6 +41,8 @@ const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_
          1024},
         {"cpu-mask", 0, CSI_OPT_STRING, "LIST", "never use more than these: generic, avx2, avx512, neon, …",
          &shared->cpu_mask, 0, 0},
+        {"compact", 0, CSI_OPT_FLAG, NULL, "less memory, forward passes a tenth slower", &shared->compact, 0,
+         0},
         {"max-size", 0, CSI_OPT_SIZE, "PIXELS", "long side of the display image (800)", &shared->max_size, 16,
          16384},
         {"decode", 0, CSI_OPT_STRING, "MODE", "exact or fast (fast)", &shared->decode, 0, 0},
@@ -134,6 +136,7 @@ static bool resolve(const struct csi_shared *shared, struct cs_diagnoser_options
     options->model.cpu_mask = shared->cpu_mask;
     options->model.target_layer = shared->target_layer;
     options->model.threads = (unsigned)shared->threads;
+    options->model.compact = shared->compact;
     options->model.preprocess.resize = (uint32_t)shared->resize;
     options->model.preprocess.crop = (uint32_t)(shared->crop != 0 ? shared->crop : shared->input_size);
     options->limits.max_bytes = shared->max_bytes;

@@ -15,7 +15,7 @@ struct predict {
     struct csi_file_stream files; /* first: it is the context of the stream's load */
     cs_diagnoser *diagnoser;
     bool json, plant;
-    const char *gradcam_dir;
+    const char *gradcam_dir, *model_path;
     bool *namesake; /* of each photo, with --gradcam */
     struct csi_progress progress;
     size_t failed;
@@ -192,6 +192,15 @@ static bool keep_for_case(struct predict *predict, size_t index, struct cs_error
     return status == CS_OK;
 }
 
+/* Whether the model, loaded beside the photo, is what failed. */
+static bool is_the_model(const struct predict *predict, const struct cs_error *failure)
+{
+    struct cs_diagnoser_status status;
+
+    cs_diagnoser_status(predict->diagnoser, &status);
+    return status.model_loads == 0 && strcmp(status.last_error, failure->message) == 0;
+}
+
 static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
                     const struct cs_error *failure)
 {
@@ -200,6 +209,11 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
     struct cs_error error;
 
     csi_progress_end(&predict->progress);
+    if (failure != NULL && is_the_model(predict, failure)) {
+        csi_report(predict->model_path, failure);
+        predict->failed++;
+        return false;
+    }
     if (failure == NULL) {
         if (predict->json) {
             if (!print_json(diagnosis, &error))
@@ -267,6 +281,7 @@ static int run(struct predict *predict, const struct cs_diagnoser_options *optio
     struct cs_error error;
     int status = CSI_EXIT_OK;
 
+    predict->model_path = options->model.path;
     if (cs_diagnoser_create(options, &predict->diagnoser, &error) != CS_OK) {
         csi_report(options->model.path, &error);
         return CSI_EXIT_FAILED;
@@ -343,9 +358,13 @@ int csi_command_predict(int argc, char **argv)
     } else if (paths.count > 0) {
         if (predict.gradcam_dir == NULL)
             options.gradcam_cache_bytes = 0; /* nobody will ask for heat maps later */
-        if (paths.count == 1 && batch == 0)
-            options.model.max_batch =
-                1; /* activations of one photo are touched, so only these are laid out */
+        if (paths.count == 1 && batch == 0) {
+            /* What one forward pass never earns back: activations of more photos, transformed weights,
+             * waiting for the model before the photo is decoded. */
+            options.model.max_batch = 1;
+            options.model.compact = true;
+            options.load_beside = true;
+        }
         status = run(&predict, &options, &paths, top_k, batch);
     }
     if (status == CSI_EXIT_OK && (paths.failed > 0 || paths.count == 0))

@@ -27,6 +27,11 @@ struct csi_slot {
 
     pthread_mutex_t loading; /* one load at a time */
     struct csi_compute *compute;
+    pthread_t loader; /* options.load_beside */
+    bool loads_beside;
+    bool pending;           /* the first load is under way */
+    pthread_cond_t settled; /* it no longer is */
+    struct cs_error first_error;
     struct csi_file_stamp stamp; /* of the file that was last tried; guarded by `loading` */
     pthread_t watcher;
     bool watching;
@@ -57,8 +62,8 @@ enum cs_status csi_diagnoser_cache_clear(cs_diagnoser *diagnoser, enum cs_cache 
 void csi_slot_init(cs_diagnoser *diagnoser);
 enum cs_status csi_slot_open(cs_diagnoser *diagnoser, struct cs_error *error);
 void csi_slot_close(cs_diagnoser *diagnoser);
-/* The model in use, retained; counted as a use. */
-cs_model *csi_slot_model(cs_diagnoser *diagnoser);
+/* The model in use, retained; counted as a use. NULL: loading it beside has failed. */
+cs_model *csi_slot_model(cs_diagnoser *diagnoser, struct cs_error *error);
 enum cs_status csi_slot_reload(cs_diagnoser *diagnoser, struct cs_error *error);
 void csi_slot_stats(cs_diagnoser *diagnoser, struct cs_cache_stats *stats);
 void csi_slot_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status);
@@ -68,7 +73,7 @@ void csi_slot_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status
 /* One photo on its way. */
 struct csi_job {
     cs_diagnoser *diagnoser;
-    cs_model *model; /* borrowed */
+    cs_model *model; /* borrowed; NULL while the photo is decoded before its model is needed */
     const void *bytes;
     size_t size;
     const struct cs_request *request;

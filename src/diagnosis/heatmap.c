@@ -270,7 +270,9 @@ enum cs_status csi_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *id,
 
     if (status != CS_OK)
         return status;
-    job.model = csi_slot_model(diagnoser);
+    job.model = csi_slot_model(diagnoser, error);
+    if (job.model == NULL)
+        return diagnoser->slot.first_error.status;
     status = csi_job_heatmap(&job, NULL, request, &cached, &way, error);
     if (status == CS_OK) {
         status = copy_to_blob(cached.bytes, cached.size, image, error);
@@ -299,7 +301,9 @@ enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t
 
     if (status != CS_OK)
         return status;
-    job.model = csi_slot_model(diagnoser);
+    job.model = csi_slot_model(diagnoser, error);
+    if (job.model == NULL)
+        return diagnoser->slot.first_error.status;
     status = check_heatmap(job.model, &request, error);
     if (status == CS_OK && class_index == SIZE_MAX) {
         status = need_record(&job, &cached, &record, error);

@@ -210,7 +210,7 @@ static enum cs_status take_facts(cs_model *model, const struct csi_graph *graph,
 
 /* Everything that decides the logits and maps: part of every cache key, so that nothing stale can be served.
  */
-static void identify(cs_model *model)
+static void identify(cs_model *model, bool compact)
 {
     struct csi_hasher hasher;
     const char *layer = model->plan_info->target_layer, *kernels = model->plan_info->kernels;
@@ -224,6 +224,8 @@ static void identify(cs_model *model)
     csi_hasher_update(&hasher, model->preprocess.std_dev, sizeof model->preprocess.std_dev);
     csi_hasher_update(&hasher, kernels, strlen(kernels) + 1);
     csi_hasher_update(&hasher, layer, strlen(layer) + 1);
+    if (compact) /* other sums: the last digits differ */
+        csi_hasher_update(&hasher, "compact", sizeof "compact");
     csi_hasher_final(&hasher, &model->identity);
 }
 
@@ -258,6 +260,7 @@ static enum cs_status compile(cs_model *model, const struct csi_graph *graph,
         .target_layer =
             options->target_layer != NULL && options->target_layer[0] != '\0' ? options->target_layer : NULL,
         .pool = model->compute->pool,
+        .compact = options->compact,
     };
     enum cs_status status = csi_plan_create(graph, &plan, &model->plan, error);
 
@@ -306,7 +309,7 @@ static enum cs_status load_into(cs_model *model, const struct cs_model_options *
     if (status == CS_OK)
         status = csi_coach_create(graph, &model->coach, error);
     if (status == CS_OK)
-        identify(model);
+        identify(model, options->compact);
     else if (!model->embedded && error != NULL && strstr(error->message, model->path) == NULL)
         csi_error_prefix(error, "'%s'", model->path);
     csi_graph_destroy(graph);

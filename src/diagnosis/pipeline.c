@@ -62,16 +62,16 @@ static void keep_display(const struct csi_job *job)
     csi_cache_put_taking(diagnoser->gradcams, &key, bytes, size);
 }
 
-/* Decodes job->bytes into job->display and job->facts, once. Needs no id and touches no cache. */
+/* Decodes job->bytes into job->display and job->facts, once. Needs no id and no model, touches no cache. */
 static void decode(struct csi_job *job)
 {
     const struct cs_diagnoser_options *options = &job->diagnoser->options;
     struct csi_display_options how = {.limits = options->limits,
                                       .mode = options->decode,
                                       .max_side = options->max_size,
-                                      .cpu_features = job->model->compute->cpu_features,
+                                      .cpu_features = job->diagnoser->slot.compute->cpu_features,
                                       .beside = !job->serial && job->size >= LARGE_PHOTO &&
-                                                job->model->compute->threads > 1};
+                                                job->diagnoser->slot.compute->threads > 1};
     struct cs_image_info info;
     enum cs_status status;
 
@@ -255,7 +255,11 @@ static enum cs_status run(struct csi_job *job, cs_diagnosis **diagnosis, struct 
     uint64_t start = csi_now_ns();
     enum cs_status status;
 
+    /* The first photo's model may still be on its way: what needs none of it comes first. */
     identify_job(job);
+    job->model = csi_slot_model(diagnoser, error);
+    if (job->model == NULL)
+        return diagnoser->slot.first_error.status;
     if (job->request->no_cache) {
         status = csi_compute_uncached(compute_prediction, job, &cached, error);
     } else {
@@ -308,7 +312,6 @@ enum cs_status csi_diagnose(cs_diagnoser *diagnoser, const void *bytes, size_t s
     status = check_request(job.request, error);
     if (status != CS_OK)
         return status;
-    job.model = csi_slot_model(diagnoser);
     status = run(&job, diagnosis, error);
     cs_image_destroy(job.display);
     csi_model_release(job.model);

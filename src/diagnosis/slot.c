@@ -126,6 +126,7 @@ void csi_slot_init(cs_diagnoser *diagnoser)
     pthread_condattr_t attributes;
 
     pthread_mutex_init(&slot->lock, NULL);
+    pthread_cond_init(&slot->settled, NULL);
     pthread_mutex_init(&slot->loading, NULL);
     pthread_mutex_init(&slot->watch_lock, NULL);
     pthread_condattr_init(&attributes);
@@ -134,12 +135,44 @@ void csi_slot_init(cs_diagnoser *diagnoser)
     pthread_condattr_destroy(&attributes);
 }
 
+/* options.load_beside: the first load, on a thread of its own. */
+static void *load_beside(void *context)
+{
+    cs_diagnoser *diagnoser = context;
+    struct csi_slot *slot = &diagnoser->slot;
+    struct cs_error error;
+
+    csi_error_clear(&error);
+    pthread_mutex_lock(&slot->loading);
+    error.status = load(diagnoser, &error);
+    pthread_mutex_unlock(&slot->loading);
+    pthread_mutex_lock(&slot->lock);
+    slot->first_error = error;
+    slot->pending = false;
+    pthread_cond_broadcast(&slot->settled);
+    pthread_mutex_unlock(&slot->lock);
+    return NULL;
+}
+
+/* Lock held. */
+static void wait_for_first(struct csi_slot *slot)
+{
+    while (slot->pending)
+        pthread_cond_wait(&slot->settled, &slot->lock);
+}
+
 enum cs_status csi_slot_open(cs_diagnoser *diagnoser, struct cs_error *error)
 {
     struct csi_slot *slot = &diagnoser->slot;
     enum cs_status status = csi_compute_create(&diagnoser->options.model, &slot->compute, error);
 
-    if (status == CS_OK) {
+    if (status == CS_OK && diagnoser->options.load_beside && !diagnoser->options.watch) {
+        slot->pending = true; /* before the thread is there to say that it is over */
+        slot->loads_beside = pthread_create(&slot->loader, NULL, load_beside, diagnoser) == 0;
+        if (!slot->loads_beside)
+            slot->pending = false;
+    }
+    if (status == CS_OK && !slot->loads_beside) {
         pthread_mutex_lock(&slot->loading);
         status = load(diagnoser, error);
         pthread_mutex_unlock(&slot->loading);
@@ -163,22 +196,30 @@ void csi_slot_close(cs_diagnoser *diagnoser)
         pthread_mutex_unlock(&slot->watch_lock);
         pthread_join(slot->watcher, NULL);
     }
+    if (slot->loads_beside)
+        pthread_join(slot->loader, NULL);
     csi_model_release(slot->model);
     csi_compute_release(slot->compute);
+    pthread_cond_destroy(&slot->settled);
     pthread_cond_destroy(&slot->watch_wake);
     pthread_mutex_destroy(&slot->watch_lock);
     pthread_mutex_destroy(&slot->loading);
     pthread_mutex_destroy(&slot->lock);
 }
 
-cs_model *csi_slot_model(cs_diagnoser *diagnoser)
+cs_model *csi_slot_model(cs_diagnoser *diagnoser, struct cs_error *error)
 {
     struct csi_slot *slot = &diagnoser->slot;
-    cs_model *model;
+    cs_model *model = NULL;
 
     pthread_mutex_lock(&slot->lock);
-    model = csi_model_retain(slot->model);
-    slot->uses++;
+    wait_for_first(slot);
+    if (slot->model != NULL) {
+        model = csi_model_retain(slot->model);
+        slot->uses++;
+    } else if (error != NULL) {
+        *error = slot->first_error;
+    }
     pthread_mutex_unlock(&slot->lock);
     return model;
 }
@@ -199,12 +240,13 @@ void csi_slot_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status
 
     memset(status, 0, sizeof *status);
     pthread_mutex_lock(&slot->lock);
+    wait_for_first(slot);
     status->model_loads = slot->loads;
     status->model_load_failures = slot->failures;
     status->models_in_memory =
         atomic_load(&slot->compute->references) - 1; /* the slot's own reference aside */
     memcpy(status->last_error, slot->last_error, sizeof status->last_error);
-    status->model_load_ms = slot->model->load_ms;
+    status->model_load_ms = slot->model != NULL ? slot->model->load_ms : 0;
     status->model_loaded_unix_ms = slot->loaded_unix_ms;
     pthread_mutex_unlock(&slot->lock);
 }
@@ -214,9 +256,10 @@ void csi_slot_stats(cs_diagnoser *diagnoser, struct cs_cache_stats *stats)
     struct csi_slot *slot = &diagnoser->slot;
 
     pthread_mutex_lock(&slot->lock);
+    wait_for_first(slot);
     stats->enabled = true;
-    stats->entries = 1;
-    stats->bytes = slot->model->plan_info->weight_bytes;
+    stats->entries = slot->model != NULL ? 1 : 0;
+    stats->bytes = slot->model != NULL ? slot->model->plan_info->weight_bytes : 0;
     stats->hits = slot->uses;
     stats->misses = slot->loads;
     pthread_mutex_unlock(&slot->lock);

@@ -113,7 +113,11 @@ static enum place prepare(struct stream *stream, struct item *item)
         .diagnoser = stream->diagnoser, .bytes = item->bytes, .size = item->size, .request = &item->request};
     if (item->size == 0 || item->size > stream->diagnoser->options.limits.max_bytes)
         goto whole; /* it fails there with the right words */
-    job->model = csi_slot_model(stream->diagnoser);
+    job->model = csi_slot_model(stream->diagnoser, &item->error);
+    if (job->model == NULL) {
+        item->status = stream->diagnoser->slot.first_error.status;
+        return FINISHED;
+    }
     csi_recent_identify(stream->diagnoser->recent, item->bytes, item->size, &job->id);
     csi_prediction_key(stream->diagnoser, job->model, &job->id, &key);
     /* Claimed first, looked up then: between the two nobody else can have computed it unseen. */
@@ -344,15 +348,23 @@ enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stre
         free(threads);
         return csi_fail(error, CS_BAD_REQUEST, "a stream needs load and done");
     }
-    model = csi_slot_model(diagnoser);
     stream.batch = user->batch;
     stream.alone = user->count == 1;
-    if (user->batch == 0)
-        stream.batch = user->count < workers                  ? user->count
-                       : model->parameters > HEAVY_PARAMETERS ? model->max_batch
-                                                              : 1;
-    stream.batch = stream.batch > model->max_batch ? model->max_batch : stream.batch;
-    csi_model_release(model);
+    if (stream.alone && user->batch == 0) {
+        stream.batch = 1; /* without a look at the model, which may still be loaded meanwhile */
+    } else {
+        model = csi_slot_model(diagnoser, error);
+        if (model == NULL) {
+            free(threads);
+            return diagnoser->slot.first_error.status;
+        }
+        if (user->batch == 0)
+            stream.batch = user->count < workers                  ? user->count
+                           : model->parameters > HEAVY_PARAMETERS ? model->max_batch
+                                                                  : 1;
+        stream.batch = stream.batch > model->max_batch ? model->max_batch : stream.batch;
+        csi_model_release(model);
+    }
     /* Enough for every worker to be one photo ahead of the slowest, and for a batch to fill while one
      * computes. */
     stream.window = 2 * (size_t)workers + 2 * (stream.batch > 1 ? stream.batch : 1);

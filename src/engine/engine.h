@@ -32,6 +32,7 @@ struct csi_plan_options {
         target_layer; /* activations kept for maps; NULL: graph->gradcam_layer, else the last convolution's */
     struct csi_pool *pool; /* used for packing in parallel, and by runs; outlives the plan */
     bool separate;         /* one step a layer, so that an observer sees every map */
+    bool compact;          /* large 3×3 weights stay as they are and are transformed in every forward pass */
 };
 
 /* The graph is only read during the call. */

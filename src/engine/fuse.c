@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "engine/internal.h"
 
 static void count_uses(struct csi_ir *ir)
 {
@@ -46,10 +47,12 @@ static void merge(struct csi_ir *ir, struct csi_ir_node *first, struct csi_ir_no
 
     csi_aligned_free(second->owned_weight);
     csi_aligned_free(second->owned_bias);
+    free(second->factors);
     *second = *first;
     second->output = output;
     first->dead = true;
     first->owned_weight = first->owned_bias = NULL;
+    first->factors = NULL;
     ir->values[output].producer = (int)(second - ir->nodes);
 }
 
@@ -81,35 +84,57 @@ static void scale_row(const float *restrict from, double factor, size_t count, f
         to[i] = (float)((double)from[i] * factor);
 }
 
+/* Multiplies the weights by the factors that fuse_batch_norm left: into a copy, they are the graph's. */
+static enum cs_status fold_factors(const struct csi_ir *ir, struct csi_ir_node *conv, struct cs_error *error)
+{
+    size_t outputs = ir->values[conv->output].shape.channels, per_output;
+    float *weight;
+
+    if (conv->factors == NULL)
+        return CS_OK;
+    per_output =
+        ir->values[conv->inputs[0]].shape.channels / conv->groups * conv->kernel[0] * conv->kernel[1];
+    weight = csi_model_alloc(outputs * per_output * sizeof *weight);
+    if (weight == NULL)
+        return csi_fail_memory(error, "folding a batch norm");
+    for (size_t o = 0; o < outputs; o++)
+        scale_row(conv->weight + o * per_output, conv->factors[o], per_output, weight + o * per_output);
+    csi_aligned_free(conv->owned_weight);
+    conv->weight = conv->owned_weight = weight;
+    free(conv->factors);
+    conv->factors = NULL;
+    return CS_OK;
+}
+
 static enum cs_status fuse_batch_norm(struct csi_ir *ir, struct csi_ir_node *norm, struct cs_error *error)
 {
     struct csi_ir_node *conv = swallowable(ir, norm->inputs[0]);
-    size_t outputs, per_output;
-    float *weight, *bias;
+    size_t outputs;
+    double *factors;
+    float *bias;
+    enum cs_status status;
 
     if (conv == NULL || conv->op != CSI_OP_CONV || conv->act.kind != CSI_FN_NONE || conv->residual >= 0 ||
         conv->pool)
         return CS_OK;
+    status = fold_factors(ir, conv, error); /* those of another batch norm before this one */
+    if (status != CS_OK)
+        return status;
     outputs = ir->values[conv->output].shape.channels;
-    per_output =
-        ir->values[conv->inputs[0]].shape.channels / conv->groups * conv->kernel[0] * conv->kernel[1];
-    weight = csi_model_alloc(outputs * per_output * sizeof *weight);
+    factors = malloc(outputs * sizeof *factors);
     bias = csi_model_alloc(outputs * sizeof *bias);
-    if (weight == NULL || bias == NULL) {
-        csi_aligned_free(weight);
+    if (factors == NULL || bias == NULL) {
+        free(factors);
         csi_aligned_free(bias);
         return csi_fail_memory(error, "folding a batch norm");
     }
     for (size_t o = 0; o < outputs; o++) {
-        double factor = (double)norm->weight[o];
-
-        scale_row(conv->weight + o * per_output, factor, per_output, weight + o * per_output);
+        factors[o] = (double)norm->weight[o];
         bias[o] =
-            (float)((double)norm->bias[o] + (conv->bias == NULL ? 0.0 : (double)conv->bias[o] * factor));
+            (float)((double)norm->bias[o] + (conv->bias == NULL ? 0.0 : (double)conv->bias[o] * factors[o]));
     }
-    csi_aligned_free(conv->owned_weight);
     csi_aligned_free(conv->owned_bias);
-    conv->weight = conv->owned_weight = weight;
+    conv->factors = factors;
     conv->bias = conv->owned_bias = bias;
     conv->weight_scales = NULL;
     merge(ir, conv, norm);
@@ -300,5 +325,14 @@ enum cs_status csi_ir_fuse(struct csi_ir *ir, struct cs_error *error)
         }
     }
     count_uses(ir);
+    for (size_t i = 0; i < ir->node_count; i++) {
+        struct csi_ir_node *node = &ir->nodes[i];
+        enum cs_status status = CS_OK;
+
+        if (!node->dead && node->op == CSI_OP_CONV && (ir->integers || !csi_conv_is_wino(ir, node)))
+            status = fold_factors(ir, node, error);
+        if (status != CS_OK)
+            return status;
+    }
     return CS_OK;
 }

@@ -179,7 +179,7 @@ struct csi_plan {
     uint32_t cpu_features;
     enum cs_precision precision; /* as asked for: FP32 or INT8 */
     bool has_fixed_point;        /* some layer computes in integers */
-    bool separate;               /* see csi_plan_options */
+    bool separate, compact;      /* see csi_plan_options */
     unsigned max_batch;
     struct csi_pool *pool;
     struct csi_step *steps;
@@ -221,6 +221,9 @@ static inline float *csi_slot_data(const struct csi_run *run, int slot)
  * step_conv.c */
 enum cs_status csi_step_conv(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
                              struct csi_step *step, struct cs_error *error);
+/* Does csi_step_conv make a Winograd step of this convolution in float32 or fixed point? Such a step applies
+ * the node's factors while it packs. */
+bool csi_conv_is_wino(const struct csi_ir *ir, const struct csi_ir_node *node);
 /* Is Winograd faster than the matrix product for a 3×3 convolution that it covers? */
 bool csi_step_wino_pays(size_t inputs, size_t outputs, size_t pixels);
 /* Makes `second` do the work of `first`, the step before it, too, when both are of kinds that run as one and

@@ -301,6 +301,7 @@ void csi_ir_destroy(struct csi_ir *ir)
         return;
     for (size_t i = 0; i < ir->node_count; i++) {
         csi_aligned_free(ir->nodes[i].owned_weight);
+        free(ir->nodes[i].factors);
         csi_aligned_free(ir->nodes[i].owned_bias);
     }
     csi_tail_destroy(ir->tail);

@@ -51,6 +51,9 @@ struct csi_ir_node {
     const float *weight; /* [O][I/groups][KH][KW]; BATCH_NORM: scale [C] */
     const float *bias;   /* [O] or NULL;           BATCH_NORM: shift [C] */
     float *owned_weight, *owned_bias;
+    /* [O], owned, NULL: none. What a batch norm multiplies the weights by, where packing does that: for
+     * Winograd steps, so that a network's weights are not copied for it. */
+    double *factors;
     const float *weight_scales; /* of weights that were 8-bit numbers in the file: [O], else NULL */
     bool pool;                  /* a 2×2 max-pool of stride 2 behind it */
     int residual;               /* value added to the output, -1: none */

@@ -407,6 +407,7 @@ enum cs_status csi_plan_create(const struct csi_graph *graph, const struct csi_p
     plan->max_batch = options->max_batch;
     plan->pool = options->pool;
     plan->separate = options->separate;
+    plan->compact = options->compact;
     status = csi_ir_create(graph, options->target_layer, wants_integers(graph, options), &ir, error);
     if (status == CS_OK)
         status = compile(plan, ir, error);

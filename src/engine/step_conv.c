@@ -32,8 +32,8 @@ static void pack_wino_slice(void *context, size_t index, unsigned worker)
     const struct wino_packing *packing = context;
 
     (void)worker;
-    csi_wino_pack(packing->wino->kernel, &packing->wino->desc, packing->node->weight, packing->node->bias,
-                  packing->packed, index);
+    csi_wino_pack(packing->wino->kernel, &packing->wino->desc, packing->node->weight, packing->node->factors,
+                  packing->node->bias, packing->packed, index);
 }
 
 static struct csi_wino_desc describe(const struct csi_ir *ir, const struct csi_ir_node *node)
@@ -67,7 +67,7 @@ static size_t choose_wino(struct csi_plan *plan, struct csi_wino_step *wino)
             }
         }
     }
-    wino->kernel = csi_wino_choose(&wino->desc, plan->cpu_features, threads);
+    wino->kernel = csi_wino_choose(&wino->desc, plan->cpu_features, threads, plan->compact);
     return csi_wino_packed_size(wino->kernel, &wino->desc);
 }
 
@@ -167,7 +167,7 @@ bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const s
     if (first->run != run_first || second->run != run_wino || second->inputs[0] != first->output ||
         first->act_pass || first->residual_pass || first->tail_pass || second->u.wino.desc.residual ||
         second->u.wino.fixed || ir->values[first->output].uses != 1 || ir->values[first->output].kept ||
-        !csi_conv_pair_covers(&first->u.first.desc, &second->u.wino.desc))
+        !csi_conv_pair_covers(&first->u.first.desc, second->u.wino.kernel, &second->u.wino.desc))
         return false;
     pair.first = first->u.first;
     pair.wino = second->u.wino;
@@ -320,17 +320,29 @@ bool csi_step_wino_pays(size_t inputs, size_t outputs, size_t pixels)
     return inputs >= 8 && outputs >= 8 && pixels >= 100;
 }
 
+static bool reads_first(const struct csi_ir *ir, const struct csi_ir_node *node)
+{
+    struct csi_wino_desc desc = describe(ir, node);
+
+    return node->inputs[0] == ir->input && !node->pool && csi_conv_first_covers(&desc);
+}
+
+bool csi_conv_is_wino(const struct csi_ir *ir, const struct csi_ir_node *node)
+{
+    const struct csi_shape *in = &ir->values[node->inputs[0]].shape;
+
+    return csi_ir_is_plain3x3(ir, node) && !reads_first(ir, node) &&
+           (node->pool || csi_step_wino_pays(in->channels, ir->values[node->output].shape.channels,
+                                             in->height * in->width));
+}
+
 enum cs_status csi_step_conv(struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
                              struct csi_step *step, struct cs_error *error)
 {
-    if (csi_ir_is_plain3x3(ir, node)) {
-        struct csi_wino_desc desc = describe(ir, node);
-
-        if (node->inputs[0] == ir->input && !node->pool && csi_conv_first_covers(&desc))
-            return make_first(plan, ir, node, step, error);
-        if (node->pool || csi_step_wino_pays(desc.cin, desc.cout, desc.height * desc.width))
-            return make_wino(plan, ir, node, step, error);
-    }
+    if (csi_conv_is_wino(ir, node))
+        return make_wino(plan, ir, node, step, error);
+    if (csi_ir_is_plain3x3(ir, node) && reads_first(ir, node))
+        return make_first(plan, ir, node, step, error);
     if (csi_ir_is_depthwise(ir, node) && node->kernel[0] <= MAX_LINES)
         return csi_step_depthwise(plan, ir, node, step, error);
     return csi_step_tile_conv(plan, ir, node, step, error);

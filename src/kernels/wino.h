@@ -56,8 +56,11 @@ size_t csi_wino_tile(const struct csi_wino *kernel);
 const struct csi_wino *csi_wino_variant(uint32_t features, size_t index);
 /* NULL when there is none of that name in this build. */
 const struct csi_wino *csi_wino_find(const char *name);
-/* The variant measured fastest for such a shape; never NULL (generic C is always there). */
-const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads);
+/* The variant measured fastest for such a shape; never NULL (generic C is always there). `compact`: where
+ * transformed weights would be large, the variant that keeps them as they are (9 numbers instead of 36 or 64)
+ * and transforms them while it runs. */
+const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads,
+                                       bool compact);
 
 /* The same in 16-bit fixed point ("conv3x3_wino4_int16_avx512vnni"): 13-bit integers, scales found while
  * running, so nothing is calibrated; 0.2 to 0.4 % relative error a layer, half the weight bytes. NULL where
@@ -70,11 +73,11 @@ const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, u
 size_t csi_wino_packed_size(const struct csi_wino *kernel, const struct csi_wino_desc *desc);
 /* Packing is cut into this many independent slices, which may run in parallel. */
 size_t csi_wino_pack_slices(const struct csi_wino *kernel, const struct csi_wino_desc *desc);
-/* weights: [cout][cin][3][3] float32 with everything folded in; bias: [cout] or NULL. Writes slice `slice` of
- * `packed` (64-byte aligned, csi_wino_packed_size bytes); every byte of `packed` is written once all slices
- * are. */
+/* weights: [cout][cin][3][3] float32, times factors [cout] unless NULL (the product rounded to float32);
+ * bias: [cout] or NULL. Writes slice `slice` of `packed` (64-byte aligned, csi_wino_packed_size bytes); every
+ * byte of `packed` is written once all slices are. */
 void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *desc, const float *weights,
-                   const float *bias, void *packed, size_t slice);
+                   const double *factors, const float *bias, void *packed, size_t slice);
 
 /* Bytes of scratch (64-byte aligned) that a run with `threads` workers needs, at any batch up to `batch`. */
 size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_wino_desc *desc, size_t batch,
@@ -110,9 +113,11 @@ void csi_conv_first_run(const struct csi_conv_first *kernel, const struct csi_wi
 
 /*
  * The first layer and the 3×3 convolution behind it as one: the map between them is made strip by strip and
- * never leaves the core's cache. Packed data are those of the two layers. Any variant of csi_wino will do.
+ * never leaves the core's cache. Packed data are those of the two layers. Any variant of csi_wino will do but
+ * compact ones.
  */
-bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino_desc *second);
+bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino *kernel,
+                          const struct csi_wino_desc *second);
 size_t csi_conv_pair_scratch_size(const struct csi_wino_desc *first, const struct csi_wino *kernel,
                                   const struct csi_wino_desc *second, unsigned threads);
 /* input: NCHW as for csi_conv_first_run; output as for csi_wino_run. */

@@ -5,6 +5,7 @@
  *
  * Transformed input V:  [position][panel][channel block of 16][tile of the panel][16]
  * Transformed weights:  [position][output block][input channel][ops->lanes]
+ * Compact weights:      [output block][input channel][9 taps][ops->lanes]
  * Products M:           [position][output block][tile][ops->lanes]
  */
 #ifndef CSI_KERNELS_WINO_OPS_H
@@ -59,11 +60,20 @@ enum csi_wino_size { CSI_WINO_4, CSI_WINO_6 };
 typedef void csi_wino_input_fn(const struct csi_wino_plane *image, size_t y, size_t x, float *v,
                                size_t block_stride, size_t position_stride);
 
+/* One row of positions of compact weights, for the product at once: u[k][j][0…lanes) is position (row, j) of
+ * G·g·Gᵀ for `channels` input channels, `stride` floats from one channel to the next. */
+typedef void csi_wino_weights_fn(const float *g, size_t row, size_t channels, float *u, size_t stride);
+
 /* m[r][0…lanes) = Σ_k v[k / 16][r][k % 16] · w[k][0…lanes) for `rows` tiles and blocks × 16 input channels.
  * Meanwhile `ahead_lines` cache lines for every 4 channels are fetched from `ahead` on: a share of the
  * weights that come next. */
 typedef void csi_wino_gemm_fn(size_t rows, size_t blocks, const float *v, const float *w, float *m,
                               const float *ahead, size_t ahead_lines);
+
+/* The same with a position of a csi_wino_weights_fn's row, `stride` floats from one channel's weights to the
+ * next; with `add` on top of what stands in m. */
+typedef void csi_wino_row_gemm_fn(size_t rows, size_t blocks, const float *v, const float *w, size_t stride,
+                                  float *m, bool add, const float *ahead, size_t ahead_lines);
 
 /* Transforms one tile's products back and finishes `blocks` channel blocks from `channel` on. */
 typedef void csi_wino_output_fn(const float *m, size_t position_stride, const struct csi_wino_target *target,
@@ -75,7 +85,9 @@ struct csi_wino_ops {
     size_t rows;                 /* most tiles of a panel */
     size_t lanes;                /* output channels of a block */
     csi_wino_input_fn *input[2]; /* by enum csi_wino_size */
+    csi_wino_weights_fn *weights[2];
     csi_wino_gemm_fn *gemm;
+    csi_wino_row_gemm_fn *row_gemm;
     csi_wino_output_fn *output[2];
 };
 

@@ -6,11 +6,14 @@
 
 #include "kernels/wino_ops.h"
 
+/* See generic/wino_driver.c. */
+enum csi_wino_schedule { CSI_WINO_BANDED, CSI_WINO_STAGED, CSI_WINO_COMPACT };
+
 struct csi_wino {
     const char *name;
     const struct csi_wino_ops *ops;
     enum csi_wino_size size;
-    bool staged;
+    enum csi_wino_schedule schedule;
     const struct csi_wino_fixed_ops *fixed; /* NULL: float32 */
 };
 
@@ -22,7 +25,14 @@ struct csi_wino_shape {
     size_t kpitch, npitch;   /* padded input and output channels */
     size_t outputs;          /* blocks of ops->lanes output channels */
     size_t tiles_y, tiles_x; /* of one image */
+    bool compact;            /* weights are packed as they are and transformed while the layer runs */
 };
+
+/* Floats of the compact weights of an output block. */
+static inline size_t csi_wino_compact_floats(const struct csi_wino_shape *shape)
+{
+    return 9 * shape->kpitch * shape->ops->lanes;
+}
 
 /* Floats of memory that the weights of one position and output block take, and V of one tile (without the
  * panels' heads). */

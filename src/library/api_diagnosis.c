@@ -102,7 +102,7 @@ enum cs_status cs_diagnoser_display(cs_diagnoser *diagnoser, const char *id, enu
 
 cs_model *cs_diagnoser_model(cs_diagnoser *diagnoser)
 {
-    return csi_slot_model(diagnoser);
+    return csi_slot_model(diagnoser, NULL);
 }
 
 void cs_diagnoser_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status)

@@ -51,6 +51,10 @@ json "o['image']['name'] == '-' and o['image']['bytes'] == __import__('os').path
 json "o['error']['code'] == 'image_too_large'"
 "$CROPSHIELD" predict --json - </dev/null >out 2>err && complain "empty standard input"
 json "o['error']['code'] == 'empty_input'"
+# one photo, whose model is loaded beside it: what is wrong with the model is said of the model
+"$CROPSHIELD" predict --json --model none.safetensors leaf.png >out 2>err && complain "no model, one photo"
+has err "none.safetensors: not_found"; hasnt err "leaf.png"; [ -s out ] && complain "a line for a photo without a model"
+run 0 predict --json --compact leaf.png leaf.png
 # names that are not UTF-8 do not hide what is wrong
 cp notes.jpg $'n\xff.jpg'; cp leaf.png $'l\xff.png'
 run 1 predict --json $'n\xff.jpg' $'l\xff.png'

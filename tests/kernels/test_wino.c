@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/cpu.h"
-#include "kernels/wino.h"
+#include "kernels/wino_plan.h"
 
 /*
  * Error bounds: root mean square of the errors ÷ root mean square of the outputs, for inputs of unit
@@ -216,20 +216,25 @@ static void check(struct problem *p, const char *name)
     memset(p->output.bytes, 0xff, p->output.size);
 }
 
-static void run_variant(struct problem *p, const struct csi_wino *kernel, struct csi_pool *pool)
+static void run_unchecked(struct problem *p, const struct csi_wino *kernel, struct csi_pool *pool)
 {
     struct guarded packed = guarded_make(csi_wino_packed_size(kernel, &p->desc));
     struct guarded scratch =
         guarded_make(csi_wino_scratch_size(kernel, &p->desc, p->batch, pool ? csi_pool_threads(pool) : 1));
     for (size_t s = 0; s < csi_wino_pack_slices(kernel, &p->desc); s++)
-        csi_wino_pack(kernel, &p->desc, (const float *)p->weights.bytes, (const float *)p->bias.bytes,
+        csi_wino_pack(kernel, &p->desc, (const float *)p->weights.bytes, NULL, (const float *)p->bias.bytes,
                       packed.bytes, s);
     csi_wino_run(kernel, &p->desc, packed.bytes, (const float *)p->input.bytes,
                  p->desc.residual ? (const float *)p->residual.bytes : NULL, (float *)p->output.bytes,
                  p->batch, scratch.bytes, pool);
-    check(p, csi_wino_name(kernel));
     guarded_free(&packed);
     guarded_free(&scratch);
+}
+
+static void run_variant(struct problem *p, const struct csi_wino *kernel, struct csi_pool *pool)
+{
+    run_unchecked(p, kernel, pool);
+    check(p, csi_wino_name(kernel));
 }
 
 static void try_shape(struct csi_wino_desc desc, size_t batch, struct csi_pool *pool)
@@ -279,6 +284,117 @@ static void test_many_channels(void **state)
         (struct csi_wino_desc){
             .cin = 512, .cout = 64, .height = 12, .width = 12, .activation = CSI_WINO_LINEAR},
         1, *state);
+}
+
+/* More input channels than are transformed at a time, in chunks of unequal size; and results that do not
+ * depend on the threads, though there are fewer output blocks than threads. */
+static void test_compact(void **state)
+{
+    static const size_t shapes[][5] = {
+        {300, 70, 9, 11, 2}, {272, 20, 14, 14, 1}, {513, 16, 7, 7, 3}, {16, 33, 30, 31, 1}};
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        struct csi_wino_desc desc = {.cin = shapes[i][0],
+                                     .cout = shapes[i][1],
+                                     .height = shapes[i][2],
+                                     .width = shapes[i][3],
+                                     .activation = CSI_WINO_LINEAR};
+        struct problem p = problem_make(desc, shapes[i][4], false);
+        const struct csi_wino *kernel;
+        for (size_t k = 0; (kernel = csi_wino_variant(csi_cpu()->features, k)) != NULL; k++) {
+            if (kernel->schedule != CSI_WINO_COMPACT)
+                continue;
+            struct guarded alone = guarded_make(p.output.size);
+            for (int threads = 0; threads < 2; threads++) {
+                run_unchecked(&p, kernel, threads ? *state : NULL);
+                if (threads)
+                    assert_memory_equal(alone.bytes, p.output.bytes, p.output.size);
+                memcpy(alone.bytes, p.output.bytes, p.output.size);
+                check(&p, csi_wino_name(kernel));
+            }
+            guarded_free(&alone);
+        }
+        problem_free(&p);
+    }
+}
+
+/* A row of transformed weights by every instruction set against plain C. */
+static void test_weights(void **state)
+{
+    (void)state;
+    const struct csi_wino *kernel;
+    for (size_t k = 0; (kernel = csi_wino_variant(csi_cpu()->features, k)) != NULL; k++) {
+        const struct csi_wino_ops *ops = kernel->ops;
+        csi_wino_weights_fn *plain = csi_wino_ops_generic.weights[kernel->size];
+        const size_t n = csi_wino_tile(kernel) + 2, lanes = ops->lanes, generic = csi_wino_ops_generic.lanes;
+        for (size_t channels = 1; kernel->schedule == CSI_WINO_COMPACT && channels < 20; channels += 6) {
+            const size_t stride = n * lanes + 16;
+            /* No floats behind the last row: they are not the transform's. */
+            struct guarded g = guarded_make(channels * 9 * lanes * sizeof(float));
+            struct guarded u = guarded_make((channels * stride - 16) * sizeof(float));
+            float part[9 * 16], want[8 * 16];
+            for (size_t i = 0; i < channels * 9 * lanes; i++)
+                ((float *)g.bytes)[i] = noise();
+            for (size_t row = 0; row < n; row++) {
+                ops->weights[kernel->size]((const float *)g.bytes, row, channels, (float *)u.bytes, stride);
+                for (size_t at = 0; at < channels * lanes; at += generic) {
+                    const size_t channel = at / lanes, lane = at % lanes;
+                    for (size_t tap = 0; tap < 9; tap++)
+                        memcpy(part + tap * generic,
+                               (const float *)g.bytes + (channel * 9 + tap) * lanes + lane,
+                               generic * sizeof(float));
+                    plain(part, row, 1, want, n * generic);
+                    for (size_t i = 0; i < n * generic; i++) {
+                        const float got =
+                            ((const float *)
+                                 u.bytes)[channel * stride + i / generic * lanes + lane + i % generic];
+                        if (!(fabsf(got - want[i]) <= 1e-6F))
+                            fail_msg("%s, row %zu: %g instead of %g", csi_wino_name(kernel), row, (double)got,
+                                     (double)want[i]);
+                    }
+                }
+            }
+            guarded_free(&g);
+            guarded_free(&u);
+        }
+    }
+}
+
+/* Factors at packing are the same as weights multiplied before. */
+static void test_factors(void **state)
+{
+    struct csi_wino_desc desc = {.cin = 21, .cout = 37, .height = 10, .width = 9};
+    struct problem p = problem_make(desc, 1, false);
+    float *weights = (float *)p.weights.bytes, *plain = malloc(p.weights.size);
+    double factors[37];
+    const struct csi_wino *kernel;
+    (void)state;
+    assert_non_null(plain);
+    memcpy(plain, weights, p.weights.size);
+    for (size_t o = 0; o < desc.cout; o++) {
+        factors[o] = (double)noise();
+        for (size_t i = 0; i < desc.cin * 9; i++)
+            weights[o * desc.cin * 9 + i] = (float)((double)plain[o * desc.cin * 9 + i] * factors[o]);
+    }
+    size_t floats = 0;
+    while (csi_wino_variant(csi_cpu()->features, floats) != NULL)
+        floats++;
+    for (size_t k = 0;; k++) {
+        kernel = k < floats ? csi_wino_variant(csi_cpu()->features, k)
+                            : csi_wino_fixed_variant(csi_cpu()->features, k - floats);
+        if (kernel == NULL)
+            break;
+        struct guarded before = guarded_make(csi_wino_packed_size(kernel, &desc)),
+                       after = guarded_make(csi_wino_packed_size(kernel, &desc));
+        for (size_t s = 0; s < csi_wino_pack_slices(kernel, &desc); s++) {
+            csi_wino_pack(kernel, &desc, weights, NULL, NULL, before.bytes, s);
+            csi_wino_pack(kernel, &desc, plain, factors, NULL, after.bytes, s);
+        }
+        assert_memory_equal(before.bytes, after.bytes, csi_wino_packed_size(kernel, &desc));
+        guarded_free(&before);
+        guarded_free(&after);
+    }
+    free(plain);
+    problem_free(&p);
 }
 
 static void test_random_shapes(void **state)
@@ -355,9 +471,9 @@ static void try_pair(size_t height, size_t width, size_t middle, size_t batch, c
     csi_conv_first_pack(&first, (const float *)a.weights.bytes, (const float *)a.bias.bytes,
                         first_packed.bytes);
     for (size_t s = 0; s < csi_wino_pack_slices(kernel, &second); s++)
-        csi_wino_pack(kernel, &second, (const float *)b.weights.bytes, (const float *)b.bias.bytes,
+        csi_wino_pack(kernel, &second, (const float *)b.weights.bytes, NULL, (const float *)b.bias.bytes,
                       packed.bytes, s);
-    assert_true(csi_conv_pair_covers(&first, &second));
+    assert_true(csi_conv_pair_covers(&first, kernel, &second));
     csi_conv_first_run(direct, &first, first_packed.bytes, (const float *)a.input.bytes,
                        (float *)a.output.bytes, batch, lines.bytes, pool);
     csi_wino_run(kernel, &second, packed.bytes, (const float *)a.output.bytes, NULL, (float *)b.output.bytes,
@@ -386,9 +502,11 @@ static void test_pair(void **state)
         {1, 1, 5, 1}, {7, 13, 33, 2}, {24, 30, 16, 1}, {19, 64, 40, 3}, {9, 365, 40, 2}};
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         const struct csi_wino *kernel;
-        for (size_t k = 0; (kernel = csi_wino_variant(csi_cpu()->features, k)) != NULL; k++)
-            try_pair(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], kernel, (k & 1) != 0,
-                     (k & 2) ? *state : NULL);
+        for (size_t k = 0; (kernel = csi_wino_variant(csi_cpu()->features, k)) != NULL; k++) {
+            if (strstr(csi_wino_name(kernel), "compact") == NULL)
+                try_pair(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], kernel, (k & 1) != 0,
+                         (k & 2) ? *state : NULL);
+        }
         for (size_t k = 0; (kernel = csi_wino_fixed_variant(csi_cpu()->features, k)) != NULL; k++)
             try_pair(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], kernel, k == 0, *state);
     }
@@ -398,17 +516,19 @@ static void test_choice(void **state)
 {
     (void)state;
     struct csi_wino_desc desc = {.cin = 64, .cout = 64, .height = 224, .width = 224};
-    assert_int_equal(csi_wino_features(csi_wino_choose(&desc, 0, 1)), 0);
+    assert_int_equal(csi_wino_features(csi_wino_choose(&desc, 0, 1, false)), 0);
     for (size_t side = 1; side < 300; side += 7) {
         desc.height = desc.width = side;
-        const struct csi_wino *kernel = csi_wino_choose(&desc, csi_cpu()->features, 2);
-        assert_int_equal(csi_wino_features(kernel) & ~csi_cpu()->features, 0);
-        assert_ptr_equal(csi_wino_find(csi_wino_name(kernel)), kernel);
+        for (int compact = 0; compact < 2; compact++) {
+            const struct csi_wino *kernel = csi_wino_choose(&desc, csi_cpu()->features, 2, compact != 0);
+            assert_int_equal(csi_wino_features(kernel) & ~csi_cpu()->features, 0);
+            assert_ptr_equal(csi_wino_find(csi_wino_name(kernel)), kernel);
+        }
     }
     desc.cin = 0;
-    assert_int_equal(csi_wino_packed_size(csi_wino_choose(&desc, 0, 1), &desc), 0);
+    assert_int_equal(csi_wino_packed_size(csi_wino_choose(&desc, 0, 1, false), &desc), 0);
     desc.cin = SIZE_MAX;
-    assert_int_equal(csi_wino_packed_size(csi_wino_choose(&desc, 0, 1), &desc), 0);
+    assert_int_equal(csi_wino_packed_size(csi_wino_choose(&desc, 0, 1, false), &desc), 0);
     assert_null(csi_wino_find("conv3x3_wino5_avx9"));
 }
 
@@ -429,6 +549,8 @@ int main(void)
         cmocka_unit_test(test_shapes),        cmocka_unit_test(test_many_channels),
         cmocka_unit_test(test_random_shapes), cmocka_unit_test(test_first_layer),
         cmocka_unit_test(test_pair),          cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_compact),       cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_factors),
     };
     return cmocka_run_group_tests(tests, start_pool, stop_pool);
 }

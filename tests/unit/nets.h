@@ -240,10 +240,10 @@ static inline void assert_near(const char *what, const float *got, const float *
 
 #define BATCH 3u
 
-static inline void check_plan(struct net *net, const char *mask, unsigned threads, const char *target,
-                              int target_value)
+static inline void check_plan(struct net *net, const char *mask, unsigned threads, bool compact,
+                              const char *target, int target_value)
 {
-    struct csi_plan_options options = {.max_batch = BATCH, .target_layer = target};
+    struct csi_plan_options options = {.max_batch = BATCH, .target_layer = target, .compact = compact};
     size_t photo = csi_value_elements(&net->graph->values[net->graph->input]);
     size_t classes = csi_value_elements(&net->graph->values[net->graph->output]);
     float *input = malloc(BATCH * photo * sizeof *input);
@@ -288,7 +288,8 @@ static inline void check(struct net *net, const char *target, int target_value)
 
     net->graph->output = net->last;
     for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++)
-        check_plan(net, masks[i], i == 1 ? 1 : 3, target, target_value);
+        for (int compact = 0; compact < 2; compact++)
+            check_plan(net, masks[i], i == 1 ? 1 : 3, compact == 1, target, target_value);
     csi_graph_destroy(net->graph);
 }
 

@@ -601,6 +601,82 @@ static void stages_are_told(void **state)
     cs_diagnoser_destroy(diagnoser);
 }
 
+/* The model on its way while the first photo is decoded: the same diagnosis, compact weights or not. */
+static void a_model_loaded_beside_is_waited_for(void **state)
+{
+    struct cs_diagnoser_options options = tiny_options();
+    struct cs_blob photo = draw_photo(15, 900, 600, CS_FORMAT_JPEG);
+    cs_diagnoser *plain = create_tiny();
+    cs_diagnosis *expected = diagnose(plain, &photo, NULL);
+
+    (void)state;
+    options.load_beside = true;
+    for (int compact = 0; compact < 2; compact++) {
+        struct cs_diagnoser_status status;
+        cs_diagnosis *diagnosis;
+        cs_diagnoser *diagnoser;
+
+        options.model.compact = compact == 1;
+        diagnoser = create(&options);
+        diagnosis = diagnose(diagnoser, &photo, NULL);
+        assert_string_equal(diagnosis->id, expected->id);
+        for (size_t i = 0; i < TINY_CLASSES; i++)
+            assert_near((double)diagnosis->logits[i], (double)expected->logits[i], 1e-4);
+        cs_diagnosis_destroy(diagnosis);
+        cs_diagnoser_status(diagnoser, &status);
+        assert_int_equal(status.model_loads, 1);
+        cs_diagnoser_destroy(diagnoser);
+        cs_diagnoser_destroy(create(&options)); /* while it is loaded */
+        diagnoser = create(&options);
+        cs_diagnoser_status(diagnoser, &status); /* waits */
+        assert_int_equal(status.model_loads, 1);
+        cs_diagnoser_destroy(diagnoser);
+    }
+    cs_diagnosis_destroy(expected);
+    cs_diagnoser_destroy(plain);
+    cs_blob_destroy(&photo);
+}
+
+/* What is wrong with it is said by every call that needs it; once the file is there, a reload helps. */
+static void a_model_missing_beside_fails_the_calls(void **state)
+{
+    struct cs_diagnoser_options options = tiny_options();
+    struct cs_heatmap_request heatmap = cs_heatmap_request_defaults();
+    struct cs_blob photo = draw_photo(16, 300, 200, CS_FORMAT_JPEG), blob;
+    char elsewhere[128], id[65];
+    struct cs_diagnoser_status status;
+    struct cs_cache_stats stats;
+    struct cs_error error = {0};
+    cs_diagnosis *diagnosis;
+    cs_diagnoser *diagnoser;
+    uint32_t width, height;
+
+    (void)state;
+    memset(id, 'a', 64);
+    id[64] = '\0';
+    snprintf(elsewhere, sizeof elsewhere, "%s/later.safetensors", folder);
+    options.model.path = elsewhere;
+    options.load_beside = true;
+    diagnoser = create(&options);
+    assert_int_equal(cs_diagnose(diagnoser, photo.bytes, photo.size, NULL, &diagnosis, &error), CS_NOT_FOUND);
+    assert_non_null(strstr(error.message, elsewhere));
+    assert_null(diagnosis);
+    assert_null(cs_diagnoser_model(diagnoser));
+    assert_int_equal(cs_diagnoser_heatmap(diagnoser, id, &heatmap, &blob, NULL, NULL, &error), CS_NOT_FOUND);
+    assert_int_equal(cs_diagnoser_map(diagnoser, id, 0, CS_CAM_GRADCAM, &blob, &width, &height, &error),
+                     CS_NOT_FOUND);
+    cs_diagnoser_status(diagnoser, &status);
+    assert_int_equal(status.model_loads, 0);
+    assert_int_equal(status.model_load_failures, 1);
+    cs_diagnoser_cache_stats(diagnoser, CS_CACHE_MODEL, &stats);
+    assert_int_equal(stats.entries, 0);
+    assert_true(tiny_model_write(elsewhere, 1));
+    assert_int_equal(cs_diagnoser_reload(diagnoser, &error), CS_OK);
+    cs_diagnosis_destroy(diagnose(diagnoser, &photo, NULL));
+    cs_diagnoser_destroy(diagnoser);
+    cs_blob_destroy(&photo);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -618,6 +694,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(large_photos_keep_their_ids, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_case_is_the_mean_log_probability, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stages_are_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_model_loaded_beside_is_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_model_missing_beside_fails_the_calls, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

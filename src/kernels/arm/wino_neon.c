@@ -57,13 +57,14 @@ CSI_INLINE void v_prefetch(const float *p)
 #define LANES 16u
 
 #include "kernels/wino_tile.h"
+#include "kernels/wino_weights.h"
 
 /* One of the four channels in `b`: row r of sums += b[lane] · weights. */
 #define ADD_CHANNEL(lane)                                                                                    \
     do {                                                                                                     \
         CSI_UNROLL                                                                                           \
         for (size_t q = 0; q < 4; q++)                                                                       \
-            weights[q] = vld1q_f32(w + (lane)*LANES + q * 4);                                                \
+            weights[q] = vld1q_f32(w + (lane)*stride + q * 4);                                               \
         CSI_UNROLL                                                                                           \
         for (size_t r = 0; r < rows; r++) {                                                                  \
             const float32x4_t b = vld1q_f32(v + r * CSI_WINO_BLOCK + c);                                     \
@@ -73,8 +74,8 @@ CSI_INLINE void v_prefetch(const float *p)
         }                                                                                                    \
     } while (0)
 
-CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, float *m,
-                          const float *ahead, size_t ahead_lines)
+CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, size_t stride, float *m,
+                          bool add, const float *ahead, size_t ahead_lines)
 {
     float32x4_t sum[ROWS][4], weights[4];
     CSI_UNROLL
@@ -84,7 +85,7 @@ CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const floa
             sum[r][q] = vdupq_n_f32(0.0F);
     }
     for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
-        for (size_t c = 0; c < CSI_WINO_BLOCK; c += 4, w += 4 * LANES) {
+        for (size_t c = 0; c < CSI_WINO_BLOCK; c += 4, w += 4 * stride) {
             for (size_t line = ahead_lines; line > 0; line--, ahead += 16)
                 __builtin_prefetch(ahead);
             ADD_CHANNEL(0);
@@ -96,8 +97,10 @@ CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const floa
     CSI_UNROLL
     for (size_t r = 0; r < rows; r++) {
         CSI_UNROLL
-        for (size_t q = 0; q < 4; q++)
-            vst1q_f32(m + r * LANES + q * 4, sum[r][q]);
+        for (size_t q = 0; q < 4; q++) {
+            float *to = m + r * LANES + q * 4;
+            vst1q_f32(to, add ? vaddq_f32(sum[r][q], vld1q_f32(to)) : sum[r][q]);
+        }
     }
 }
 
@@ -105,12 +108,25 @@ static void gemm(size_t rows, size_t blocks, const float *v, const float *w, flo
                  size_t ahead_lines)
 {
     switch (rows) {
-    case 1: gemm_rows(1, blocks, v, w, m, ahead, ahead_lines); break;
-    case 2: gemm_rows(2, blocks, v, w, m, ahead, ahead_lines); break;
-    case 3: gemm_rows(3, blocks, v, w, m, ahead, ahead_lines); break;
-    case 4: gemm_rows(4, blocks, v, w, m, ahead, ahead_lines); break;
-    case 5: gemm_rows(5, blocks, v, w, m, ahead, ahead_lines); break;
-    default: gemm_rows(6, blocks, v, w, m, ahead, ahead_lines); break;
+    case 1: gemm_rows(1, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    case 2: gemm_rows(2, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    case 3: gemm_rows(3, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    case 4: gemm_rows(4, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    case 5: gemm_rows(5, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    default: gemm_rows(6, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    }
+}
+
+static void row_gemm(size_t rows, size_t blocks, const float *v, const float *w, size_t stride, float *m,
+                     bool add, const float *ahead, size_t ahead_lines)
+{
+    switch (rows) {
+    case 1: gemm_rows(1, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    case 2: gemm_rows(2, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    case 3: gemm_rows(3, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    case 4: gemm_rows(4, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    case 5: gemm_rows(5, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    default: gemm_rows(6, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
     }
 }
 
@@ -120,6 +136,8 @@ const struct csi_wino_ops csi_wino_ops_neon = {
     .rows = ROWS,
     .lanes = LANES,
     .input = {input4, input6},
+    .weights = {weights4, weights6},
     .gemm = gemm,
+    .row_gemm = row_gemm,
     .output = {output4, output6},
 };

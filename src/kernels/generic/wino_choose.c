@@ -8,14 +8,16 @@
 #include "kernels/wino_plan.h"
 
 #define VARIANTS(set)                                                                                        \
-    {"conv3x3_wino4_" #set, &csi_wino_ops_##set, CSI_WINO_4, false, NULL},                                   \
-        {"conv3x3_wino6_" #set, &csi_wino_ops_##set, CSI_WINO_6, false, NULL},                               \
-        {"conv3x3_wino4_staged_" #set, &csi_wino_ops_##set, CSI_WINO_4, true, NULL},                         \
+    {"conv3x3_wino4_" #set, &csi_wino_ops_##set, CSI_WINO_4, CSI_WINO_BANDED, NULL},                         \
+        {"conv3x3_wino6_" #set, &csi_wino_ops_##set, CSI_WINO_6, CSI_WINO_BANDED, NULL},                     \
+        {"conv3x3_wino4_staged_" #set, &csi_wino_ops_##set, CSI_WINO_4, CSI_WINO_STAGED, NULL},              \
+        {"conv3x3_wino6_staged_" #set, &csi_wino_ops_##set, CSI_WINO_6, CSI_WINO_STAGED, NULL},              \
+        {"conv3x3_wino4_compact_" #set, &csi_wino_ops_##set, CSI_WINO_4, CSI_WINO_COMPACT, NULL},            \
     {                                                                                                        \
-        "conv3x3_wino6_staged_" #set, &csi_wino_ops_##set, CSI_WINO_6, true, NULL                            \
+        "conv3x3_wino6_compact_" #set, &csi_wino_ops_##set, CSI_WINO_6, CSI_WINO_COMPACT, NULL               \
     }
 
-/* Best instruction set first; four variants each, in the order that the choice relies on. */
+/* Best instruction set first; six variants each, in the order that the choice relies on. */
 static const struct csi_wino variants[] = {
 #if defined(__x86_64__)
     VARIANTS(avx512),
@@ -28,11 +30,12 @@ static const struct csi_wino variants[] = {
 /* 16-bit fixed point: banded, staged. */
 static const struct csi_wino fixed_variants[] = {
 #if defined(__x86_64__)
-    {"conv3x3_wino4_int16_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, false, &csi_wino_fixed_avx512vnni},
-    {"conv3x3_wino4_int16_staged_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, true,
+    {"conv3x3_wino4_int16_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, CSI_WINO_BANDED,
+     &csi_wino_fixed_avx512vnni},
+    {"conv3x3_wino4_int16_staged_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, CSI_WINO_STAGED,
      &csi_wino_fixed_avx512vnni},
 #endif
-    {NULL, NULL, CSI_WINO_4, false, NULL},
+    {NULL, NULL, CSI_WINO_4, CSI_WINO_BANDED, NULL},
 };
 #define VARIANT_COUNT (sizeof(variants) / sizeof(variants[0]))
 
@@ -97,11 +100,12 @@ static bool medium_tiles(const struct csi_wino_desc *desc)
            products(desc, 6) * 100 < products(desc, 4) * 92;
 }
 
-const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads)
+const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads,
+                                       bool compact)
 {
     (void)threads;
-    return csi_wino_variant(features, few_tiles(desc)      ? 2
-                                      : medium_tiles(desc) ? 3
+    return csi_wino_variant(features, few_tiles(desc)      ? (compact ? 4 : 2)
+                                      : medium_tiles(desc) ? (compact ? 5 : 3)
                                       : large_tiles(desc)  ? 1
                                                            : 0);
 }

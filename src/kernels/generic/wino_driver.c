@@ -2,11 +2,15 @@
  * Winograd convolutions: which tiles and channels are computed when, and by whom. Arithmetic is the
  * instruction sets' part, packing is in wino_pack.c, the choice for a shape in wino_choose.c.
  *
- * Two schedules:
+ * Three schedules:
  *  - banded: a task takes a band of tiles through all three steps, so that its V and M stay in the core's L2.
  * For many tiles.
  *  - staged: all tiles are transformed, then every (position, output block) is one product whose weights are
  * read once, then all is transformed back. For few tiles and big weights, which stream from memory once.
+ *  - compact: as staged, but a task takes an output block through products and output transform, and its
+ * weights, packed as they are, are transformed row of positions by row of positions into the core's L2 just
+ * before their products. A quarter or a seventh of the memory; slower, because a core writes its L2 at a
+ * third of the speed at which it reads it (docs/performance.md).
  */
 #include <string.h>
 
@@ -19,6 +23,9 @@
 #define BAND_MOST  4u /* panels */
 /* Most tiles of a staged group: bounds the memory that a big batch takes. */
 #define STAGED_TILES 208u
+/* Most input channels whose weights are transformed at a time: a row of F(6,3) for 32 outputs then takes a
+ * quarter of a mebibyte. */
+#define COMPACT_CHANNELS 256u
 
 struct run {
     const struct csi_wino_shape *shape;
@@ -31,7 +38,9 @@ struct run {
     size_t chunks;                 /* staged: tasks of the step at work */
     float *v, *m;                  /* staged: shared; banded: worker 0's, both in its slots */
     size_t v_position, m_position; /* strides in floats */
-    size_t worker_floats;          /* banded: from one worker's scratch to the next */
+    size_t worker_floats;          /* banded, compact: from one worker's scratch to the next */
+    float *u;                      /* compact: worker 0's row of transformed weights, its m behind it */
+    size_t splits;                 /* compact: parts of the tiles */
     float *panels;                 /* fixed point: worker 0's float32 panel, */
     size_t panel_worker_floats;    /* and from one worker's to the next */
 };
@@ -107,15 +116,36 @@ static size_t group_tiles(const struct csi_wino_shape *shape, size_t batch)
     return csi_min_size(csi_min_size(csi_max_size(even, image), batch * image), STAGED_TILES);
 }
 
+/* Compact: floats of one channel of a row of transformed weights: an odd number of cache lines. And of the
+ * row. */
+static size_t u_stride(const struct csi_wino_shape *shape)
+{
+    return (shape->side + 2) * shape->ops->lanes + 16;
+}
+
+static size_t u_floats(const struct csi_wino_shape *shape)
+{
+    return csi_min_size(shape->kpitch, COMPACT_CHANNELS) * u_stride(shape);
+}
+
+/* Of one worker, with `tiles` tiles. */
+static size_t compact_floats(const struct csi_wino_shape *shape, size_t tiles)
+{
+    return u_floats(shape) + shape->positions * m_stride(shape, tiles);
+}
+
 size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_wino_desc *desc, size_t batch,
                              unsigned threads)
 {
     struct csi_wino_shape shape;
     if (!csi_wino_shape_make(kernel, desc, &shape))
         return 0;
-    if (!kernel->staged)
+    if (kernel->schedule == CSI_WINO_BANDED)
         return banded_floats(&shape) * threads * sizeof(float);
-    size_t tiles = group_tiles(&shape, batch);
+    const size_t tiles = group_tiles(&shape, batch);
+    if (kernel->schedule == CSI_WINO_COMPACT)
+        return (shape.positions * v_stride(&shape, tiles) + compact_floats(&shape, tiles) * threads) *
+               sizeof(float);
     return (shape.positions * (v_stride(&shape, tiles) + shape.outputs * m_stride(&shape, tiles)) +
             panel_floats(&shape) * threads) *
            sizeof(float);
@@ -340,6 +370,75 @@ static void spread(struct csi_pool *pool, size_t count, void (*task)(void *, siz
         task(run, i, 0);
 }
 
+/* Products of some panels with a row of transformed weights, channels k … k + channels - 1. V of the next
+ * position is fetched meanwhile. */
+static void multiply_row(const struct run *run, size_t row, size_t k, size_t channels, const float *u,
+                         float *m, size_t first_panel, size_t last_panel)
+{
+    const struct csi_wino_shape *shape = run->shape;
+    const struct csi_wino_ops *ops = shape->ops;
+    const size_t n = shape->side + 2, panels = panels_of(shape, run->count);
+    for (size_t j = 0; j < n; j++) {
+        const size_t position = row * n + j, next = position + 1 < shape->positions ? run->v_position : 0;
+        for (size_t panel = first_panel; panel < last_panel; panel++) {
+            const size_t start = part(run->count, panels, panel),
+                         rows = part(run->count, panels, panel + 1) - start;
+            const float *v = run->v + position * run->v_position + start * shape->kpitch + k * rows;
+            ops->row_gemm(rows, channels / CSI_WINO_BLOCK, v, u + j * ops->lanes, u_stride(shape),
+                          m + position * run->m_position + start * ops->lanes, k > 0, v + next,
+                          next > 0 ? (rows + 3) / 4 : 0);
+        }
+    }
+}
+
+static void compact_task(void *context, size_t index, unsigned worker)
+{
+    const struct run *run = context;
+    const struct csi_wino_shape *shape = run->shape;
+    const size_t block = index / run->splits, split = index % run->splits,
+                 panels = panels_of(shape, run->count);
+    const size_t first_panel = part(panels, run->splits, split),
+                 last_panel = part(panels, run->splits, split + 1);
+    const size_t blocks = shape->kpitch / CSI_WINO_BLOCK,
+                 chunks = (shape->kpitch + COMPACT_CHANNELS - 1) / COMPACT_CHANNELS;
+    const float *g = run->weights + block * csi_wino_compact_floats(shape);
+    float *u = run->u + worker * run->worker_floats, *m = u + u_floats(shape);
+    for (size_t chunk = 0; chunk < chunks; chunk++) {
+        const size_t k = part(blocks, chunks, chunk) * CSI_WINO_BLOCK,
+                     channels = part(blocks, chunks, chunk + 1) * CSI_WINO_BLOCK - k;
+        for (size_t row = 0; row < shape->side + 2; row++) {
+            shape->ops->weights[shape->size](g + k * 9 * shape->ops->lanes, row, channels, u,
+                                             u_stride(shape));
+            multiply_row(run, row, k, channels, u, m, first_panel, last_panel);
+        }
+    }
+    const size_t last = part(run->count, panels, last_panel);
+    for (size_t t = part(run->count, panels, first_panel); t < last; t++)
+        transform_out(run, m + t * shape->ops->lanes, place_of(shape, run->first + t), block);
+}
+
+static void run_compact(struct run *run, size_t batch, float *scratch, struct csi_pool *pool,
+                        unsigned threads)
+{
+    const struct csi_wino_shape *shape = run->shape;
+    const size_t most = group_tiles(shape, batch), groups = (run->tiles + most - 1) / most;
+    run->v = scratch;
+    run->u = scratch + shape->positions * v_stride(shape, most);
+    run->worker_floats = compact_floats(shape, most);
+    for (size_t group = 0; group < groups; group++) {
+        run->first = part(run->tiles, groups, group);
+        run->count = part(run->tiles, groups, group + 1) - run->first;
+        run->v_position = v_stride(shape, run->count);
+        run->m_position = m_stride(shape, run->count);
+        run->chunks = csi_min_size(run->count, 4u * threads);
+        spread(pool, run->chunks, staged_in_task, run);
+        /* Parts of the tiles transform the weights again: only where threads would have nothing to do. */
+        run->splits =
+            csi_min_size((threads + shape->outputs - 1) / shape->outputs, panels_of(shape, run->count));
+        spread(pool, shape->outputs * run->splits, compact_task, run);
+    }
+}
+
 static void run_staged(struct run *run, size_t batch, float *scratch, struct csi_pool *pool, unsigned threads)
 {
     const struct csi_wino_shape *shape = run->shape;
@@ -403,8 +502,10 @@ void csi_wino_run(const struct csi_wino *kernel, const struct csi_wino_desc *des
         .output = output,
         .tiles = batch * shape.tiles_y * shape.tiles_x,
     };
-    if (kernel->staged)
+    if (kernel->schedule == CSI_WINO_STAGED)
         run_staged(&run, batch, scratch, pool, threads);
+    else if (kernel->schedule == CSI_WINO_COMPACT)
+        run_compact(&run, batch, scratch, pool, threads);
     else
         run_banded(&run, scratch, pool, threads);
 }
@@ -484,17 +585,19 @@ static void pair_task(void *context, size_t index, unsigned worker)
     }
 }
 
-bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino_desc *second)
+bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino *kernel,
+                          const struct csi_wino_desc *second)
 {
-    return csi_conv_first_covers(first) && first->cout == second->cin && first->height == second->height &&
-           first->width == second->width && !second->residual;
+    return kernel->schedule != CSI_WINO_COMPACT && csi_conv_first_covers(first) &&
+           first->cout == second->cin && first->height == second->height && first->width == second->width &&
+           !second->residual;
 }
 
 size_t csi_conv_pair_scratch_size(const struct csi_wino_desc *first, const struct csi_wino *kernel,
                                   const struct csi_wino_desc *second, unsigned threads)
 {
     struct csi_wino_shape shape;
-    if (!csi_conv_pair_covers(first, second) || !csi_wino_shape_make(kernel, second, &shape))
+    if (!csi_conv_pair_covers(first, kernel, second) || !csi_wino_shape_make(kernel, second, &shape))
         return 0;
     return (banded_floats(&shape) + strip_floats(&shape, second)) * threads * sizeof(float) +
            csi_conv_first_scratch_size(first, threads);
@@ -506,7 +609,8 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
                        float *output, size_t batch, void *scratch, struct csi_pool *pool)
 {
     struct csi_wino_shape shape;
-    if (batch == 0 || !csi_conv_pair_covers(first_desc, desc) || !csi_wino_shape_make(kernel, desc, &shape))
+    if (batch == 0 || !csi_conv_pair_covers(first_desc, kernel, desc) ||
+        !csi_wino_shape_make(kernel, desc, &shape))
         return;
     const unsigned threads = pool ? csi_pool_threads(pool) : 1;
     struct pair pair = {

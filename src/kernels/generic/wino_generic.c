@@ -34,6 +34,25 @@ static const float output_matrix6[6][8] = {
     {0, 1, -1, 32, -32, 0.03125F, -0.03125F, 1},
 };
 
+static const float weight_matrix4[6][3] = {
+    {1.0F / 4, 0, 0},
+    {-1.0F / 6, -1.0F / 6, -1.0F / 6},
+    {-1.0F / 6, 1.0F / 6, -1.0F / 6},
+    {1.0F / 24, 1.0F / 12, 1.0F / 6},
+    {1.0F / 24, -1.0F / 12, 1.0F / 6},
+    {0, 0, 1},
+};
+static const float weight_matrix6[8][3] = {
+    {1, 0, 0},
+    {-2.0F / 9, -2.0F / 9, -2.0F / 9},
+    {-2.0F / 9, 2.0F / 9, -2.0F / 9},
+    {1.0F / 90, 1.0F / 45, 2.0F / 45},
+    {1.0F / 90, -1.0F / 45, 2.0F / 45},
+    {32.0F / 45, 16.0F / 45, 8.0F / 45},
+    {32.0F / 45, -16.0F / 45, 8.0F / 45},
+    {0, 0, 1},
+};
+
 /* out[rows][columns] = matrix · in · matrixᵀ for `in` of n × n; matrix: rows × n. */
 static void sandwich(const float *matrix, size_t rows, size_t n, const float *in, float *out)
 {
@@ -91,20 +110,52 @@ static void input6(const struct csi_wino_plane *image, size_t y, size_t x, float
     input_tile(6, &input_matrix6[0][0], image, y, x, v, block_stride, position_stride);
 }
 
-static void gemm(size_t rows, size_t blocks, const float *v, const float *w, float *m, const float *ahead,
-                 size_t ahead_lines)
+static void weights_row(const float (*matrix)[3], size_t n, const float *g, size_t row, size_t channels,
+                        float *u, size_t stride)
+{
+    for (size_t k = 0; k < channels; k++, g += 9 * LANES, u += stride) {
+        for (size_t c = 0; c < LANES; c++) {
+            float half[3];
+            for (size_t j = 0; j < 3; j++)
+                half[j] = matrix[row][0] * g[j * LANES + c] + matrix[row][1] * g[(3 + j) * LANES + c] +
+                          matrix[row][2] * g[(6 + j) * LANES + c];
+            for (size_t j = 0; j < n; j++)
+                u[j * LANES + c] = matrix[j][0] * half[0] + matrix[j][1] * half[1] + matrix[j][2] * half[2];
+        }
+    }
+}
+
+static void weights4(const float *g, size_t row, size_t channels, float *u, size_t stride)
+{
+    weights_row(weight_matrix4, 6, g, row, channels, u, stride);
+}
+
+static void weights6(const float *g, size_t row, size_t channels, float *u, size_t stride)
+{
+    weights_row(weight_matrix6, 8, g, row, channels, u, stride);
+}
+
+static void row_gemm(size_t rows, size_t blocks, const float *v, const float *w, size_t stride, float *m,
+                     bool add, const float *ahead, size_t ahead_lines)
 {
     (void)ahead;
     (void)ahead_lines;
-    memset(m, 0, rows * LANES * sizeof(float));
+    if (!add)
+        memset(m, 0, rows * LANES * sizeof(float));
     for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
-        for (size_t c = 0; c < CSI_WINO_BLOCK; c++, w += LANES) {
+        for (size_t c = 0; c < CSI_WINO_BLOCK; c++, w += stride) {
             for (size_t r = 0; r < rows; r++) {
                 for (size_t n = 0; n < LANES; n++)
                     m[r * LANES + n] += v[r * CSI_WINO_BLOCK + c] * w[n];
             }
         }
     }
+}
+
+static void gemm(size_t rows, size_t blocks, const float *v, const float *w, float *m, const float *ahead,
+                 size_t ahead_lines)
+{
+    row_gemm(rows, blocks, v, w, LANES, m, false, ahead, ahead_lines);
 }
 
 static void output_tile(size_t side, const float *matrix, const float *m, size_t position_stride,
@@ -143,6 +194,8 @@ const struct csi_wino_ops csi_wino_ops_generic = {
     .rows = ROWS,
     .lanes = LANES,
     .input = {input4, input6},
+    .weights = {weights4, weights6},
     .gemm = gemm,
+    .row_gemm = row_gemm,
     .output = {output4, output6},
 };

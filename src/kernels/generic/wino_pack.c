@@ -1,7 +1,8 @@
 /*
- * Winograd weights: U = G·g·Gᵀ, computed in double precision, laid out as the products read them:
- * bias [outputs × lanes], then [position][output block][input channel][lanes], zeros where a channel is
- * padding.
+ * Winograd weights. Most kernels want U = G·g·Gᵀ, computed in double precision here and laid out as the
+ * products read them: bias [outputs × lanes], then [position][output block][input channel][lanes], zeros
+ * where a channel is padding. Compact ones want g itself, behind the same bias: [output block][input
+ * channel][9] [lanes]; wino_weights.h transforms it while the layer runs.
  */
 #include <math.h>
 #include <string.h>
@@ -52,6 +53,7 @@ bool csi_wino_shape_make(const struct csi_wino *kernel, const struct csi_wino_de
     shape->outputs = (shape->npitch + kernel->ops->lanes - 1) / kernel->ops->lanes;
     shape->tiles_y = (desc->height + shape->side - 1) / shape->side;
     shape->tiles_x = (desc->width + shape->side - 1) / shape->side;
+    shape->compact = kernel->schedule == CSI_WINO_COMPACT;
     return true;
 }
 
@@ -60,6 +62,8 @@ size_t csi_wino_packed_size(const struct csi_wino *kernel, const struct csi_wino
     struct csi_wino_shape shape;
     if (!csi_wino_shape_make(kernel, desc, &shape))
         return 0;
+    if (shape.compact)
+        return shape.outputs * (csi_wino_compact_floats(&shape) + kernel->ops->lanes) * sizeof(float);
     return shape.outputs * (shape.positions * csi_wino_weight_floats(&shape) + kernel->ops->lanes) *
            sizeof(float);
 }
@@ -95,23 +99,35 @@ static void transform(const double *matrix, size_t n, size_t lanes, const double
     }
 }
 
+/* What is packed: see csi_wino_pack. */
+struct filters {
+    const float *weights;
+    const double *factors;
+};
+
+static double factor_of(const struct filters *filters, size_t output)
+{
+    return filters->factors ? filters->factors[output] : 1.0;
+}
+
 /* Filters of input channel k and `here` output channels from `first` on, as transform() takes them; zeros
  * elsewhere. */
-static void gather(const struct csi_wino_desc *desc, const float *weights, size_t first, size_t here,
+static void gather(const struct csi_wino_desc *desc, const struct filters *filters, size_t first, size_t here,
                    size_t k, size_t lanes, double *g)
 {
     memset(g, 0, 9 * LANES_MOST * sizeof(*g));
     for (size_t c = 0; k < desc->cin && c < here; c++) {
-        const float *filter = weights + ((first + c) * desc->cin + k) * 9;
+        const float *filter = filters->weights + ((first + c) * desc->cin + k) * 9;
+        const double factor = factor_of(filters, first + c);
         for (size_t tap = 0; tap < 9; tap++)
-            g[tap * lanes + c] = (double)filter[tap];
+            g[tap * lanes + c] = (double)(float)((double)filter[tap] * factor);
     }
 }
 
 /* Fixed point: one scale a position and output channel, from the largest weight; then [position]{scales,
  * channel pairs}. */
 static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc,
-                       const float *weights, size_t first, size_t here, float *out)
+                       const struct filters *filters, size_t first, size_t here, float *out)
 {
     const double *matrix = shape->side == 4 ? &matrix4[0][0] : &matrix6[0][0];
     const size_t lanes = shape->ops->lanes, step = shape->outputs * csi_wino_weight_floats(shape);
@@ -120,7 +136,7 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
     for (size_t p = 0; p < shape->positions; p++)
         memset(out + p * step, 0, lanes * sizeof(float));
     for (size_t k = 0; k < desc->cin; k++) {
-        gather(desc, weights, first, here, k, lanes, g);
+        gather(desc, filters, first, here, k, lanes, g);
         transform(matrix, shape->side + 2, lanes, g, u, lanes);
         for (size_t i = 0; i < shape->positions * lanes; i++) {
             float *most = out + i / lanes * step + i % lanes;
@@ -132,7 +148,7 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
         *scale = *scale > 0.0F ? *scale / CSI_WINO_FIXED_MOST : 1.0F;
     }
     for (size_t k = 0; k < shape->kpitch; k++) {
-        gather(desc, weights, first, here, k, lanes, g);
+        gather(desc, filters, first, here, k, lanes, g);
         transform(matrix, shape->side + 2, lanes, g, u, lanes);
         for (size_t i = 0; i < shape->positions * lanes; i++) {
             float *position = out + i / lanes * step;
@@ -142,9 +158,27 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
     }
 }
 
-void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *desc, const float *weights,
-                   const float *bias, void *packed, size_t slice)
+static void pack_compact(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc,
+                         const struct filters *filters, size_t first, size_t here, float *out)
 {
+    const size_t lanes = shape->ops->lanes;
+    for (size_t k = 0; k < shape->kpitch; k++, out += 9 * lanes) {
+        const size_t used = k < desc->cin ? here : 0;
+        for (size_t c = 0; c < used; c++) {
+            const float *filter = filters->weights + ((first + c) * desc->cin + k) * 9;
+            const double factor = factor_of(filters, first + c);
+            for (size_t tap = 0; tap < 9; tap++)
+                out[tap * lanes + c] = (float)((double)filter[tap] * factor);
+        }
+        for (size_t tap = 0; used < lanes && tap < 9; tap++)
+            memset(out + tap * lanes + used, 0, (lanes - used) * sizeof(float));
+    }
+}
+
+void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *desc, const float *weights,
+                   const double *factors, const float *bias, void *packed, size_t slice)
+{
+    const struct filters filters = {weights, factors};
     struct csi_wino_shape shape;
     if (!csi_wino_shape_make(kernel, desc, &shape) || slice >= shape.outputs)
         return;
@@ -155,12 +189,17 @@ void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *de
     double g[9 * LANES_MOST];
     for (size_t c = 0; c < lanes; c++)
         packed_bias[c] = bias && c < here ? bias[first + c] : 0.0F;
+    if (shape.compact) {
+        pack_compact(&shape, desc, &filters, first, here,
+                     (float *)packed + shape.outputs * lanes + slice * csi_wino_compact_floats(&shape));
+        return;
+    }
     if (kernel->fixed) {
-        pack_fixed(&shape, desc, weights, first, here, out);
+        pack_fixed(&shape, desc, &filters, first, here, out);
         return;
     }
     for (size_t k = 0; k < shape.kpitch; k++) {
-        gather(desc, weights, first, here, k, lanes, g);
+        gather(desc, &filters, first, here, k, lanes, g);
         transform(shape.side == 4 ? &matrix4[0][0] : &matrix6[0][0], shape.side + 2, lanes, g,
                   out + k * lanes, shape.outputs * shape.kpitch * lanes);
     }

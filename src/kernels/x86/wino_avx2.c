@@ -56,9 +56,10 @@ CSI_INLINE void v_prefetch(const float *p)
 #define LANES 16u
 
 #include "kernels/wino_tile.h"
+#include "kernels/wino_weights.h"
 
-CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, float *m,
-                          const float *ahead, size_t ahead_lines)
+CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, size_t stride, float *m,
+                          bool add, const float *ahead, size_t ahead_lines)
 {
     __m256 sum[ROWS][2];
     CSI_UNROLL
@@ -69,7 +70,7 @@ CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const floa
             for (size_t line = ahead_lines; line > 0; line--, ahead += 16)
                 _mm_prefetch((const char *)ahead, _MM_HINT_T1);
             CSI_UNROLL
-            for (size_t k = 0; k < 4; k++, w += LANES) {
+            for (size_t k = 0; k < 4; k++, w += stride) {
                 const __m256 w0 = _mm256_load_ps(w), w1 = _mm256_load_ps(w + 8);
                 CSI_UNROLL
                 for (size_t r = 0; r < rows; r++) {
@@ -79,6 +80,11 @@ CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const floa
                 }
             }
         }
+    }
+    CSI_UNROLL
+    for (size_t r = 0; add && r < rows; r++) {
+        sum[r][0] = _mm256_add_ps(sum[r][0], _mm256_load_ps(m + r * LANES));
+        sum[r][1] = _mm256_add_ps(sum[r][1], _mm256_load_ps(m + r * LANES + 8));
     }
     CSI_UNROLL
     for (size_t r = 0; r < rows; r++) {
@@ -91,12 +97,25 @@ static void gemm(size_t rows, size_t blocks, const float *v, const float *w, flo
                  size_t ahead_lines)
 {
     switch (rows) {
-    case 1: gemm_rows(1, blocks, v, w, m, ahead, ahead_lines); break;
-    case 2: gemm_rows(2, blocks, v, w, m, ahead, ahead_lines); break;
-    case 3: gemm_rows(3, blocks, v, w, m, ahead, ahead_lines); break;
-    case 4: gemm_rows(4, blocks, v, w, m, ahead, ahead_lines); break;
-    case 5: gemm_rows(5, blocks, v, w, m, ahead, ahead_lines); break;
-    default: gemm_rows(6, blocks, v, w, m, ahead, ahead_lines); break;
+    case 1: gemm_rows(1, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    case 2: gemm_rows(2, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    case 3: gemm_rows(3, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    case 4: gemm_rows(4, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    case 5: gemm_rows(5, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    default: gemm_rows(6, blocks, v, w, LANES, m, false, ahead, ahead_lines); break;
+    }
+}
+
+static void row_gemm(size_t rows, size_t blocks, const float *v, const float *w, size_t stride, float *m,
+                     bool add, const float *ahead, size_t ahead_lines)
+{
+    switch (rows) {
+    case 1: gemm_rows(1, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    case 2: gemm_rows(2, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    case 3: gemm_rows(3, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    case 4: gemm_rows(4, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    case 5: gemm_rows(5, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
+    default: gemm_rows(6, blocks, v, w, stride, m, add, ahead, ahead_lines); break;
     }
 }
 
@@ -106,6 +125,8 @@ const struct csi_wino_ops csi_wino_ops_avx2 = {
     .rows = ROWS,
     .lanes = LANES,
     .input = {input4, input6},
+    .weights = {weights4, weights6},
     .gemm = gemm,
+    .row_gemm = row_gemm,
     .output = {output4, output6},
 };
