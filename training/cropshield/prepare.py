@@ -20,6 +20,7 @@ from .progress import Progress
 
 SHORT_SIDE, LEVELS = 224, 3
 NOT_LEAF, OTHER_LEAF = -1, -2  # labels of the negatives
+LONG_LEAVES = "Sugarcane", "Wheat"  # crops whose leaves cross the photo as a straight band
 
 
 def label_of(photo):
@@ -36,6 +37,8 @@ def _training_pixels(photo):
     if (width, height) != image.size:
         image = image.resize((width, height), Image.BICUBIC)
     mask = segment.leaf_mask(np.asarray(image))
+    if mask is None and photo.folder.split("__")[0] in LONG_LEAVES:
+        mask = segment.long_leaf_mask(np.asarray(image))
     rgba = image.copy()
     rgba.putalpha(Image.fromarray(mask) if mask is not None else Image.new("L", image.size, 0))
     levels = []

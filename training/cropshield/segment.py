@@ -1,13 +1,20 @@
-"""Owns cutting a single leaf out of a photo with a plain background.
+"""Owns cutting a single leaf out of a photo: any leaf before a plain background, a long straight one before any.
 
-The background's colour is read off the photo's border; what differs from it in chromaticity (not in brightness, so that
-shadows stay background) is leaf. Photos whose border is not one plain colour have no mask. Needs numpy and Pillow only.
+`leaf_mask`: the background's colour is read off the photo's border; what differs from it in chromaticity (not in brightness, so
+that shadows stay background) is leaf. Photos whose border is not one plain colour have no mask.
+
+`long_leaf_mask`: leaves of sugar cane and wheat cross the photo as a straight band. Of all bands through its middle the one is
+taken whose colours and roughness are told best from the rest by two normal distributions, if they are told well.
+
+Needs numpy and Pillow only.
 """
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 _COARSE = 4  # connected regions are found on a grid this much coarser
+_BAND_SIDE, _BAND_ANGLES = 72, 24  # short side and directions that bands are looked for with
+_BAND_GAIN = 0.75  # nats a pixel that a band must explain; below it, among foliage, it is often no leaf
 
 
 def _otsu(values):
@@ -92,3 +99,76 @@ def leaf_mask(rgb):
         return None
     soft = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MinFilter(3))
     return np.asarray(soft.filter(ImageFilter.BoxBlur(1)))
+
+
+# Long leaves ----------------------------------------------------------------------------------------------------------
+
+
+def _band_features(rgb):
+    """(h, w, 4) brightness, two chromaticities and roughness of a small copy, scaled to weigh about alike."""
+    height, width = rgb.shape[:2]
+    scale = _BAND_SIDE / min(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    colour = np.asarray(Image.fromarray(rgb).resize(size, Image.BOX)).astype(np.float32) + 8
+    total = colour.sum(2)
+    grey = np.asarray(Image.fromarray(rgb).convert("L")).astype(np.float32)
+    rough = np.abs(np.diff(grey, axis=0, prepend=grey[:1])) + np.abs(np.diff(grey, axis=1, prepend=grey[:, :1]))
+    rough = np.asarray(Image.fromarray(np.minimum(rough, 255).astype(np.uint8)).resize(size, Image.BOX)).astype(np.float32)
+    return np.stack([np.log(total / 3) / 2, 6 * colour[..., 0] / total, 6 * colour[..., 2] / total,
+                     np.log(rough + 4) / 2.5], -1)
+
+
+def _spread(count, sums, squares):
+    """Sum over the features of the logarithm of their variance."""
+    return np.log(np.maximum(squares / count[:, None] - (sums / count[:, None]) ** 2, 0) + 1e-3).sum(1)
+
+
+def _best_band(features, angles):
+    """(gain in nats a pixel, angle, from, to): where along its normal, from the middle, the best band lies; or None."""
+    height, width, _ = features.shape
+    flat = features.reshape(height * width, -1).astype(np.float64)
+    count, sums, squares = np.array([float(len(flat))]), flat.sum(0, keepdims=True), (flat ** 2).sum(0, keepdims=True)
+    together = count * _spread(count, sums, squares)
+    y, x = np.mgrid[0:height, 0:width]
+    reach = int(np.ceil(np.hypot(height, width) / 2))
+    low, high = np.meshgrid(np.arange(2 * reach), np.arange(1, 2 * reach + 1), indexing="ij")
+    asked = (high - low >= _BAND_SIDE // 8) & (high - low <= 0.85 * _BAND_SIDE) & (low < reach - 1) & (high > reach + 1)
+    best = None
+    for angle in angles:
+        place = np.rint((x - (width - 1) / 2) * np.cos(angle) + (y - (height - 1) / 2) * np.sin(angle)).astype(int) + reach
+
+        def along(weights):
+            return np.cumsum(np.bincount(place.ravel(), weights, 2 * reach + 1))
+
+        counts = along(None).astype(float)
+        ways = np.stack([along(column) for column in flat.T], 1), np.stack([along(column ** 2) for column in flat.T], 1)
+        from_, to = low[asked], high[asked]
+        inside = counts[to] - counts[from_]
+        kept = (inside > 0.08 * count) & (inside < 0.85 * count)
+        if not kept.any():
+            continue
+        from_, to, inside = from_[kept], to[kept], inside[kept]
+        in_sums, in_squares = (values[to] - values[from_] for values in ways)
+        of_band = _spread(inside, in_sums, in_squares)
+        of_rest = _spread(count - inside, sums - in_sums, squares - in_squares)
+        gain = (together - inside * of_band - (count - inside) * of_rest) / count
+        gain = np.where(of_rest - of_band > -0.3, gain, -1.0)  # a leaf is more even than what lies around it
+        i = int(gain.argmax())
+        if best is None or gain[i] > best[0]:
+            best = float(gain[i]), float(angle), from_[i] - reach + 0.5, to[i] - reach + 0.5
+    return best
+
+
+def long_leaf_mask(rgb):
+    """H x W x 3 uint8 -> H x W uint8 mask (255 = leaf) of a straight band, or None where none stands out clearly."""
+    height, width = rgb.shape[:2]
+    features, step = _band_features(rgb), np.pi / _BAND_ANGLES
+    found = _best_band(features, step * np.arange(_BAND_ANGLES))
+    if found is None or found[0] < _BAND_GAIN:
+        return None
+    _, angle, low, high = _best_band(features, found[1] + step * np.arange(-2, 3) / 4)
+    scale = _BAND_SIDE / min(height, width)
+    y, x = np.mgrid[0:height, 0:width]
+    place = ((x - (width - 1) / 2) * np.cos(angle) + (y - (height - 1) / 2) * np.sin(angle)) * scale
+    mask = Image.fromarray(((place > low) & (place < high)).astype(np.uint8) * 255)
+    return np.asarray(mask.filter(ImageFilter.BoxBlur(1)))
