@@ -45,8 +45,9 @@ def run(model, cache_folder, split="test", limit=None, device="auto"):
     crops, labels, _ = Cache(cache_folder).crops(split)
     crops, labels = crops[:limit], labels[:limit]
     plain = [segment.leaf_mask(crop) for crop in crops]
-    long = [segment.long_leaf_mask(crop) if mask is None and CLASSES[label].split("__")[0] in LONG_LEAVES else None
-            for crop, label, mask in zip(crops, labels, plain)]
+    gains = [LONG_LEAVES.get(CLASSES[label].split("__")[0]) for label in labels]
+    long = [segment.long_leaf_mask(crop, gain) if mask is None and gain else None
+            for crop, gain, mask in zip(crops, gains, plain)]
     found = {"split": split}
     for what, masks in (("a leaf that can be cut out", plain), ("a long leaf before other leaves", long)):
         chosen = [i for i, mask in enumerate(masks) if mask is not None]

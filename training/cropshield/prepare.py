@@ -20,7 +20,7 @@ from .progress import Progress
 
 SHORT_SIDE, LEVELS = 224, 3
 NOT_LEAF, OTHER_LEAF = -1, -2  # labels of the negatives
-LONG_LEAVES = "Sugarcane", "Wheat"  # crops whose leaves cross the photo as a straight band
+LONG_LEAVES = {"Sugarcane": 0.75, "Wheat": 1.1}  # crops whose leaves cross the photo as a band, and how well it must stand out
 
 
 def label_of(photo):
@@ -37,8 +37,9 @@ def _training_pixels(photo):
     if (width, height) != image.size:
         image = image.resize((width, height), Image.BICUBIC)
     mask = segment.leaf_mask(np.asarray(image))
-    if mask is None and photo.folder.split("__")[0] in LONG_LEAVES:
-        mask = segment.long_leaf_mask(np.asarray(image))
+    crop = photo.folder.split("__")[0]
+    if mask is None and crop in LONG_LEAVES:
+        mask = segment.long_leaf_mask(np.asarray(image), LONG_LEAVES[crop])
     rgba = image.copy()
     rgba.putalpha(Image.fromarray(mask) if mask is not None else Image.new("L", image.size, 0))
     levels = []

@@ -14,7 +14,6 @@ from PIL import Image, ImageFilter
 
 _COARSE = 4  # connected regions are found on a grid this much coarser
 _BAND_SIDE, _BAND_ANGLES = 72, 24  # short side and directions that bands are looked for with
-_BAND_GAIN = 0.75  # nats a pixel that a band must explain; below it, among foliage, it is often no leaf
 
 
 def _otsu(values):
@@ -159,12 +158,15 @@ def _best_band(features, angles):
     return best
 
 
-def long_leaf_mask(rgb):
-    """H x W x 3 uint8 -> H x W uint8 mask (255 = leaf) of a straight band, or None where none stands out clearly."""
+def long_leaf_mask(rgb, gain=0.75):
+    """H x W x 3 uint8 -> H x W uint8 mask (255 = leaf) of a straight band, or None where none stands out clearly.
+
+    gain: nats a pixel that a band must explain; below it, among foliage, it is often no leaf.
+    """
     height, width = rgb.shape[:2]
     features, step = _band_features(rgb), np.pi / _BAND_ANGLES
     found = _best_band(features, step * np.arange(_BAND_ANGLES))
-    if found is None or found[0] < _BAND_GAIN:
+    if found is None or found[0] < gain:
         return None
     _, angle, low, high = _best_band(features, found[1] + step * np.arange(-2, 3) / 4)
     scale = _BAND_SIDE / min(height, width)
