@@ -189,7 +189,7 @@ def _at(schedule, share):
 
 def _rate(share, warmup, step, warmup_steps):
     """Factor of the rate: rises over a share of the run and, since compiling takes a share too, over a number of steps."""
-    rising = min(share / warmup, (step + 1) / max(1, warmup_steps))
+    rising = min(share / max(warmup, 1e-9), (step + 1) / max(1, warmup_steps))
     return min(rising, 0.5 * (1 + math.cos(math.pi * max(0.0, share - warmup) / (1 - warmup))))
 
 

@@ -106,6 +106,7 @@ static void gemm(size_t rows, size_t blocks, const float *v, const float *w, flo
     }
 }
 
+/* Apart from gemm, whose weights lie without gaps: a stride known when compiling. */
 static void row_gemm(size_t rows, size_t blocks, const float *v, const float *w, size_t stride, float *m,
                      bool add, const float *ahead, size_t ahead_lines)
 {
