@@ -148,13 +148,15 @@ def _astray(cam, leaf, placed):
     return (share * placed).sum() / placed.sum().clamp(min=1)
 
 
-def _apart(active, shown):
+def _apart(active, shown, leaf, placed):
     """How far the last activations are from another network's of the same shape: squares, relative to that one's.
 
     A network that sees the same evidence at the same place errs alike on strange photos, which logits alone do not teach
-    (Romero et al., 'FitNets').
+    (Romero et al., 'FitNets'). Where the leaf's place is known, what the other one sees off it is not learnt.
     """
-    return (active - shown).square().mean() / (shown.square().mean() + 1e-6)
+    leaf = F.adaptive_avg_pool2d(leaf, active.shape[-2:])
+    counts = torch.where(placed.view(-1, 1, 1, 1) > 0, leaf, torch.ones_like(leaf))
+    return (counts * (active - shown).square()).mean() / ((counts * shown.square()).mean() + 1e-6)
 
 
 @torch.no_grad()
@@ -294,7 +296,7 @@ def _step(learner, recipe, tested, drawn, seen, share, step):
         astray = _astray(cam.float(), drawn.leaf, drawn.placed)
         loss = _loss(recipe, tested, logits, reject, drawn, taught) + recipe.get("cam_weight", 0.0) * astray
         if learner.entry.get("imitate") and seen:
-            loss = loss + learner.entry["imitate"] * _apart(active.float(), seen[0][2].float())
+            loss = loss + learner.entry["imitate"] * _apart(active.float(), seen[0][2].float(), drawn.leaf, drawn.placed)
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(learner.network.parameters(), 5.0)
