@@ -47,20 +47,43 @@ static size_t tile_pixels(const struct tile_job *job, size_t tile)
     return csi_min_size(job->tile_rows, job->part_pixels - tile % job->part_tiles * job->tile_rows);
 }
 
-/* One pixel's inputs for every kernel position, `step` pointers apart. */
-static void point_at_window(const struct csi_conv_step *p, const struct csi_slot *in, const float *photo,
-                            size_t y, size_t x, size_t step, const float **table)
+/* Where one kernel position's inputs of `count` outputs of a row begin: column `from` of the input for the
+ * first of them, `stride` more for each next one; zeros outside. line: that input row, NULL for one outside.
+ */
+static void point_at_row(const struct csi_conv_step *p, const struct csi_slot *in, const float *line,
+                         ptrdiff_t from, size_t count, const float **table)
+{
+    const ptrdiff_t width = (ptrdiff_t)in->shape.width, stride = (ptrdiff_t)p->stride[1];
+    size_t begin = 0, end = count, i = 0;
+
+    if (from < 0)
+        begin = csi_min_size(count, (size_t)((stride - 1 - from) / stride));
+    if (line == NULL || from >= width)
+        end = begin;
+    else if (from + (ptrdiff_t)(count - 1) * stride >= width)
+        end = csi_max_size(begin, (size_t)((width - from + stride - 1) / stride));
+    for (; i < begin; i++)
+        table[i] = p->zeros;
+    for (; i < end; i++)
+        table[i] = line + (from + (ptrdiff_t)i * stride) * (ptrdiff_t)in->pitch;
+    for (; i < count; i++)
+        table[i] = p->zeros;
+}
+
+/* The inputs of `count` outputs of row y, from column x on, for every kernel position; positions are `step`
+ * pointers apart. */
+static void point_at_windows(const struct csi_conv_step *p, const struct csi_slot *in, const float *photo,
+                             size_t y, size_t x, size_t count, size_t step, const float **table)
 {
     for (size_t ky = 0; ky < p->kernel[0]; ky++) {
-        size_t iy = y + ky * p->dilation[0] - p->pads[0]; /* wraps around above the input: huge */
-        bool inside = iy < in->shape.height;
-        const float *line = inside ? photo + iy * in->shape.width * in->pitch : NULL;
+        /* wraps around above the input: huge */
+        size_t iy = y * p->stride[0] + ky * p->dilation[0] - p->pads[0];
+        const float *line = iy < in->shape.height ? photo + iy * in->shape.width * in->pitch : NULL;
 
-        for (size_t kx = 0; kx < p->kernel[1]; kx++, table += step) {
-            size_t ix = x + kx * p->dilation[1] - p->pads[1];
-
-            *table = inside && ix < in->shape.width ? line + ix * in->pitch : p->zeros;
-        }
+        for (size_t kx = 0; kx < p->kernel[1]; kx++, table += step)
+            point_at_row(p, in, line,
+                         (ptrdiff_t)(x * p->stride[1] + kx * p->dilation[1]) - (ptrdiff_t)p->pads[1], count,
+                         table);
     }
 }
 
@@ -81,24 +104,26 @@ static void fill_table(const struct tile_job *job, size_t first, size_t count, s
     photo = first / (out->height * out->width);
     y = first / out->width % out->height;
     x = first % out->width;
-    for (size_t r = 0; r < count; r++) {
-        if (p->compact) {
-            size_t line = p->compact_width * in->shape.channels;
-            const float *at = job->input + (photo * p->compact_height + y * p->stride[0]) * line +
-                              x * p->stride[1] * in->shape.channels;
+    for (size_t r = 0; r < count;) { /* row by row */
+        size_t some = csi_min_size(count - r, out->width - x);
 
-            for (size_t ky = 0; ky < p->kernel[0]; ky++)
-                table[ky * count + r] = at + ky * p->dilation[0] * line;
-        } else {
-            point_at_window(p, in, job->input + photo * in->photo + group * p->group_inputs, y * p->stride[0],
-                            x * p->stride[1], count, table + r);
-        }
-        if (++x == out->width) {
-            x = 0;
-            if (++y == out->height) {
-                y = 0;
-                photo++;
+        if (p->compact) {
+            size_t line = p->compact_width * in->shape.channels, pixel = p->stride[1] * in->shape.channels;
+            const float *at = job->input + (photo * p->compact_height + y * p->stride[0]) * line + x * pixel;
+
+            for (size_t ky = 0; ky < p->kernel[0]; ky++, at += p->dilation[0] * line) {
+                for (size_t i = 0; i < some; i++)
+                    table[ky * count + r + i] = at + i * pixel;
             }
+        } else {
+            point_at_windows(p, in, job->input + photo * in->photo + group * p->group_inputs, y, x, some,
+                             count, table + r);
+        }
+        r += some;
+        x = 0;
+        if (++y == out->height) {
+            y = 0;
+            photo++;
         }
     }
 }
