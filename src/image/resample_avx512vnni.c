@@ -51,6 +51,14 @@ static inline __m512i load_weights(const int8_t *from)
     return _mm512_set1_epi32(word);
 }
 
+/* sum + four products a lane. As an instruction: for the intrinsic function gcc 12 copies sums to and fro, two
+ * moves for each product. */
+static inline __m512i add_four(__m512i sum, __m512i bytes, __m512i weights)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(bytes), "v"(weights));
+    return sum;
+}
+
 /* 65536·a + 256·b + c, as 32-bit lanes; one half is in `c` from the start. */
 static inline __m512i combine(__m512i a, __m512i b, __m512i c)
 {
@@ -133,9 +141,9 @@ static inline void add_products(__m512i a[3], __m512i b[3], __m512i c[3], const 
 
 #pragma GCC unroll 3
         for (int m = 0; m < 3; m++) {
-            a[m] = _mm512_dpbusd_epi32(a[m], columns[k][m], wa);
-            b[m] = _mm512_dpbusd_epi32(b[m], columns[k][m], wb);
-            c[m] = _mm512_dpbusd_epi32(c[m], columns[k][m], wc);
+            a[m] = add_four(a[m], columns[k][m], wa);
+            b[m] = add_four(b[m], columns[k][m], wb);
+            c[m] = add_four(c[m], columns[k][m], wc);
         }
     }
 }
@@ -251,9 +259,9 @@ static inline __m512i bytes_of_column(const int8_t *weights, const uint8_t *cons
         q[3] = _mm512_unpackhi_epi16(high01, high23);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            a[i] = _mm512_dpbusd_epi32(a[i], q[i], wa);
-            b[i] = _mm512_dpbusd_epi32(b[i], q[i], wb);
-            c[i] = _mm512_dpbusd_epi32(c[i], q[i], wc);
+            a[i] = add_four(a[i], q[i], wa);
+            b[i] = add_four(b[i], q[i], wb);
+            c[i] = add_four(c[i], q[i], wc);
         }
     }
 #pragma GCC unroll 4
