@@ -51,8 +51,8 @@ static inline __m512i load_weights(const int8_t *from)
     return _mm512_set1_epi32(word);
 }
 
-/* sum + four products a lane. As an instruction: for the intrinsic function gcc 12 copies sums to and fro, two
- * moves for each product. */
+/* sum + four products a lane. As an instruction: for the intrinsic function gcc 12 copies sums to and fro,
+ * two moves for each product. */
 static inline __m512i add_four(__m512i sum, __m512i bytes, __m512i weights)
 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(bytes), "v"(weights));
@@ -86,49 +86,54 @@ static inline __m512i two_rows(const uint8_t *row, const uint8_t *next, size_t o
                               _mm256_loadu_si256((const void *)(next + offset)), 1);
 }
 
-/* Two columns of four pixels of four rows: lane 4i + c is channel c of row i. Reads 32 bytes a row. */
-static inline void four_rows(const uint8_t *const *rows, size_t offset, __m512i columns[2])
+/* Columns of four pixels of four rows, two at a time and up to `count` of them, 12 bytes from one to the
+ * next: lane 4i + c is channel c of row i, and every fourth lane that lane of `last` which `spread` names.
+ * Reads 32 bytes a row at a time. `to`: a column after the other, `apart` registers apart. Not inlined: the
+ * pointers to all rows would not fit the registers. */
+static __attribute__((noinline)) void turn(const uint8_t *const *rows, size_t offset, uint32_t count,
+                                           const __m512i *last, __m512i spread, __m512i *to, size_t apart)
 {
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 2, 8, 9, 10, 10, 16, 17, 18, 18, 24, 25, 26, 26);
     const __m512i second = _mm512_setr_epi32(3, 4, 5, 5, 11, 12, 13, 13, 19, 20, 21, 21, 27, 28, 29, 29);
     const __m512i planes =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 0, 3, 6, 9));
-    __m512i a = two_rows(rows[0], rows[1], offset), b = two_rows(rows[2], rows[3], offset);
+    const uint8_t *row0 = rows[0] + offset, *row1 = rows[1] + offset;
+    const uint8_t *row2 = rows[2] + offset, *row3 = rows[3] + offset;
 
-    columns[0] = _mm512_shuffle_epi8(_mm512_permutex2var_epi32(a, first, b), planes);
-    columns[1] = _mm512_shuffle_epi8(_mm512_permutex2var_epi32(a, second, b), planes);
+    for (uint32_t i = 0; i < count; i += 2, to += 2 * apart) {
+        size_t at = (size_t)i * 12;
+        __m512i a = two_rows(row0, row1, at), b = two_rows(row2, row3, at);
+        __m512i one = _mm512_shuffle_epi8(_mm512_permutex2var_epi32(a, first, b), planes);
+        __m512i two = _mm512_shuffle_epi8(_mm512_permutex2var_epi32(a, second, b), planes);
+
+        if (last != NULL) {
+            one = _mm512_mask_permutexvar_epi32(one, 0x8888, spread, last[i]);
+            two = _mm512_mask_permutexvar_epi32(two, 0x8888, spread, last[i + 1]);
+        }
+        to[0] = one;
+        to[apart] = two;
+    }
 }
 
 /* Fills `held` from column `first` to its room or the input's `end`. Four rows and a few cache lines at a
  * time: where rows lie a multiple of 4 KiB apart, sixteen of them would not fit the first-level cache. */
 static void hold(struct held *held, const uint8_t *const *rows, uint32_t first, uint32_t end)
 {
-    __m512i last[STEP], made[2];
+    /* Lane 4i + m to lane 4i + 3. */
+    const __m512i spread = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0, 12);
+    __m512i last[STEP];
 
     held->first = first;
     held->end = end - first < HELD ? end : first + HELD;
     for (uint32_t at = first; at < held->end; at += STEP) {
         uint32_t count = held->end - at < STEP ? held->end - at : STEP;
-        __m512i(*columns)[3] = held->columns + (at - first);
+        __m512i *columns = held->columns[at - first];
         size_t offset = (size_t)at * 12;
 
-        for (uint32_t i = 0; i < count; i += 2)
-            four_rows(rows + 12, offset + (size_t)i * 12, last + i);
-        for (uint32_t i = 0; i < count; i += 2) {
-            four_rows(rows, offset + (size_t)i * 12, made);
-            columns[i][0] = _mm512_mask_shuffle_epi32(made[0], 0x8888, last[i], _MM_PERM_AAAA);
-            columns[i + 1][0] = _mm512_mask_shuffle_epi32(made[1], 0x8888, last[i + 1], _MM_PERM_AAAA);
-        }
-        for (uint32_t i = 0; i < count; i += 2) {
-            four_rows(rows + 4, offset + (size_t)i * 12, made);
-            columns[i][1] = _mm512_mask_shuffle_epi32(made[0], 0x8888, last[i], _MM_PERM_BBBB);
-            columns[i + 1][1] = _mm512_mask_shuffle_epi32(made[1], 0x8888, last[i + 1], _MM_PERM_BBBB);
-        }
-        for (uint32_t i = 0; i < count; i += 2) {
-            four_rows(rows + 8, offset + (size_t)i * 12, made);
-            columns[i][2] = _mm512_mask_shuffle_epi32(made[0], 0x8888, last[i], _MM_PERM_CCCC);
-            columns[i + 1][2] = _mm512_mask_shuffle_epi32(made[1], 0x8888, last[i + 1], _MM_PERM_CCCC);
-        }
+        turn(rows + 12, offset, count, NULL, spread, last, 1);
+        for (int m = 0; m < 3; m++)
+            turn(rows + 4 * m, offset, count, last, _mm512_add_epi32(spread, _mm512_set1_epi32(m)),
+                 columns + m, 3);
     }
 }
 
