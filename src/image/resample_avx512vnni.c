@@ -76,7 +76,7 @@ static inline __m512i one_half(void)
  * every fourth lane, of which pixels have no use, is a channel of the last four rows: m of row 12 + i. */
 struct held {
     uint32_t first, end;
-    __m512i columns[HELD][3];
+    __m512i columns[HELD * 3]; /* three registers a column */
 };
 
 /* Two rows' 32 bytes `offset` bytes in. */
@@ -127,7 +127,7 @@ static void hold(struct held *held, const uint8_t *const *rows, uint32_t first, 
     held->end = end - first < HELD ? end : first + HELD;
     for (uint32_t at = first; at < held->end; at += STEP) {
         uint32_t count = held->end - at < STEP ? held->end - at : STEP;
-        __m512i *columns = held->columns[at - first];
+        __m512i *columns = held->columns + (size_t)(at - first) * 3;
         size_t offset = (size_t)at * 12;
 
         turn(rows + 12, offset, count, NULL, spread, last, 1);
@@ -139,16 +139,16 @@ static void hold(struct held *held, const uint8_t *const *rows, uint32_t first, 
 
 /* Adds `count` columns' products. */
 static inline void add_products(__m512i a[3], __m512i b[3], __m512i c[3], const int8_t *weights,
-                                const __m512i (*columns)[3], uint32_t count)
+                                const __m512i *columns, uint32_t count)
 {
-    for (uint32_t k = 0; k < count; k++, weights += TAPS_BYTES) {
+    for (uint32_t k = 0; k < count; k++, weights += TAPS_BYTES, columns += 3) {
         __m512i wa = load_weights(weights), wb = load_weights(weights + 4), wc = load_weights(weights + 8);
 
 #pragma GCC unroll 3
         for (int m = 0; m < 3; m++) {
-            a[m] = add_four(a[m], columns[k][m], wa);
-            b[m] = add_four(b[m], columns[k][m], wb);
-            c[m] = add_four(c[m], columns[k][m], wc);
+            a[m] = add_four(a[m], columns[m], wa);
+            b[m] = add_four(b[m], columns[m], wb);
+            c[m] = add_four(c[m], columns[m], wc);
         }
     }
 }
@@ -173,7 +173,7 @@ static inline __m512i pixel_of_rows(const struct csi_resample_axis *axis, uint32
 
         if (at < held->first || at + count > held->end)
             hold(held, from, at, end);
-        add_products(a, b, c, weights, (const __m512i(*)[3])held->columns + (at - held->first), count);
+        add_products(a, b, c, weights, held->columns + (size_t)(at - held->first) * 3, count);
         weights += (size_t)count * TAPS_BYTES;
         at += count;
         left -= count;

@@ -102,18 +102,20 @@ static bool medium_tiles(const struct csi_wino_desc *desc)
 
 /* Weights that stay in a core's second-level cache from band to band, and a panel of tiles for each of few
  * threads: then no core need fetch from another what that one has just transformed, which is a sixth of a
- * staged layer's time on two. */
-static bool own_bands(const struct csi_wino_desc *desc, unsigned threads)
+ * staged layer's time on two. Panels of fewer tiles would read these weights too often. */
+static bool own_bands(const struct csi_wino *banded, const struct csi_wino_desc *desc, unsigned threads)
 {
     const size_t weights = csi_wino_pitch(desc->cin) * csi_wino_pitch(desc->cout) * 36 * sizeof(float);
-    return threads <= 4 && weights <= (3u << 20) / 2 && products(desc, 4) >= 36 * 14 * (size_t)threads;
+    const size_t tiles = products(desc, 4) / 36, rows = banded->ops->rows;
+    return threads <= 4 && rows >= 14 && tiles >= rows * threads && weights <= (3u << 20) / 2;
 }
 
 const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads,
                                        bool compact)
 {
-    if (few_tiles(desc) && !compact && own_bands(desc, threads))
-        return csi_wino_variant(features, 0);
+    const struct csi_wino *banded = csi_wino_variant(features, 0);
+    if (few_tiles(desc) && !compact && own_bands(banded, desc, threads))
+        return banded;
     return csi_wino_variant(features, few_tiles(desc)      ? (compact ? 4 : 2)
                                       : medium_tiles(desc) ? (compact ? 5 : 3)
                                       : large_tiles(desc)  ? 1
