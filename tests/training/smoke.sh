@@ -46,4 +46,5 @@ EOF
 "$python" commands.py <"$work/commands" >"$work/log" 2>&1 || { cat "$work/log"; echo "FAIL: the last command above"; exit 1; }
 "$python" "$root/tests/training/check_export.py" "$work"
 "$python" "$root/tests/training/check_segment.py"
+"$python" "$root/tests/training/check_guide.py"
 echo "PASS training smoke test (${SECONDS} s)"

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from . import photos, segment
-from .classes import CLASSES
+from .classes import CLASSES, UNTESTED
 from .progress import Progress
 
 SHORT_SIDE, LEVELS = 224, 3
@@ -105,6 +105,10 @@ def run(data, out, splits=("train", "val", "test", "field", "ood"), workers=None
         json.dump(index, file)
     counts = {split: len(entries) for split, entries in sorted(digests.items())}
     masked = sum(entry["mask"] for entry in index["train"])
+    seen = {entry["label"] for entry in index["train"]}
+    for label, name in enumerate(CLASSES):
+        if label not in seen and name not in UNTESTED:
+            print(f"warning: no training photo of {name}: nothing will be learnt about it")
     print(f"prepared {counts}, {masked} of {len(index['train'])} training photos with a leaf mask, in {out}")
 
 
