@@ -47,4 +47,5 @@ EOF
 "$python" "$root/tests/training/check_export.py" "$work"
 "$python" "$root/tests/training/check_segment.py"
 "$python" "$root/tests/training/check_guide.py"
+"$python" "$root/tests/training/check_grounds.py"
 echo "PASS training smoke test (${SECONDS} s)"

@@ -20,6 +20,7 @@ from .prepare import NOT_LEAF, OTHER_LEAF, SHORT_SIDE
 
 CELL = 16  # pixels of the grid on which the leaf's place is given: that of the heat maps
 _LAYERS, _FAR_LAYERS = 6, 2  # leaves in a scene; the first ones lie behind and may be out of focus
+_SPOTS = 8  # places remembered a photo
 _LUMA = ((16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
          (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
          (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99))  # JPEG, annex K.1
@@ -74,6 +75,25 @@ def lay(canvas, colour, alpha, shade, shadow):
     spread = torch.roll(F.avg_pool2d(alpha, 13, 1, 6), (4, 3), (2, 3))
     canvas = canvas * (1 - shadow * spread)
     return canvas + alpha * (colour * shade - canvas)
+
+
+def without_leaf(colour, leaf):
+    """A photo whose leaf was taken away: (B,3,S,S) colour and (B,1,S,S) leaf mask -> colour.
+
+    There comes what lies half a frame away, and where that was leaf, too, what lies around it, blurred.
+    """
+    half, hidden = colour.shape[-1] // 2, F.max_pool2d(leaf, 9, 1, 4)
+    coarse = F.avg_pool2d(torch.cat([colour * (1 - hidden), 1 - hidden], 1), 8)
+    around = coarse[:, :3].mean((2, 3), keepdim=True) / coarse[:, 3:].mean((2, 3), keepdim=True).clamp(min=1e-3)
+    for reach in (17, 9, 3):
+        near = F.avg_pool2d(coarse, reach, 1, reach // 2)
+        around = around + (8 * near[:, 3:]).clamp(max=1) * (near[:, :3] / near[:, 3:].clamp(min=1e-3) - around)
+    around = F.interpolate(around, size=colour.shape[-2:], mode="bilinear", align_corners=False)
+    found, missing = colour * (1 - hidden), hidden
+    for shift in ((0, half), (half, 0), (half, half)):
+        share = missing * (1 - torch.roll(hidden, shift, (2, 3)))
+        found, missing = found + share * torch.roll(colour, shift, (2, 3)), missing - share
+    return found + missing * around
 
 
 def soften(image, amount):
@@ -178,6 +198,14 @@ class Scenes:
         rows += [self.groups.get(NOT_LEAF) or [0], self.groups.get(OTHER_LEAF) or [0]]
         self.not_leaf, self.other_leaf = len(CLASSES), len(CLASSES) + 1
         self.has_negatives = NOT_LEAF in self.groups and OTHER_LEAF in self.groups
+        crops = sorted(set(CROP_OF))
+        bare = [[i for i, entry in enumerate(entries) if entry["mask"] and labels[i] >= 0 and CROP_OF[labels[i]] == crop]
+                for crop in crops]
+        # Then one a crop whose photos have a mask: grounds without their leaf.
+        self.bare_rows = torch.arange(len(rows), len(rows) + sum(map(bool, bare)), device=self.device)
+        first, rows = len(rows), rows + [row for row in bare if row]
+        bare_of = {crop: first + i for i, crop in enumerate(c for c, row in zip(crops, bare) if row)}
+        self.bare_of = torch.tensor([bare_of.get(crop, -1) for crop in CROP_OF] + [-1, -1], device=self.device)
         self.row_count = torch.tensor([len(row) for row in rows], device=self.device)
         longest = max(len(row) for row in rows)
         self.rows = torch.tensor([(row * (longest // len(row) + 1))[:longest] for row in rows], device=self.device)
@@ -191,8 +219,31 @@ class Scenes:
         self.dct, self.table = dct.to(self.device), torch.tensor(_LUMA, dtype=torch.float32, device=self.device)
         wrap = (lambda f: torch.compile(f, dynamic=False)) if compiled else (lambda f: f)
         self._draw, self._lay, self._soften, self._finish = wrap(draw), wrap(lay), wrap(soften), wrap(finish)
+        self._without_leaf = wrap(without_leaf)
 
         self._measure_styles(entries)
+        self._find_spots(entries)
+
+    def _find_spots(self, entries):
+        """Places on every leaf that are redder than the leaf mostly is, where it has its spots: (N,_SPOTS,2), 0..1.
+
+        A photo cut near the spots shows what it was labelled for; cut anywhere, it would teach the surroundings instead.
+        """
+        self.spots = torch.full((len(entries), _SPOTS, 2), 0.5, device=self.device)
+        self.spotted = torch.zeros(len(entries), dtype=torch.bool, device=self.device)
+        for photo, entry in enumerate(entries):
+            offset, height, width = entry["levels"][-1]
+            packed = self.pixels[offset:offset + height * width]
+            leaf = (((packed >> 24) & 255) > 250).nonzero().flatten()  # not its edge, which has the paper's colour in it
+            if not entry["mask"] or len(leaf) < _SPOTS:
+                continue
+            red, green, blue = ((packed[leaf] >> shift & 255).float() + 24 for shift in (0, 8, 16))  # dark is no colour
+            redness = (red - green) / (red + green + blue)
+            weight = (redness - redness.median()).clamp(min=0).pow(3) + 1e-9
+            place = leaf[torch.multinomial(weight, _SPOTS, replacement=True, generator=self.random)]
+            self.spots[photo, :, 0] = (place % width + 0.5) / width
+            self.spots[photo, :, 1] = (place // width + 0.5) / height
+            self.spotted[photo] = True
 
     def _measure_styles(self, entries):
         """Mean and deviation of the colours of every healthy leaf: what light and camera do, apart from disease.
@@ -255,6 +306,10 @@ class Scenes:
         which = (self._uniform(len(rows)) * self.row_count[rows]).long()
         return self.rows[rows, torch.minimum(which, self.row_count[rows] - 1)]
 
+    def _spot(self, photo):
+        """A random spot of each photo; the middle where none is known."""
+        return self.spots[photo, (self._uniform(len(photo)) * _SPOTS).long().clamp(max=_SPOTS - 1)]
+
     # Geometry -------------------------------------------------------------------------------------------------------
 
     def _turn(self, count, turned):
@@ -280,28 +335,41 @@ class Scenes:
         matrix = torch.cat([linear[:, 0], shift[:, :1], linear[:, 1], shift[:, 1:]], 1)
         return offset, height, width, matrix
 
-    def _whole(self, photo, size, turned, nearest, widest=1.12):
+    def _whole(self, photo, size, turned, nearest, widest=1.12, spots=0.0):
         """A photo as a grower might have framed it: magnification against the evaluation's scale, any part of it.
 
+        nearest: largest magnification, one for all or (B,); spots: share that is cut round a spot of the leaf.
         Returns (colour, leaf mask); the mask is 0 where the photo has none.
         """
         count = len(photo)
         unit = SHORT_SIDE / RESIZE  # source pixels an output pixel where the evaluation looks
         low = max(0.55, size * unit / (widest * SHORT_SIDE))
-        zoom = self._uniform(count, math.log(low), math.log(nearest)).exp()
+        nearest = torch.as_tensor(nearest, dtype=torch.float32, device=self.device)
+        zoom = self._uniform(count, math.log(low), nearest.log()).exp()
         step = unit / zoom
         shape = self.levels[photo, 0][:, 1:].flip(1).float()  # width, height
         slack = (1 - size * step.unsqueeze(1) / shape).clamp(min=0.08)
         centre = 0.5 + (torch.rand(count, 2, generator=self.random, device=self.device) - 0.5) * slack
+        if spots > 0:
+            spot = self._spot(photo)
+            view = (size * step.unsqueeze(1) / shape).clamp(max=1)
+            spot = spot + (torch.rand(count, 2, generator=self.random, device=self.device) - 0.5) * 0.6 * view
+            spot = torch.minimum(torch.maximum(spot, view / 2), 1 - view / 2)
+            centre = torch.where((self.spotted[photo] & self._flag(count, spots)).unsqueeze(1), spot, centre)
         middle = torch.full((count, 2), size / 2, device=self.device)
         place = self._locate(photo, self._turn(count, turned), step, centre, middle)
         return self._draw(self.pixels, *place, None, size, True)
 
-    def _leaf(self, photo, size, turned, smallest, largest, wander):
-        """One cut-out leaf a sample, its photo `smallest`..`largest` of the frame wide; wander: (B,) reach of its centre."""
+    def _leaf(self, photo, size, turned, smallest, largest, wander, spots):
+        """One cut-out leaf a sample, its photo `smallest`..`largest` of the frame wide; wander: (B,) reach of its middle.
+
+        spots: share of which a spot is the middle.
+        """
         count = len(photo)
         span = self._uniform(count, math.log(smallest), math.log(largest)).exp()
         centre = torch.full((count, 2), 0.5, device=self.device)
+        if spots > 0:
+            centre = torch.where(self._flag(count, spots).unsqueeze(1), self._spot(photo), centre)
         position = (0.5 + (torch.rand(count, 2, generator=self.random, device=self.device) - 0.5)
                     * wander.view(-1, 1)) * size
         place = self._locate(photo, self._turn(count, turned), SHORT_SIDE / (span * size), centre, position)
@@ -324,7 +392,32 @@ class Scenes:
             ground = ground + strength * F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)
         return ground.clamp(0, 1)
 
-    def _scene(self, label, size, turned):
+    def _bare_row(self, label):
+        """The rows of photos to take grounds without their leaf from: mostly of the same crop.
+
+        Photos of one class share their surroundings (dry cane round red rot): this gives every class those of the others.
+        """
+        count = len(label)
+        own = self.bare_of[label]
+        row = self.bare_rows[(self._uniform(count) * len(self.bare_rows)).long().clamp(max=len(self.bare_rows) - 1)]
+        return torch.where(self._flag(count, 0.6) & (own >= 0), own, row)
+
+    def _move(self, image, leaf, label, known, share, turned):
+        """Some photos whose leaf is known, the leaf where it was, before another ground: framed as in a true photo.
+
+        The ground is another photo's without its leaf, a photo of objects, or blurred foliage of another crop.
+        """
+        count = len(label)
+        moved, choice, row = known & self._flag(count, share), self._uniform(count), self._bare_row(label)
+        if self.has_negatives:
+            row = torch.where(choice < 0.15, self.not_leaf, torch.where(choice < 0.3, self.other_leaf, row))
+        ground, other = self._whole(self._pick(row), image.shape[-1], turned, 1.6)
+        ground = self._without_leaf(ground, other * (row >= len(CLASSES) + 2).view(-1, 1, 1, 1))
+        foliage = (row == self.other_leaf).float()
+        ground = self._soften(ground, (foliage * self._uniform(count, 1.0, 2.0)).view(-1, 1, 1, 1))
+        return image + moved.view(-1, 1, 1, 1) * (1 - leaf) * (ground - image)
+
+    def _scene(self, label, size, turned, bare, spots):
         """Leaves of `label` (and healthy ones of its crop) over each other on a foreign ground: (colour, where `label` shows)."""
         count = len(label)
         same_crop = torch.where(self._flag(count, 0.5), label.clamp(max=len(CLASSES) - 1),
@@ -332,14 +425,24 @@ class Scenes:
         same_crop = torch.where(label < len(CLASSES), same_crop, label)
         any_class = torch.multinomial(self.class_weight, count, replacement=True, generator=self.random)
         choice = self._uniform(count)
+        if bare > 0 and len(self.bare_rows):
+            bare, bare_row = self._flag(count, bare), self._bare_row(label)
+            choice = torch.where(bare, 0.3, choice)  # the ground competes with nothing
+        else:
+            bare = None
         foliage = choice < 0.15  # of crops that are not supported, mostly outdoors
         ground_row = torch.where(choice < 0.4, torch.full_like(label, self.not_leaf if self.has_negatives else 0),
                                  torch.where(choice < 0.52, any_class, same_crop))
         ground_row = torch.where(foliage, torch.full_like(label, self.other_leaf), ground_row)
         if not self.has_negatives:
             ground_row = torch.where(choice < 0.4, any_class, ground_row)
-        ground_photo = self._pick(ground_row)
-        canvas = self._whole(ground_photo, size, turned, 4.0)[0]
+        if bare is None:
+            canvas = self._whole(self._pick(ground_row), size, turned, 4.0)[0]
+        else:
+            ground_photo = self._pick(torch.where(bare, bare_row, ground_row))
+            canvas, leaf = self._whole(ground_photo, size, turned, torch.where(bare, 1.6, 4.0))
+            canvas = torch.where(bare.view(-1, 1, 1, 1), self._without_leaf(canvas, leaf), canvas)
+            ground_row = torch.where(bare, torch.full_like(ground_row, -1), ground_row)
         canvas = torch.where((choice > 0.72).view(-1, 1, 1, 1), self._noise_ground(count, size), canvas)
         shown = ((ground_row == label) & (choice <= 0.72)).float().view(-1, 1, 1, 1).expand(-1, 1, size, size)
         foreign = (foliage | ((choice >= 0.4) & (choice < 0.52))).float()  # a ground that shows another leaf must not compete
@@ -352,7 +455,8 @@ class Scenes:
                 label < len(CLASSES), self.healthy[label.clamp(max=len(CLASSES) - 1)], label))
             photo = self._pick(row)
             wander = torch.full((count,), 0.6 if top else 1.1, device=self.device)
-            colour, alpha = self._leaf(photo, size, turned, 0.45 if top else 0.3, 1.5 if top else 1.1, wander)
+            colour, alpha = self._leaf(photo, size, turned, 0.45 if top else 0.3, 1.5 if top else 1.1, wander,
+                                       spots)
             shade = self._uniform(count, 0.85, 1.15) if top else self._uniform(count, 0.55, 1.1)
             if not top:
                 alpha = alpha * (self._uniform(count) < crowd).float().view(-1, 1, 1, 1)
@@ -430,7 +534,7 @@ class Scenes:
         image_mixed = image_mixed + hide.unsqueeze(1) * (fill - image_mixed)
         return image_mixed, target + other.view(-1, 1) * (target[order] - target), cut | blend
 
-    def _pictures(self, count, size, scenes, outliers, turned, nearest):
+    def _pictures(self, count, size, scenes, outliers, turned, nearest, bare, moved, spots):
         """What is shown, before light and camera: images, labels of the supported ones (they come first), leaf, known."""
         out_count = int(round(count * outliers)) if self.has_negatives else 0
         scene_count = int(round(count * scenes))
@@ -442,8 +546,11 @@ class Scenes:
                               torch.full((), self.other_leaf, device=self.device))
         photo = self._pick(torch.cat([label[:photo_count], out_row]))
         scene_rows = torch.cat([label[photo_count:], torch.full((out_scene,), self.other_leaf, device=self.device)])
-        photo_image, photo_leaf = self._whole(photo, size, turned, nearest)
-        scene_image, scene_leaf = (self._scene(scene_rows, size, turned) if len(scene_rows) else
+        photo_image, photo_leaf = self._whole(photo, size, turned, nearest, spots=spots)
+        if moved > 0 and len(self.bare_rows):
+            photo_image = self._move(photo_image, photo_leaf, torch.cat([label[:photo_count], out_row]), self.masked[photo],
+                                     moved, turned)
+        scene_image, scene_leaf = (self._scene(scene_rows, size, turned, bare, spots) if len(scene_rows) else
                                    (photo_image[:0], photo_leaf[:0]))
 
         def joined(photos, drawn):
@@ -454,13 +561,16 @@ class Scenes:
 
     @torch.no_grad()
     def batch(self, count, size=CROP, scenes=0.4, outliers=0.1, mix=0.4, strength=1.0, smoothing=0.05, restyle=0.0,
-              colour=1.0, sun=0.0, spectrum=0.0, turned=0.5, nearest=1.7):
+              colour=1.0, sun=0.0, spectrum=0.0, turned=0.5, nearest=1.7, bare=0.0, moved=0.0,
+              spots=0.0):
         """Draws `count` images (a `Batch`).
 
         scenes, outliers: shares of the batch; mix, restyle, sun, spectrum: chances; strength: how much light and camera vary,
-        colour: how much more than that colours do; turned: share that is turned freely; nearest: largest magnification of a photo.
+        colour: how much more than that colours do; turned: share that is turned freely; nearest: largest magnification of a photo;
+        bare: share of the scenes whose ground is a photo without its leaf; moved: share of the photos that get another ground;
+        spots: share of the photos and leaves that are cut round a spot.
         """
-        image, label, leaf, known = self._pictures(count, size, scenes, outliers, turned, nearest)
+        image, label, leaf, known = self._pictures(count, size, scenes, outliers, turned, nearest, bare, moved, spots)
         inside = len(label)
         if restyle > 0:
             any_class = torch.multinomial(self.class_weight, count, replacement=True, generator=self.random)

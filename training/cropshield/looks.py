@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from . import photos, segment, train
-from .augment import Scenes, soften
-from .prepare import OTHER_LEAF
+from .augment import Scenes, soften, without_leaf
+from .classes import CLASSES, CROP_OF
+from .prepare import OTHER_LEAF, mask_of
 
 
 def _bytes(image):
@@ -37,6 +38,27 @@ def _before_foliage(crops, cache, random):
     return torch.where(cut, ground + leaf * (image - ground), image)
 
 
+def _before_other_ground(crops, labels, seed):
+    """Leaves that can be cut out before the ground of a photo of another class of their crop; the other photos as they are.
+
+    Photos of one class share their surroundings, which must not tell it.
+    """
+    masks = [mask_of(crop, CLASSES[label]) for crop, label in zip(crops, labels)]
+    random, pairs = np.random.default_rng(seed), []
+    for i, label in enumerate(labels):
+        others = [j for j, other in enumerate(labels) if masks[i] is not None and masks[j] is not None
+                  and other != label and CROP_OF[other] == CROP_OF[label]]
+        if others:
+            pairs.append((i, others[random.integers(len(others))]))
+    image, leaves = _floats(crops), {i: torch.from_numpy(mask).float()[None, None] / 255
+                                     for i, mask in enumerate(masks) if mask is not None}
+    changed = image.clone()
+    for i, j in pairs:
+        ground = without_leaf(image[j:j + 1], leaves[j])[0]
+        changed[i] = ground + leaves[i][0] * (image[i] - ground)
+    return changed
+
+
 def _turned_and_near(crops, seed):
     """Photos turned by quarters, and seen from one and a half times as near."""
     side = crops.shape[1]
@@ -60,6 +82,8 @@ def of(cache, seed):
     if "ood" in cache.splits() and scenes.has_negatives:
         image = _before_foliage(crops, cache, torch.Generator().manual_seed(seed))
         found.append(("and before foliage", _bytes(scenes.restyle(image, classes, 1.0)), labels))
+    image = _before_other_ground(crops, labels, seed)
+    found.append(("and before another's ground", _bytes(scenes.restyle(image, classes, 1.0)), labels))
     return found
 
 

@@ -29,6 +29,12 @@ def label_of(photo):
     return CLASSES.index(photo.folder)
 
 
+def mask_of(rgb, folder):
+    """H x W uint8 mask of the leaf on a photo of this class or kind of negative, or None."""
+    mask, crop = segment.leaf_mask(rgb), folder.split("__")[0]
+    return segment.long_leaf_mask(rgb, LONG_LEAVES[crop]) if mask is None and crop in LONG_LEAVES else mask
+
+
 def _training_pixels(photo):
     image = photos.decode(photo.read())
     scale = SHORT_SIDE / min(image.size)
@@ -36,10 +42,7 @@ def _training_pixels(photo):
     width, height = min(width, 4 * SHORT_SIDE), min(height, 4 * SHORT_SIDE)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.BICUBIC)
-    mask = segment.leaf_mask(np.asarray(image))
-    crop = photo.folder.split("__")[0]
-    if mask is None and crop in LONG_LEAVES:
-        mask = segment.long_leaf_mask(np.asarray(image), LONG_LEAVES[crop])
+    mask = mask_of(np.asarray(image), photo.folder)
     rgba = image.copy()
     rgba.putalpha(Image.fromarray(mask) if mask is not None else Image.new("L", image.size, 0))
     levels = []

@@ -26,7 +26,7 @@ from .progress import Progress
 
 
 DRAWN = ("size", "scenes", "outliers", "mix", "strength", "colour", "sun", "restyle", "spectrum", "turned", "nearest",
-         "smoothing")  # settings of Scenes.batch
+         "bare", "moved", "spots", "smoothing")  # settings of Scenes.batch
 
 
 def load_config(path):
@@ -127,6 +127,8 @@ def _loss(recipe, tested, logits, reject, drawn, taught):
     if taught is not None:
         heat, share = recipe["distill_temperature"], recipe["distill_share"]
         far = -(taught * F.log_softmax(logits / heat, 1)).sum(1) * heat * heat
+        if recipe.get("distill_right"):  # a teacher that errs on a drawn scene errs outdoors for the same reason
+            share = share * ((taught.argmax(1) == target.argmax(1)) | (drawn.outlier > 0)).float()
         loss = (1 - share) * entropy + share * far
     rejection = F.binary_cross_entropy_with_logits(reject.float(), drawn.outlier)
     return (weight * loss).mean() + recipe["reject_weight"] * rejection
