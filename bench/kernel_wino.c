@@ -12,9 +12,10 @@
 #include "base/memory.h"
 #include "kernels/wino.h"
 
-#define LAYERS      8u
-#define VARIANTS    6u /* of an instruction set */
-#define MOST_ROUNDS 512u
+#define LAYERS         8u
+#define VARIANTS       6u /* of an instruction set */
+#define FIXED_VARIANTS 3u
+#define MOST_ROUNDS    512u
 
 static const struct {
     size_t cin, cout, side;
@@ -103,7 +104,7 @@ static void run_layer(const struct bench *bench, const struct csi_wino *kernel, 
 /* Every variant of the best set, each iteration running all of them in turn. */
 static void compare_variants(const struct bench *bench)
 {
-    const size_t count = bench->fixed ? 2 : VARIANTS;
+    const size_t count = bench->fixed ? FIXED_VARIANTS : VARIANTS;
     static double ms[VARIANTS][MOST_ROUNDS];
     for (size_t l = 1; l < LAYERS; l++) {
         const struct layer *layer = &bench->layers[l];

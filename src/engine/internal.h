@@ -61,7 +61,6 @@ struct csi_conv_step {
 
 struct csi_wino_step {
     const struct csi_wino *kernel;
-    bool fixed; /* a fixed-point kernel */
     struct csi_wino_desc desc;
     const void *packed;
 };

@@ -62,7 +62,7 @@ static size_t choose_wino(struct csi_plan *plan, struct csi_wino_step *wino)
             size_t bytes = csi_wino_packed_size(wino->kernel, &wino->desc);
 
             if (bytes != 0) {
-                plan->has_fixed_point = wino->fixed = true;
+                plan->has_fixed_point = true;
                 return bytes;
             }
         }
@@ -166,7 +166,7 @@ bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const s
 
     if (first->run != run_first || second->run != run_wino || second->inputs[0] != first->output ||
         first->act_pass || first->residual_pass || first->tail_pass || second->u.wino.desc.residual ||
-        second->u.wino.fixed || ir->values[first->output].uses != 1 || ir->values[first->output].kept ||
+        ir->values[first->output].uses != 1 || ir->values[first->output].kept ||
         !csi_conv_pair_covers(&first->u.first.desc, second->u.wino.kernel, &second->u.wino.desc))
         return false;
     pair.first = first->u.first;

@@ -27,12 +27,14 @@ static const struct csi_wino variants[] = {
 #endif
     VARIANTS(generic),
 };
-/* 16-bit fixed point: banded, staged. */
+/* 16-bit fixed point: banded, staged, banded with large tiles. */
 static const struct csi_wino fixed_variants[] = {
 #if defined(__x86_64__)
     {"conv3x3_wino4_int16_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, CSI_WINO_BANDED,
      &csi_wino_fixed_avx512vnni},
     {"conv3x3_wino4_int16_staged_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, CSI_WINO_STAGED,
+     &csi_wino_fixed_avx512vnni},
+    {"conv3x3_wino6_int16_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_6, CSI_WINO_BANDED,
      &csi_wino_fixed_avx512vnni},
 #endif
     {NULL, NULL, CSI_WINO_4, CSI_WINO_BANDED, NULL},
@@ -138,5 +140,5 @@ const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, u
                                              unsigned threads)
 {
     /* With half the weight bytes, reading them once matters only when there are more threads than bands. */
-    return csi_wino_fixed_variant(features, few_tiles(desc) && threads > 4 ? 1 : 0);
+    return csi_wino_fixed_variant(features, few_tiles(desc) && threads > 4 ? 1 : large_tiles(desc) ? 2 : 0);
 }
