@@ -13,7 +13,7 @@
 #include "kernels/wino.h"
 
 #define LAYERS         8u
-#define VARIANTS       6u /* of an instruction set */
+#define VARIANTS       8u /* of an instruction set */
 #define FIXED_VARIANTS 3u
 #define MOST_ROUNDS    512u
 

@@ -50,8 +50,8 @@ static void *map_block(size_t size)
     size_t rest = size % HUGE_PAGE, wanted, whole, ahead;
     unsigned char *base;
 
-    size =
-        csi_round_up(size, rest >= HUGE_PAGE / 2 ? HUGE_PAGE : page); /* a short tail is worth no huge page */
+    size = csi_round_up(size, rest >= HUGE_PAGE / 4 * 3 ? HUGE_PAGE
+                                                        : page); /* a short tail is worth no huge page */
     wanted = before + size;
     whole = wanted + HUGE_PAGE;
     base = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -119,6 +119,15 @@ void csi_memory_give_back(void)
 #if defined(__GLIBC__)
     malloc_trim(0);
 #endif
+}
+
+void csi_memory_forget(const void *bytes, size_t size)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = csi_round_up((uintptr_t)bytes, page);
+    const uintptr_t last = ((uintptr_t)bytes + size) / page * page;
+
+    if (first < last)
+        madvise((void *)first, last - first, MADV_DONTNEED); /* a hint: only memory is lost without it */
 }
 
 void csi_memory_keep_warm(void)

@@ -21,6 +21,10 @@ void *csi_model_alloc(size_t size);
  * big went that does not come back, such as a replaced model. */
 void csi_memory_give_back(void);
 
+/* Constants of the program's own file that nobody will read for long: their pages leave the process and come
+ * back from the file when they are read again. */
+void csi_memory_forget(const void *bytes, size_t size);
+
 /* For the start of a program that owns its process: malloc keeps some megabytes of free memory instead of
  * handing every big block back at once. A request's buffers are then no fresh pages each time, which cost
  * more than what is done with them. */

@@ -313,6 +313,8 @@ static enum cs_status load_into(cs_model *model, const struct cs_model_options *
     else if (!model->embedded && error != NULL && strstr(error->message, model->path) == NULL)
         csi_error_prefix(error, "'%s'", model->path);
     csi_graph_destroy(graph);
+    if (model->embedded)
+        csi_memory_forget(bytes, size); /* all of it is in the plan now */
     free(owned);
     return status;
 }

@@ -1,8 +1,8 @@
 /*
- * 3×3 convolutions, stride 1, padding 1, by Winograd's minimal filtering F(4×4,3×3) and F(6×6,3×3), and the
- * direct kernel of a network's first layer. Owns tiling, packing, blocking and the choice of the variant for
- * a layer shape; knows nothing of graphs and plans. Source: Lavin and Gray, "Fast Algorithms for
- * Convolutional Neural Networks" (2015).
+ * 3×3 convolutions, stride 1, padding 1, by Winograd's minimal filtering F(4×4,3×3), F(6×6,3×3) and
+ * F(8×8,3×3), and the direct kernel of a network's first layer. Owns tiling, packing, blocking and the choice
+ * of the variant for a layer shape; knows nothing of graphs and plans. Source: Lavin and Gray, "Fast
+ * Algorithms for Convolutional Neural Networks" (2015).
  *
  * Layout of activations ("NHWCp"): float32, [batch][height][width][pitch], pitch = channels rounded up to a
  * multiple of 16, 64-byte aligned. Channels past the last one are zero on input and are written as zero.
@@ -48,7 +48,7 @@ struct csi_wino;
 const char *csi_wino_name(const struct csi_wino *kernel);
 /* Bits of enum csi_cpu_feature that it needs. */
 uint32_t csi_wino_features(const struct csi_wino *kernel);
-/* Output pixels a tile side: 4 or 6. */
+/* Output pixels a tile side: 4, 6 or 8. */
 size_t csi_wino_tile(const struct csi_wino *kernel);
 
 /* Every variant that `features` allow, best instruction set first, ended by NULL. A static table: index it

@@ -53,7 +53,13 @@ struct csi_wino_target {
     void (*function)(float *values, size_t count);
 };
 
-enum csi_wino_size { CSI_WINO_4, CSI_WINO_6 };
+enum csi_wino_size { CSI_WINO_4, CSI_WINO_6, CSI_WINO_8, CSI_WINO_SIZES };
+
+/* F(8,3) takes the points 0, ±a, ±1/a, ±b, ±1/b, ∞. With the integers and halves of the smaller tiles it
+ * would lose a digit more: points must neither crowd nor reach far. These lie at the flat bottom of a search
+ * for the smallest error; reciprocal pairs besides save a third of the transforms' multiplications. */
+#define CSI_WINO8_A (4.0 / 9)
+#define CSI_WINO8_B (4.0 / 5)
 
 /* Transforms the tile whose outputs start at (y, x): channel blocks from first to last. Pixels outside the
  * image are zero. */
@@ -82,13 +88,13 @@ typedef void csi_wino_output_fn(const float *m, size_t position_stride, const st
 struct csi_wino_ops {
     const char *set;
     uint32_t features;
-    size_t rows;                 /* most tiles of a panel */
-    size_t lanes;                /* output channels of a block */
-    csi_wino_input_fn *input[2]; /* by enum csi_wino_size */
-    csi_wino_weights_fn *weights[2];
+    size_t rows;                                  /* most tiles of a panel */
+    size_t lanes;                                 /* output channels of a block */
+    csi_wino_input_fn *input[CSI_WINO_SIZES];     /* by enum csi_wino_size */
+    csi_wino_weights_fn *weights[CSI_WINO_SIZES]; /* NULL: no compact variant of this size */
     csi_wino_gemm_fn *gemm;
     csi_wino_row_gemm_fn *row_gemm;
-    csi_wino_output_fn *output[2];
+    csi_wino_output_fn *output[CSI_WINO_SIZES];
 };
 
 /* What replaces the product when it runs in 16-bit fixed point; the transforms stay float32. V and weights

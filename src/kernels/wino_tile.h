@@ -68,6 +68,67 @@ CSI_INLINE void output_line6(const vec *m, vec *o)
     o[5] = v_fma(v_set1(0.03125F), f, v_fma(v_set1(32.0F), d, v_add(b, m[7])));
 }
 
+/* Bᵀ·d of F(8,3). The row of a point p is x·(x + p)·(x² - q²)·(x⁴ - k·x² + 1), where q is 1/p and k = r² +
+ * 1/r² for the other pair r, 1/r: the sums of the last factor serve four rows. */
+CSI_INLINE void input_line8(const vec *d, vec *o)
+{
+    const double points[4] = {CSI_WINO8_A, 1 / CSI_WINO8_A, CSI_WINO8_B, 1 / CSI_WINO8_B};
+    const vec ka = v_set1((float)(points[0] * points[0] + points[1] * points[1]));
+    const vec kb = v_set1((float)(points[2] * points[2] + points[3] * points[3]));
+    vec a[6], b[6]; /* with the factor of ±a, ±1/a; of ±b, ±1/b */
+    CSI_UNROLL
+    for (size_t k = 0; k < 6; k++) {
+        const vec outer = v_add(d[k], d[k + 4]);
+        a[k] = v_fnma(ka, d[k + 2], outer);
+        b[k] = v_fnma(kb, d[k + 2], outer);
+    }
+    o[0] = v_fnma(kb, a[2], v_add(a[0], a[4]));
+    o[9] = v_fnma(kb, a[3], v_add(a[1], a[5]));
+    CSI_UNROLL
+    for (size_t p = 0; p < 4; p++) {
+        const vec *x = p < 2 ? b : a;
+        const vec qq = v_set1((float)(points[p ^ 1] * points[p ^ 1]));
+        const vec even = v_fnma(qq, x[2], x[4]);
+        const vec odd = v_mul(v_set1((float)points[p]), v_fnma(qq, x[1], x[3]));
+        o[2 * p + 1] = v_add(even, odd);
+        o[2 * p + 2] = v_sub(even, odd);
+    }
+}
+
+/* Aᵀ·m of F(8,3), the column of each finite point but 0 divided by |p|³: the coefficients of rows 3 + k and 3
+ * - k are then those of reciprocal points, pᵏ and p⁻ᵏ, and both rows come from one pair of sums. */
+CSI_INLINE void output_line8(const vec *m, vec *o)
+{
+    vec sum[2][2], difference[2][2]; /* of reciprocal points: [even or odd row][a or b] */
+    CSI_UNROLL
+    for (size_t i = 0; i < 2; i++) {
+        const vec *p = m + 4 * i + 1;
+        const vec even0 = v_add(p[0], p[1]), even1 = v_add(p[2], p[3]);
+        const vec odd0 = v_sub(p[0], p[1]), odd1 = v_sub(p[2], p[3]);
+        sum[0][i] = v_add(even1, even0);
+        difference[0][i] = v_sub(even1, even0);
+        sum[1][i] = v_add(odd1, odd0);
+        difference[1][i] = v_sub(odd1, odd0);
+    }
+    double a = 1, b = 1;
+    CSI_UNROLL
+    for (size_t k = 1; k < 5; k++) {
+        a *= CSI_WINO8_A;
+        b *= CSI_WINO8_B;
+        const vec *s = sum[(k + 1) % 2], *d = difference[(k + 1) % 2];
+        const vec x =
+            v_fma(v_set1((float)((1 / a + a) / 2)), s[0], v_mul(v_set1((float)((1 / b + b) / 2)), s[1]));
+        const vec y =
+            v_fma(v_set1((float)((1 / a - a) / 2)), d[0], v_mul(v_set1((float)((1 / b - b) / 2)), d[1]));
+        o[3 + k] = v_add(x, y);
+        if (k < 4)
+            o[3 - k] = v_sub(x, y);
+    }
+    o[0] = v_add(o[0], m[0]);
+    o[3] = v_add(sum[1][0], sum[1][1]);
+    o[7] = v_add(o[7], m[9]);
+}
+
 /* Two rows of Bᵀ·d for one column `d` (line i at d + i · row): the outputs that share their sums. Fetches
  * nothing that the two do not need, so that a pass over the columns keeps its results in registers. */
 CSI_INLINE void column_pair4(size_t pair, const float *d, size_t row, vec *a, vec *b)
@@ -184,6 +245,47 @@ static CSI_NOINLINE void input_vector6(const float *src, size_t row, size_t pixe
     input_vector(6, src, row, pixel, ahead, v, position_stride);
 }
 
+/* The same for F(8,3): rows two at a time would cost half as much arithmetic again, so all rows of a column
+ * are made at once and what is in between goes through the first-level cache. Loops, because 200 lines'
+ * transforms unrolled would not fit the cache of instructions. */
+static CSI_NOINLINE void input_vector8(const float *src, size_t row, size_t pixel, const float *ahead,
+                                       float *v, size_t position_stride)
+{
+    _Alignas(64) float between[10][10][VEC_LANES];
+    vec d[10], o[10];
+    for (size_t j = 0; j < 10; j++) {
+        const float *at = src + j * pixel;
+        CSI_UNROLL
+        for (size_t i = 0; i < 10; i++, at += row) {
+            CSI_FORGET(at);
+            d[i] = v_load(at);
+        }
+        input_line8(d, o);
+        CSI_UNROLL
+        for (size_t i = 0; i < 10; i++)
+            v_store(between[i][j], o[i]);
+    }
+    for (size_t i = 0; i < 10; i++) {
+        CSI_UNROLL
+        for (size_t j = 0; j < 10; j++)
+            d[j] = v_load(between[i][j]);
+        if (ahead) {
+            const float *p = ahead + i * row;
+            CSI_UNROLL
+            for (size_t j = 0; j < 8; j++, p += pixel) {
+                CSI_FORGET(p);
+                v_prefetch(p);
+            }
+        }
+        input_line8(d, o);
+        CSI_UNROLL
+        for (size_t j = 0; j < 10; j++, v += position_stride) {
+            CSI_FORGET(v);
+            v_store(v, o[j]);
+        }
+    }
+}
+
 /* The patch of a tile at the border, one channel block, zeros outside the image. Input row i stands at image
  * row y + i - 1. */
 static inline void gather_patch(size_t side, const struct csi_wino_plane *image, size_t y, size_t x,
@@ -208,7 +310,7 @@ CSI_INLINE void input_tile(size_t side, const struct csi_wino_plane *image, size
 {
     const bool inside = y >= 1 && x >= 1 && y + side < image->height && x + side < image->width;
     const size_t n = side + 2;
-    _Alignas(64) float patch[8 * 8 * CSI_WINO_BLOCK];
+    _Alignas(64) float patch[10 * 10 * CSI_WINO_BLOCK];
     const float *src = patch;
     size_t row = n * CSI_WINO_BLOCK, pixel = CSI_WINO_BLOCK;
     if (inside) {
@@ -223,6 +325,8 @@ CSI_INLINE void input_tile(size_t side, const struct csi_wino_plane *image, size
             const float *ahead = inside && lane == 0 ? src + n * pixel : NULL;
             if (side == 4)
                 input_vector4(src + lane, row, pixel, ahead, v + lane, position_stride);
+            else if (side == 8)
+                input_vector8(src + lane, row, pixel, ahead, v + lane, position_stride);
             else
                 input_vector6(src + lane, row, pixel, ahead, v + lane, position_stride);
         }
@@ -245,7 +349,7 @@ struct finish_to {
     size_t row, pixel; /* strides of out */
 };
 
-CSI_INLINE void finish_row(size_t side, enum finish finish, size_t i, vec *line, vec (*upper)[3],
+CSI_INLINE void finish_row(size_t side, enum finish finish, size_t i, vec *line, vec (*upper)[4],
                            const struct finish_to *to)
 {
     if (finish == FINISH_RAW) {
@@ -305,7 +409,7 @@ CSI_INLINE void fetch_ahead(const float *m, size_t count, size_t stride)
 CSI_INLINE void output_vector4(enum finish finish, const float *m, size_t stride, const struct finish_to *to)
 {
     const size_t row = 6 * stride;
-    vec y[4][4], t[2][4], upper[3][3];
+    vec y[4][4], t[2][4], upper[2][4];
     product_row4(m + row, stride, t[0]);
     product_row4(m + 2 * row, stride, t[1]);
     CSI_UNROLL
@@ -362,7 +466,7 @@ CSI_INLINE void column_odd6(const float *m, size_t row, vec *o1, vec *o3, vec *o
 CSI_INLINE void output_vector6(enum finish finish, const float *m, size_t stride, const struct finish_to *to)
 {
     const size_t row = 8 * stride;
-    vec upper[3][3];
+    vec upper[3][4];
     CSI_UNROLL
     for (size_t half = 0; half < 2; half++) {
         const float *at = m;
@@ -385,6 +489,36 @@ CSI_INLINE void output_vector6(enum finish finish, const float *m, size_t stride
     }
 }
 
+/* Through the first-level cache, as in input_vector8. */
+CSI_INLINE void output_vector8(enum finish finish, const float *m, size_t stride, const struct finish_to *to)
+{
+    _Alignas(64) float between[8][10][VEC_LANES];
+    vec line[10], o[8], upper[4][4];
+    for (size_t j = 0; j < 10; j++) {
+        const float *at = m + j * stride;
+        CSI_UNROLL
+        for (size_t i = 0; i < 10; i++, at += 10 * stride) {
+            CSI_FORGET(at);
+            line[i] = v_load(at);
+            v_prefetch(at + LANES);
+        }
+        output_line8(line, o);
+        CSI_UNROLL
+        for (size_t i = 0; i < 8; i++)
+            v_store(between[i][j], o[i]);
+    }
+    for (size_t pair = 0; pair < 8; pair += 2) {
+        CSI_UNROLL
+        for (size_t i = pair; i < pair + 2; i++) {
+            CSI_UNROLL
+            for (size_t j = 0; j < 10; j++)
+                line[j] = v_load(between[i][j]);
+            output_line8(line, o);
+            finish_row(8, finish, i, o, upper, to);
+        }
+    }
+}
+
 #define OUTPUT_VECTOR(side, finish, name)                                                                    \
     static CSI_NOINLINE void name(const float *m, size_t stride, const struct finish_to *to)                 \
     {                                                                                                        \
@@ -396,6 +530,9 @@ OUTPUT_VECTOR(4, FINISH_POOL, output_pool4)
 OUTPUT_VECTOR(6, FINISH_RAW, output_raw6)
 OUTPUT_VECTOR(6, FINISH_MAP, output_map6)
 OUTPUT_VECTOR(6, FINISH_POOL, output_pool6)
+OUTPUT_VECTOR(8, FINISH_RAW, output_raw8)
+OUTPUT_VECTOR(8, FINISH_MAP, output_map8)
+OUTPUT_VECTOR(8, FINISH_POOL, output_pool8)
 
 /* Asks for the lines that a later tile will write: a store that waits for memory holds up all stores behind
  * it. */
@@ -445,7 +582,7 @@ CSI_INLINE void output_tile(size_t side, const float *m, size_t position_stride,
     const unsigned half = target->pool ? 1 : 0; /* as a shift */
     const bool whole = y + side <= target->height && x + side <= target->width &&
                        target->activation != CSI_WINO_FUNCTION && !(target->pool && target->residual);
-    _Alignas(64) float raw[6 * 6 * CSI_WINO_BLOCK];
+    _Alignas(64) float raw[8 * 8 * CSI_WINO_BLOCK];
     struct finish_to to = {
         .low = v_set1(target->activation == CSI_WINO_RELU ? 0.0F : -INFINITY),
         .row = (target->width >> half) * target->pitch,
@@ -459,16 +596,22 @@ CSI_INLINE void output_tile(size_t side, const float *m, size_t position_stride,
         for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane += VEC_LANES) {
             if (!whole) {
                 to.out = raw + lane;
-                (side == 4 ? output_raw4 : output_raw6)(m + lane, position_stride, &to);
+                (side == 4   ? output_raw4
+                 : side == 6 ? output_raw6
+                             : output_raw8)(m + lane, position_stride, &to);
                 continue;
             }
             to.bias = v_load(target->bias + channel + lane);
             to.out = out + lane;
             to.residual = residual ? residual + lane : NULL;
             if (target->pool)
-                (side == 4 ? output_pool4 : output_pool6)(m + lane, position_stride, &to);
+                (side == 4   ? output_pool4
+                 : side == 6 ? output_pool6
+                             : output_pool8)(m + lane, position_stride, &to);
             else
-                (side == 4 ? output_map4 : output_map6)(m + lane, position_stride, &to);
+                (side == 4   ? output_map4
+                 : side == 6 ? output_map6
+                             : output_map8)(m + lane, position_stride, &to);
         }
         if (!whole && target->activation == CSI_WINO_FUNCTION)
             csi_wino_finish_tile(raw, side, target, y, x, channel);
@@ -491,6 +634,12 @@ static void input6(const struct csi_wino_plane *image, size_t y, size_t x, float
     input_tile(6, image, y, x, v, block_stride, position_stride);
 }
 
+static void input8(const struct csi_wino_plane *image, size_t y, size_t x, float *v, size_t block_stride,
+                   size_t position_stride)
+{
+    input_tile(8, image, y, x, v, block_stride, position_stride);
+}
+
 static void output4(const float *m, size_t position_stride, const struct csi_wino_target *target, size_t y,
                     size_t x, size_t channel, size_t blocks)
 {
@@ -501,6 +650,12 @@ static void output6(const float *m, size_t position_stride, const struct csi_win
                     size_t x, size_t channel, size_t blocks)
 {
     output_tile(6, m, position_stride, target, y, x, channel, blocks);
+}
+
+static void output8(const float *m, size_t position_stride, const struct csi_wino_target *target, size_t y,
+                    size_t x, size_t channel, size_t blocks)
+{
+    output_tile(8, m, position_stride, target, y, x, channel, blocks);
 }
 
 #endif

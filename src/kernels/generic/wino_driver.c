@@ -21,8 +21,14 @@
 /* The slots of a band should take about this much of L2; the rest is for weights and pixels passing by. */
 #define BAND_BYTES (640u << 10)
 #define BAND_MOST  4u /* panels */
+/* Floats between the scratch of two workers. Hardware goes on fetching where strides of some KiB end; what it
+ * takes from the other core's lines, that one has to fetch back before it can write there again. */
+#define WORKER_GAP (64u << 10)
 /* Most tiles of a staged group: bounds the memory that a big batch takes. */
 #define STAGED_TILES 208u
+/* F(8,3): input channels whose products are added up before they join the others. Its output transform
+ * magnifies the rounding errors of sums, which grow with their length. */
+#define SUM_CHANNELS 64u
 /* Most input channels whose weights are transformed at a time: a row of F(6,3) for 32 outputs then takes a
  * quarter of a mebibyte. */
 #define COMPACT_CHANNELS 256u
@@ -141,7 +147,7 @@ size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_win
     if (!csi_wino_shape_make(kernel, desc, &shape))
         return 0;
     if (kernel->schedule == CSI_WINO_BANDED)
-        return banded_floats(&shape) * threads * sizeof(float);
+        return (banded_floats(&shape) + WORKER_GAP) * threads * sizeof(float);
     const size_t tiles = group_tiles(&shape, batch);
     if (kernel->schedule == CSI_WINO_COMPACT)
         return (shape.positions * v_stride(&shape, tiles) + compact_floats(&shape, tiles) * threads) *
@@ -245,6 +251,19 @@ static void transform_in(const struct run *run, float *v, size_t tiles, size_t f
     }
 }
 
+/* A panel's product as csi_wino_gemm_fn makes it, but with the sums of `parts` parts of the channels made
+ * apart. */
+static void multiply_in_parts(const struct csi_wino_shape *shape, size_t parts, size_t rows, const float *v,
+                              const float *w, float *m, const float *ahead, size_t ahead_lines)
+{
+    const size_t blocks = shape->kpitch / CSI_WINO_BLOCK, lanes = shape->ops->lanes;
+    for (size_t i = 0; i < parts; i++) {
+        const size_t first = part(blocks, parts, i), k = first * CSI_WINO_BLOCK;
+        shape->ops->row_gemm(rows, part(blocks, parts, i + 1) - first, v + k * rows, w + k * lanes, lanes, m,
+                             i > 0, ahead + k * 4 * ahead_lines, ahead_lines);
+    }
+}
+
 /* M of one position and output block for all `tiles` tiles; `next`: weights to fetch meanwhile. */
 static void multiply(const struct run *run, const float *v, const float *w, const float *next, float *m,
                      size_t tiles)
@@ -257,10 +276,15 @@ static void multiply(const struct run *run, const float *v, const float *w, cons
     const size_t panels = panels_of(shape, tiles), lines = ops->lanes / 4,
                  share = (lines + panels - 1) / panels;
     const size_t steps = shape->kpitch / (shape->fixed ? 8 : 4);
+    const size_t parts = shape->size == CSI_WINO_8 ? (shape->kpitch + SUM_CHANNELS - 1) / SUM_CHANNELS : 1;
     for (size_t panel = 0; panel < panels; panel++) {
-        size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
-        gemm(rows, shape->kpitch / CSI_WINO_BLOCK, v + panel_offset(shape, panel, start), w,
-             m + start * ops->lanes, next + panel * share * steps * 16, panel * share < lines ? share : 0);
+        const size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
+        const float *from = v + panel_offset(shape, panel, start), *ahead = next + panel * share * steps * 16;
+        const size_t ahead_lines = panel * share < lines ? share : 0;
+        if (parts > 1)
+            multiply_in_parts(shape, parts, rows, from, w, m + start * ops->lanes, ahead, ahead_lines);
+        else
+            gemm(rows, shape->kpitch / CSI_WINO_BLOCK, from, w, m + start * ops->lanes, ahead, ahead_lines);
     }
 }
 
@@ -470,7 +494,7 @@ static void set_slots(struct run *run, size_t tiles, float *scratch)
     run->m = scratch;
     run->v = scratch + run->v_position;
     run->panels = scratch + (shape->positions + 1) * run->v_position;
-    run->worker_floats = run->panel_worker_floats = banded_floats(shape);
+    run->worker_floats = run->panel_worker_floats = banded_floats(shape) + WORKER_GAP;
 }
 
 static void run_banded(struct run *run, float *scratch, struct csi_pool *pool, unsigned threads)
@@ -520,8 +544,7 @@ struct pair {
     const void *first_packed;
     const float *input;      /* NCHW */
     size_t chunks, segments; /* of an image: vertically, horizontally */
-    float *strips, *lines;
-    size_t strip_floats, line_floats;
+    float *strips, *lines;   /* worker 0's, behind its slots */
 };
 
 static size_t segments_of(const struct csi_wino_shape *shape)
@@ -568,8 +591,8 @@ static void pair_task(void *context, size_t index, unsigned worker)
                  end = part(shape->tiles_x, pair->segments, segment + 1);
     const size_t left = start > 0 ? start * side - 1 : 0,
                  right = csi_min_size(end * side + 1, run->desc->width), row = (right - left) * shape->kpitch;
-    float *pixels = pair->strips + worker * pair->strip_floats,
-          *lines = pair->lines + worker * pair->line_floats;
+    float *pixels = pair->strips + worker * run->worker_floats,
+          *lines = pair->lines + worker * run->worker_floats;
     const struct strip strip = {{pixels, side + 2, right - left, shape->kpitch, 0, shape->kpitch}, left};
     const size_t first = part(shape->tiles_y, pair->chunks, chunk),
                  last = part(shape->tiles_y, pair->chunks, chunk + 1);
@@ -583,6 +606,14 @@ static void pair_task(void *context, size_t index, unsigned worker)
         run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats,
                  (image * shape->tiles_y + y) * shape->tiles_x + start, end - start, &strip, worker);
     }
+}
+
+/* Of one worker: slots, strip, input rows. */
+static size_t pair_floats(const struct csi_wino_shape *shape, const struct csi_wino_desc *first,
+                          const struct csi_wino_desc *second)
+{
+    return banded_floats(shape) + strip_floats(shape, second) +
+           csi_conv_first_scratch_size(first, 1) / sizeof(float) + WORKER_GAP;
 }
 
 bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino *kernel,
@@ -599,8 +630,7 @@ size_t csi_conv_pair_scratch_size(const struct csi_wino_desc *first, const struc
     struct csi_wino_shape shape;
     if (!csi_conv_pair_covers(first, kernel, second) || !csi_wino_shape_make(kernel, second, &shape))
         return 0;
-    return (banded_floats(&shape) + strip_floats(&shape, second)) * threads * sizeof(float) +
-           csi_conv_first_scratch_size(first, threads);
+    return pair_floats(&shape, first, second) * threads * sizeof(float);
 }
 
 void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino_desc *first_desc,
@@ -618,8 +648,6 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
         .first_desc = first_desc,
         .first_packed = first_packed,
         .input = input,
-        .strip_floats = strip_floats(&shape, desc),
-        .line_floats = csi_conv_first_scratch_size(first_desc, 1) / sizeof(float),
         .run = {.shape = &shape,
                 .desc = desc,
                 .bias = packed,
@@ -630,8 +658,9 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
     };
     struct run *run = &pair.run;
     set_slots(run, segment_tiles(&shape), scratch);
-    pair.strips = run->m + run->worker_floats * threads;
-    pair.lines = pair.strips + pair.strip_floats * threads;
+    run->worker_floats = run->panel_worker_floats = pair_floats(&shape, first_desc, desc);
+    pair.strips = run->m + banded_floats(&shape);
+    pair.lines = pair.strips + strip_floats(&shape, desc);
     /* Each chunk makes two rows that its neighbour makes too: few, but enough for the threads to end
      * together. */
     const size_t wide = batch * pair.segments, wanted = threads == 1 ? 1 : 4u * threads;

@@ -2,8 +2,6 @@
  * Winograd steps in plain C: the reference for the vector versions, and what runs where there is none. The
  * transforms are products with the matrices as the paper prints them; nothing is clever here.
  */
-#include <string.h>
-
 #include "kernels/wino_ops.h"
 
 #define ROWS  4u
@@ -34,6 +32,46 @@ static const float output_matrix6[6][8] = {
     {0, 1, -1, 32, -32, 0.03125F, -0.03125F, 1},
 };
 
+/* F(8,3), by its points (see wino_ops.h). */
+#define A  CSI_WINO8_A
+#define B  CSI_WINO8_B
+#define KA (A * A + 1 / (A * A)) /* (x² - a²)·(x² - 1/a²) = x⁴ - KA·x² + 1 */
+#define KB (B * B + 1 / (B * B))
+/* x·(x + p)·(x² - qq)·(x⁴ - k·x² + 1), from x¹ on. */
+#define ROW8(p, qq, k)                                                                                       \
+    {                                                                                                        \
+        0, (float)(-(p) * (qq)), (float)-(qq), (float)((p) * (1 + (k) * (qq))), (float)(1 + (k) * (qq)),     \
+            (float)(-(p) * ((k) + (qq))), (float)-((k) + (qq)), (float)(p), 1, 0                             \
+    }
+static const float input_matrix8[10][10] = {
+    {1, 0, (float)-(KA + KB), 0, (float)(2 + KA * KB), 0, (float)-(KA + KB), 0, 1, 0},
+    ROW8(A, 1 / (A * A), KB),
+    ROW8(-A, 1 / (A * A), KB),
+    ROW8(1 / A, A *A, KB),
+    ROW8(-1 / A, A *A, KB),
+    ROW8(B, 1 / (B * B), KA),
+    ROW8(-B, 1 / (B * B), KA),
+    ROW8(1 / B, B *B, KA),
+    ROW8(-1 / B, B *B, KA),
+    {0, 1, 0, (float)-(KA + KB), 0, (float)(2 + KA * KB), 0, (float)-(KA + KB), 0, 1},
+};
+/* Row i has the powers i - 3 of the points: `a` and `b` are those of a and b. */
+#define POWERS8(zero, sign, a, b, infinity)                                                                  \
+    {                                                                                                        \
+        zero, (float)(a), (float)((sign) * (a)), (float)(1 / (a)), (float)((sign) / (a)), (float)(b),        \
+            (float)((sign) * (b)), (float)(1 / (b)), (float)((sign) / (b)), infinity                         \
+    }
+static const float output_matrix8[8][10] = {
+    POWERS8(1, 1, 1 / (A * A * A), 1 / (B * B * B), 0),
+    POWERS8(0, -1, 1 / (A * A), 1 / (B * B), 0),
+    POWERS8(0, 1, 1 / A, 1 / B, 0),
+    POWERS8(0, -1, 1.0, 1.0, 0),
+    POWERS8(0, 1, A, B, 0),
+    POWERS8(0, -1, A *A, B *B, 0),
+    POWERS8(0, 1, A *A *A, B *B *B, 0),
+    POWERS8(0, -1, A *A *A *A, B *B *B *B, 1),
+};
+
 static const float weight_matrix4[6][3] = {
     {1.0F / 4, 0, 0},
     {-1.0F / 6, -1.0F / 6, -1.0F / 6},
@@ -56,7 +94,7 @@ static const float weight_matrix6[8][3] = {
 /* out[rows][columns] = matrix · in · matrixᵀ for `in` of n × n; matrix: rows × n. */
 static void sandwich(const float *matrix, size_t rows, size_t n, const float *in, float *out)
 {
-    float half[8 * 8];
+    float half[10 * 10];
     for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < n; j++) {
             float sum = 0.0F;
@@ -79,7 +117,7 @@ static void input_tile(size_t side, const float *matrix, const struct csi_wino_p
                        size_t x, float *v, size_t block_stride, size_t position_stride)
 {
     const size_t n = side + 2;
-    float patch[8 * 8], out[8 * 8];
+    float patch[10 * 10], out[10 * 10];
     for (size_t channel = image->first; channel < image->last; channel++) {
         for (size_t i = 0; i < n; i++) {
             for (size_t j = 0; j < n; j++) {
@@ -108,6 +146,12 @@ static void input6(const struct csi_wino_plane *image, size_t y, size_t x, float
                    size_t position_stride)
 {
     input_tile(6, &input_matrix6[0][0], image, y, x, v, block_stride, position_stride);
+}
+
+static void input8(const struct csi_wino_plane *image, size_t y, size_t x, float *v, size_t block_stride,
+                   size_t position_stride)
+{
+    input_tile(8, &input_matrix8[0][0], image, y, x, v, block_stride, position_stride);
 }
 
 static void weights_row(const float (*matrix)[3], size_t n, const float *g, size_t row, size_t channels,
@@ -140,16 +184,17 @@ static void row_gemm(size_t rows, size_t blocks, const float *v, const float *w,
 {
     (void)ahead;
     (void)ahead_lines;
-    if (!add)
-        memset(m, 0, rows * LANES * sizeof(float));
+    float sum[ROWS * LANES] = {0};
     for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
         for (size_t c = 0; c < CSI_WINO_BLOCK; c++, w += stride) {
             for (size_t r = 0; r < rows; r++) {
                 for (size_t n = 0; n < LANES; n++)
-                    m[r * LANES + n] += v[r * CSI_WINO_BLOCK + c] * w[n];
+                    sum[r * LANES + n] += v[r * CSI_WINO_BLOCK + c] * w[n];
             }
         }
     }
+    for (size_t i = 0; i < rows * LANES; i++)
+        m[i] = add ? m[i] + sum[i] : sum[i];
 }
 
 static void gemm(size_t rows, size_t blocks, const float *v, const float *w, float *m, const float *ahead,
@@ -163,7 +208,7 @@ static void output_tile(size_t side, const float *matrix, const float *m, size_t
                         size_t blocks)
 {
     const size_t n = side + 2;
-    float in[8 * 8], out[6 * 6], tile[6 * 6 * CSI_WINO_BLOCK];
+    float in[10 * 10], out[8 * 8], tile[8 * 8 * CSI_WINO_BLOCK];
     for (; blocks > 0; blocks--, m += CSI_WINO_BLOCK, channel += CSI_WINO_BLOCK) {
         for (size_t lane = 0; lane < CSI_WINO_BLOCK; lane++) {
             for (size_t p = 0; p < n * n; p++)
@@ -188,14 +233,20 @@ static void output6(const float *m, size_t position_stride, const struct csi_win
     output_tile(6, &output_matrix6[0][0], m, position_stride, target, y, x, channel, blocks);
 }
 
+static void output8(const float *m, size_t position_stride, const struct csi_wino_target *target, size_t y,
+                    size_t x, size_t channel, size_t blocks)
+{
+    output_tile(8, &output_matrix8[0][0], m, position_stride, target, y, x, channel, blocks);
+}
+
 const struct csi_wino_ops csi_wino_ops_generic = {
     .set = "generic",
     .features = 0,
     .rows = ROWS,
     .lanes = LANES,
-    .input = {input4, input6},
+    .input = {input4, input6, input8},
     .weights = {weights4, weights6},
     .gemm = gemm,
     .row_gemm = row_gemm,
-    .output = {output4, output6},
+    .output = {output4, output6, output8},
 };

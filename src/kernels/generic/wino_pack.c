@@ -30,8 +30,32 @@ static const double matrix6[8][3] = {
     {32.0 / 45, -16.0 / 45, 8.0 / 45},
     {0, 0, 1},
 };
+#define A CSI_WINO8_A
+#define B CSI_WINO8_B
+/* The rows of points ±p, where q, r and s are the others: p³ · (1, ±p, p²) / Π (p - other points), where p³
+ * is what the output transform leaves out (wino_tile.h). */
+#define SCALE8(p, q, r, s)                                                                                   \
+    ((p) / 2 / (((p) * (p) - (q) * (q)) * ((p) * (p) - (r) * (r)) * ((p) * (p) - (s) * (s))))
+#define ROWS8(p, q, r, s)                                                                                    \
+    {SCALE8(p, q, r, s), SCALE8(p, q, r, s) * (p), SCALE8(p, q, r, s) * (p) * (p)},                          \
+    {                                                                                                        \
+        SCALE8(p, q, r, s), SCALE8(p, q, r, s) * -(p), SCALE8(p, q, r, s) * (p) * (p)                        \
+    }
+static const double matrix8[10][3] = {
+    {1, 0, 0},
+    ROWS8(A, 1 / A, B, 1 / B),
+    ROWS8(1 / A, A, B, 1 / B),
+    ROWS8(B, 1 / B, A, 1 / A),
+    ROWS8(1 / B, B, A, 1 / A),
+    {0, 0, 1},
+};
 
-/* Sides are bounded so that no product of sizes below can overflow: 2^16 channels × 64 positions × 2^16
+static const double *matrix_of(enum csi_wino_size size)
+{
+    return size == CSI_WINO_4 ? &matrix4[0][0] : size == CSI_WINO_6 ? &matrix6[0][0] : &matrix8[0][0];
+}
+
+/* Sides are bounded so that no product of sizes below can overflow: 2^16 channels × 100 positions × 2^16
  * channels × 4 bytes. */
 #define CHANNELS_MOST 65536u
 #define SIDE_MOST     65536u
@@ -46,7 +70,7 @@ bool csi_wino_shape_make(const struct csi_wino *kernel, const struct csi_wino_de
     shape->ops = kernel->ops;
     shape->fixed = kernel->fixed;
     shape->size = kernel->size;
-    shape->side = kernel->size == CSI_WINO_4 ? 4 : 6;
+    shape->side = csi_wino_tile(kernel);
     shape->positions = (shape->side + 2) * (shape->side + 2);
     shape->kpitch = csi_wino_pitch(desc->cin);
     shape->npitch = csi_wino_pitch(desc->cout);
@@ -79,7 +103,7 @@ size_t csi_wino_pack_slices(const struct csi_wino *kernel, const struct csi_wino
 static void transform(const double *matrix, size_t n, size_t lanes, const double *g, float *out,
                       size_t stride)
 {
-    double half[8 * 3 * LANES_MOST];
+    double half[10 * 3 * LANES_MOST];
     for (size_t i = 0; i < n; i++) {
         const double *row = matrix + i * 3;
         for (size_t j = 0; j < 3; j++) {
@@ -129,10 +153,10 @@ static void gather(const struct csi_wino_desc *desc, const struct filters *filte
 static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc,
                        const struct filters *filters, size_t first, size_t here, float *out)
 {
-    const double *matrix = shape->side == 4 ? &matrix4[0][0] : &matrix6[0][0];
+    const double *matrix = matrix_of(shape->size);
     const size_t lanes = shape->ops->lanes, step = shape->outputs * csi_wino_weight_floats(shape);
     double g[9 * LANES_MOST];
-    float u[8 * 8 * LANES_MOST];
+    float u[10 * 10 * LANES_MOST];
     for (size_t p = 0; p < shape->positions; p++)
         memset(out + p * step, 0, lanes * sizeof(float));
     for (size_t k = 0; k < desc->cin; k++) {
@@ -200,7 +224,7 @@ void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *de
     }
     for (size_t k = 0; k < shape.kpitch; k++) {
         gather(desc, &filters, first, here, k, lanes, g);
-        transform(shape.side == 4 ? &matrix4[0][0] : &matrix6[0][0], shape.side + 2, lanes, g,
-                  out + k * lanes, shape.outputs * shape.kpitch * lanes);
+        transform(matrix_of(shape.size), shape.side + 2, lanes, g, out + k * lanes,
+                  shape.outputs * shape.kpitch * lanes);
     }
 }

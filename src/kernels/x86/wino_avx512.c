@@ -146,9 +146,9 @@ const struct csi_wino_ops csi_wino_ops_avx512 = {
     .features = CSI_CPU_AVX512,
     .rows = ROWS,
     .lanes = LANES,
-    .input = {input4, input6},
+    .input = {input4, input6, input8},
     .weights = {weights4, weights6},
     .gemm = gemm,
     .row_gemm = row_gemm,
-    .output = {output4, output6},
+    .output = {output4, output6, output8},
 };
