@@ -41,7 +41,7 @@ const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_
          1024},
         {"cpu-mask", 0, CSI_OPT_STRING, "LIST", "never use more than these: generic, avx2, avx512, neon, …",
          &shared->cpu_mask, 0, 0},
-        {"compact", 0, CSI_OPT_FLAG, NULL, "less memory, forward passes a tenth slower", &shared->compact, 0,
+        {"compact", 0, CSI_OPT_FLAG, NULL, "less memory, forward passes a sixth slower", &shared->compact, 0,
          0},
         {"max-size", 0, CSI_OPT_SIZE, "PIXELS", "long side of the display image (800)", &shared->max_size, 16,
          16384},
