@@ -241,7 +241,7 @@ struct cs_model_options {
     unsigned max_batch;       /* photos a forward pass; default 8 */
     struct cs_preprocess_override preprocess;
     bool compact; /* keep large 3×3 weights as they are instead of 4 to 7 times as large, transformed: a
-                   * quarter of the memory, a faster load, forward passes a tenth slower */
+                   * quarter of the memory, a faster load, forward passes a sixth slower */
 };
 CS_API struct cs_model_options cs_model_options_defaults(void);
 
