@@ -201,7 +201,7 @@ class Scenes:
         crops = sorted(set(CROP_OF))
         bare = [[i for i, entry in enumerate(entries) if entry["mask"] and labels[i] >= 0 and CROP_OF[labels[i]] == crop]
                 for crop in crops]
-        # Then one a crop whose photos have a mask: grounds without their leaf.
+        # Behind the negatives one row a crop whose photos have a mask: grounds without their leaf.
         self.bare_rows = torch.arange(len(rows), len(rows) + sum(map(bool, bare)), device=self.device)
         first, rows = len(rows), rows + [row for row in bare if row]
         bare_of = {crop: first + i for i, crop in enumerate(c for c, row in zip(crops, bare) if row)}
@@ -412,7 +412,7 @@ class Scenes:
         if self.has_negatives:
             row = torch.where(choice < 0.15, self.not_leaf, torch.where(choice < 0.3, self.other_leaf, row))
         ground, other = self._whole(self._pick(row), image.shape[-1], turned, 1.6)
-        ground = self._without_leaf(ground, other * (row >= len(CLASSES) + 2).view(-1, 1, 1, 1))
+        ground = self._without_leaf(ground, other * (row > self.other_leaf).view(-1, 1, 1, 1))
         foliage = (row == self.other_leaf).float()
         ground = self._soften(ground, (foliage * self._uniform(count, 1.0, 2.0)).view(-1, 1, 1, 1))
         return image + moved.view(-1, 1, 1, 1) * (1 - leaf) * (ground - image)

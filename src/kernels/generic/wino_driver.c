@@ -21,8 +21,9 @@
 /* The slots of a band should take about this much of L2; the rest is for weights and pixels passing by. */
 #define BAND_BYTES (640u << 10)
 #define BAND_MOST  4u /* panels */
-/* Floats between the scratch of two workers. Hardware goes on fetching where strides of some KiB end; what it
- * takes from the other core's lines, that one has to fetch back before it can write there again. */
+/* Floats between the scratch of two workers. What it wins is measured; probably hardware goes on fetching
+ * where strides of some KiB end, and what it takes from the other core's lines that one must fetch back.
+ */
 #define WORKER_GAP (64u << 10)
 /* Most tiles of a staged group: bounds the memory that a big batch takes. */
 #define STAGED_TILES 208u
