@@ -87,10 +87,10 @@ export const gradcamMap = (id, index, method, signal) =>
  * No overlay is asked for: the page draws it from the map, which the forward pass leaves behind anyway.
  * `onUpload(fraction)`; `signal` aborts. Resolves with the server's answer.
  */
-export function predict(photos, { topK, plantCase, requestId, onUpload, signal }) {
+export function predict(photos, { topK, plantCase, plant, requestId, onUpload, signal }) {
     const body = new FormData();
     for (const photo of photos) body.append("image", photo.blob, photo.name);
-    const query = `top_k=${topK}&gradcam=0${plantCase ? "&case=1" : ""}`;
+    const query = `top_k=${topK}&gradcam=0${plantCase ? "&case=1" : ""}${plant ? "&plant=" + encodeURIComponent(plant) : ""}`;
     return new Promise((resolve, reject) => {
         const call = new XMLHttpRequest();
         call.open("POST", "/api/v1/predict?" + query);

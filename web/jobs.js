@@ -5,7 +5,7 @@
 import * as api from "./api.js";
 import { prepare } from "./files.js";
 import { option } from "./settings.js";
-import { classes, emit, get, itemOf, set, updateItem } from "./state.js";
+import { classes, emit, get, itemOf, plants, set, updateItem } from "./state.js";
 
 const AT_ONCE = 2;
 const TRIES_WHEN_BUSY = 4;
@@ -48,7 +48,9 @@ export function addFiles(files) {
 
 /* An older diagnosis of this session, shown again. */
 export function addDiagnosis(diagnosis) {
-    const known = get("items").find((item) => item.diagnosis && item.diagnosis.id === diagnosis.id);
+    const known = get("items").find(
+        ({ diagnosis: shown }) => shown && shown.id === diagnosis.id && (shown.plant || "") === (diagnosis.plant || ""),
+    );
     if (known) return set("selected", known.key);
     const item = {
         ...newItem({ name: diagnosis.image.name, size: diagnosis.image.bytes }),
@@ -69,6 +71,19 @@ export function retry(item) {
     item.abort = new AbortController();
     updateItem(item, { phase: "queued", error: null, uploaded: 0, stages: {} });
     waiting.push([item]);
+    pump();
+}
+
+/* The finished photos of this visit once more: what was said about them has changed. Photos of one plant stay together. */
+export function askAgain() {
+    const joint = (get("plantCase") && get("plantCase").keys) || [];
+    const items = get("items").filter((item) => item.file && item.phase === "done");
+    const together = items.filter((item) => joint.includes(item.key));
+    const groups = items.filter((item) => !together.includes(item)).map((item) => [item]);
+    if (together.length > 0) groups.push(together);
+    set("plantCase", null);
+    for (const item of items) updateItem(item, { phase: "queued", uploaded: 0, stages: {} });
+    waiting.push(...groups);
     pump();
 }
 
@@ -134,6 +149,7 @@ async function upload(ready) {
                 {
                     topK: Math.max(classes().length, 3), // all classes: bars and the class switch need no second request
                     plantCase: items.length > 1,
+                    plant: plants().includes(get("plant")) ? get("plant") : "",
                     requestId,
                     signal: items[0].abort.signal,
                     onUpload: (fraction) => {

@@ -3,12 +3,12 @@
  */
 import { bytes, count } from "./format.js";
 import { has, t } from "./i18n.js";
-import { classes, get } from "./state.js";
+import { classes, get, plants } from "./state.js";
 
-/* "Potato, Sugarcane, Tomato, Wheat": the crops of the model's class list. */
+/* "Potato, Sugarcane, Tomato, Wheat". */
 export function crops() {
-    const names = new Set(classes().map((entry) => entry.label.split(":")[0].trim()));
-    return Array.from(names).join(", ");
+    const named = plants();
+    return (named.length > 0 ? named : classes().map((entry) => entry.label)).join(", ");
 }
 
 export function isTested(prediction) {

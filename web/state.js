@@ -14,6 +14,7 @@ const state = {
     items: [],
     selected: null, // key of the item shown large
     plantCase: null, // joint answer for several photos of one plant
+    plant: "", // what the user says grows there; "": nothing said. Not remembered: forgotten, it would mislead
 };
 const listeners = new Map();
 
@@ -50,6 +51,12 @@ export function updateItem(item, changes) {
 export function classes() {
     const model = state.status && state.status.model;
     return (model && model.classes) || [];
+}
+
+/* "Tomato", …: the plants whose leaves the model knows; none for a model whose classes name none. */
+export function plants() {
+    const model = state.status && state.status.model;
+    return (model && model.plants) || [];
 }
 
 /* { resize, crop } of the model: the short side in pixels and the square in its middle that the network sees; null when unknown. */

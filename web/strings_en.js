@@ -22,6 +22,9 @@ export const strings = {
     "intake.crops": "It knows leaves of {crops}: {count} classes.",
     "intake.same_plant": "My photos show the same plant",
     "intake.same_plant_hint": "Several photos then give one joint answer.",
+    "intake.plant": "What grows there?",
+    "intake.plant_any": "Not said",
+    "intake.plant_hint": "Knowing the plant, CropShield chooses among its diseases only.",
     "intake.no_image": "There was no picture in what you pasted or dropped.",
 
     "camera.title": "Take a photo",
@@ -84,6 +87,7 @@ export const strings = {
     "results.announce": "{name}: {label}. {sentence}",
     "results.announce_error": "{name}: {title}. {advice}",
 
+    "verdict.plant": "You said that it is {plant}: only its classes were considered.",
     "case.title": "Joint answer for {count} photos of one plant",
     "case.sentence": "{label}, {probability}. {agreement} of the photos agree.",
     "case.few": "The photos disagree. Look at each one, or take new ones.",

@@ -4,10 +4,10 @@
 import { announce, byId, h, replace } from "./dom.js";
 import { t } from "./i18n.js";
 import { icon } from "./icons.js";
-import { addFiles } from "./jobs.js";
+import { addFiles, askAgain } from "./jobs.js";
 import { crops } from "./labels.js";
 import { option, setOption } from "./settings.js";
-import { classes, get, on } from "./state.js";
+import { classes, get, on, plants, set } from "./state.js";
 import * as camera from "./view_camera.js";
 
 /* Formats the server reads, and what a browser may be able to turn into one of them. */
@@ -77,6 +77,7 @@ function draw() {
         h(
             "div",
             { class: "intake-foot" },
+            h("div", { id: "plant-place", hidden: true }),
             h(
                 "label",
                 { class: "switch", for: "same-plant" },
@@ -91,9 +92,40 @@ function draw() {
     drawCrops();
 }
 
+/* What the model knows: in words, and as a choice where there is one. */
 function drawCrops() {
     const known = classes();
     byId("crops").textContent = known.length ? t("intake.crops", { crops: crops(), count: known.length }) : "";
+    drawPlants();
+}
+
+function drawPlants() {
+    const place = byId("plant-place");
+    const shown = place.dataset.plants || "";
+    if (shown === plants().join("\n")) return; // redrawing would close an open list
+    place.dataset.plants = plants().join("\n");
+    place.hidden = plants().length < 2;
+    const choice = h(
+        "select",
+        {
+            id: "plant",
+            "aria-describedby": "plant-hint",
+            on: {
+                change: () => {
+                    set("plant", choice.value);
+                    askAgain();
+                },
+            },
+        },
+        h("option", { value: "", text: t("intake.plant_any") }),
+        plants().map((name) => h("option", { value: name, text: name })),
+    );
+    choice.value = plants().includes(get("plant")) ? get("plant") : "";
+    replace(
+        place,
+        h("label", { class: "plant", for: "plant" }, h("span", { text: t("intake.plant") }), choice),
+        h("span", { class: "muted", id: "plant-hint", text: t("intake.plant_hint") }),
+    );
 }
 
 /* With results on the page the intake becomes a slim bar. */

@@ -104,6 +104,7 @@ export function drawVerdict({ diagnosis }) {
         ),
         h("h3", { class: "verdict-title", id: "verdict-title", text: titleOf(diagnosis) }),
         h("p", { class: "verdict-sentence", text: sentenceOf(diagnosis) }),
+        diagnosis.plant && h("p", { class: "muted small", text: t("verdict.plant", { plant: diagnosis.plant }) }),
         !isTested(diagnosis.predictions[0]) && h("p", { class: "note note-fair" }, icon("fair"), t("untested.long")),
         hints(diagnosis),
     );

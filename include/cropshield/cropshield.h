@@ -279,6 +279,8 @@ struct cs_model_info {
     size_t embedding_size;          /* features before the classifier; 0 when there is no such point */
     bool has_leaf_gate;             /* the file carries the parameters of the "not a leaf" verdict */
     double load_ms;
+    const char *const *plants; /* "Tomato": the parts of class names before "__", each once; may be none */
+    size_t plant_count;
 };
 /* Pointers live as long as the model. */
 CS_API struct cs_model_info cs_model_info(const cs_model *model);
@@ -343,6 +345,10 @@ CS_API enum cs_status cs_quantizer_save(const cs_quantizer *quantizer, const cha
 
 /* Index of a class by exact name, by label or by decimal index; CS_NOT_FOUND otherwise. */
 CS_API enum cs_status cs_model_find_class(const cs_model *model, const char *text, size_t *index,
+                                          struct cs_error *error);
+/* Index of a plant among cs_model_info's by name, whatever its case, SIZE_MAX for NULL and ""; CS_BAD_REQUEST
+ * otherwise. */
+CS_API enum cs_status cs_model_find_plant(const cs_model *model, const char *text, size_t *index,
                                           struct cs_error *error);
 
 /* ----------------------------------------------------------------------------------------------------------------
@@ -477,6 +483,7 @@ typedef struct cs_diagnosis {
     struct cs_timings timings;
     const float *logits; /* class_count raw logits */
     size_t class_count;
+    const char *plant; /* when the request named one, as the model writes it; else NULL */
 } cs_diagnosis;
 
 CS_API void cs_diagnosis_destroy(cs_diagnosis *diagnosis);
@@ -508,6 +515,9 @@ struct cs_request {
     void (*on_stage)(void *context, enum cs_stage stage,
                      double ms); /* called on the calling thread as stages end; may be NULL */
     void *context;
+    const char *plant; /* the photo is known to show this plant, one of cs_model_info's (case does not
+                        * matter): only its classes are listed, and their probabilities sum to 1. NULL or "":
+                        * any. CS_BAD_REQUEST: the model knows no such plant */
 };
 CS_API struct cs_request cs_request_defaults(void);
 
@@ -566,7 +576,7 @@ CS_API enum cs_status cs_diagnose_stream(cs_diagnoser *diagnoser, const struct c
 /* Several photos of one plant (at most CS_CASE_MAX): mean log-probability. `agreement` is the share of photos
  * whose own top class is the combined one. The result's `id` is the BLAKE2b-256 of the photos' ids in order,
  * each as its 64 hexadecimal digits. CS_EMPTY_INPUT without photos; CS_BAD_REQUEST for too many, or when
- * different models diagnosed them. */
+ * they were diagnosed by different models or as different plants. */
 #define CS_CASE_MAX 6
 CS_API enum cs_status cs_diagnose_case(cs_diagnoser *diagnoser, const cs_diagnosis *const *photos,
                                        size_t count, size_t top_k, cs_diagnosis **combined, double *agreement,

@@ -30,6 +30,19 @@ void csi_eval_free(struct csi_eval *eval)
     eval->confusion = NULL;
 }
 
+/* What the answer had been, had the plant been told: the most probable class of the plant of class `truth`.
+ */
+static size_t best_in_plant(const struct csi_eval *eval, const cs_diagnosis *diagnosis, size_t truth)
+{
+    const char *end = strstr(eval->classes[truth], "__");
+    size_t length = end != NULL ? (size_t)(end - eval->classes[truth]) + 2 : 0;
+
+    for (size_t i = 0; i < diagnosis->prediction_count; i++)
+        if (strncmp(diagnosis->predictions[i].class_name, eval->classes[truth], length) == 0)
+            return diagnosis->predictions[i].index;
+    return CSI_EVAL_NO_CLASS;
+}
+
 void csi_eval_add(struct csi_eval *eval, size_t truth, const cs_diagnosis *diagnosis)
 {
     size_t top = diagnosis->predictions[0].index, bin;
@@ -45,6 +58,7 @@ void csi_eval_add(struct csi_eval *eval, size_t truth, const cs_diagnosis *diagn
     eval->rejected += rejected;
     eval->confusion[truth * eval->class_count + top]++;
     eval->top1 += top == truth;
+    eval->top1_in_plant += best_in_plant(eval, diagnosis, truth) == truth;
     for (size_t i = 0; i < 3 && i < diagnosis->prediction_count; i++)
         eval->top3 += diagnosis->predictions[i].index == truth;
     /* Bins are (low, high], as the paper has them. */

@@ -23,6 +23,7 @@ struct csi_eval {
     const char *const *classes, *const *labels;
     uint64_t *confusion;                      /* class_count × class_count: true × predicted */
     uint64_t images, top1, top3;              /* photos with a known class */
+    uint64_t top1_in_plant;                   /* right among the classes of the photo's plant */
     uint64_t rejected;                        /* of them: called not a leaf */
     uint64_t unlabelled, unlabelled_rejected; /* photos in folders that name no class of the model */
     uint64_t bin_count[CSI_EVAL_BINS], bin_right[CSI_EVAL_BINS];

@@ -55,6 +55,8 @@ void csi_eval_print(const struct csi_eval *eval)
         printf("\ntop-1 %.2f %%  top-3 %.2f %%  macro-F1 %.2f %%  ECE %.2f %%  (%llu photos)\n",
                100 * share(eval->top1, eval->images), 100 * share(eval->top3, eval->images),
                100 * csi_eval_macro_f1(eval), 100 * csi_eval_ece(eval), (unsigned long long)eval->images);
+        printf("top-1 among the classes of the photo's plant, as with --plant: %.2f %%\n",
+               100 * share(eval->top1_in_plant, eval->images));
         printf("called 'not a leaf': %llu (%.2f %%)\n", (unsigned long long)eval->rejected,
                100 * share(eval->rejected, eval->images));
     }
@@ -85,9 +87,10 @@ void csi_eval_print_json(const struct csi_eval *eval)
         json_array_append_new(confusion, row);
     }
     report = json_pack(
-        "{s:f,s:f,s:f,s:f,s:o,s:o,s:I,s:f,s:I,s:I,s:I,s:I}", "top1", share(eval->top1, eval->images), "top3",
-        share(eval->top3, eval->images), "macro_f1", csi_eval_macro_f1(eval), "ece", csi_eval_ece(eval),
-        "per_class", classes, "confusion", confusion, "images", (json_int_t)eval->images, "images_per_second",
+        "{s:f,s:f,s:f,s:f,s:f,s:o,s:o,s:I,s:f,s:I,s:I,s:I,s:I}", "top1", share(eval->top1, eval->images),
+        "top3", share(eval->top3, eval->images), "top1_in_plant", share(eval->top1_in_plant, eval->images),
+        "macro_f1", csi_eval_macro_f1(eval), "ece", csi_eval_ece(eval), "per_class", classes, "confusion",
+        confusion, "images", (json_int_t)eval->images, "images_per_second",
         eval->seconds > 0 ? (double)(eval->images + eval->unlabelled) / eval->seconds : 0, "not_a_leaf",
         (json_int_t)eval->rejected, "unlabelled", (json_int_t)eval->unlabelled, "unlabelled_not_a_leaf",
         (json_int_t)eval->unlabelled_rejected, "failed", (json_int_t)eval->failed);

@@ -83,7 +83,7 @@ static bool format_of(const char *path, enum cs_image_format *format)
 }
 
 struct explain {
-    const char *class_text, *method, *colormap, *output, *format, *raw;
+    const char *class_text, *plant, *method, *colormap, *output, *format, *raw;
     double alpha;
     bool to_stdout; /* a result goes to standard output: what is said goes to the other stream */
 };
@@ -131,8 +131,11 @@ static enum cs_status run(const struct explain *explain, const struct cs_diagnos
         status = cs_model_find_class(model, explain->class_text, &heatmap->class_index, error);
     }
     request.name = path;
+    request.plant = explain->plant;
     if (status == CS_OK)
         status = cs_diagnose(diagnoser, bytes, size, &request, &diagnosis, error);
+    if (status == CS_OK && heatmap->class_index == SIZE_MAX)
+        heatmap->class_index = diagnosis->predictions[0].index;
     if (status == CS_OK)
         status = write_outputs(diagnoser, explain, diagnosis->id, heatmap, error);
     if (status == CS_OK) {
@@ -141,10 +144,8 @@ static enum cs_status run(const struct explain *explain, const struct cs_diagnos
         if (model == NULL)
             model = cs_diagnoser_model(diagnoser);
         info = cs_model_info(model);
-        size_t shown =
-            heatmap->class_index == SIZE_MAX ? diagnosis->predictions[0].index : heatmap->class_index;
         fprintf(explain->to_stdout ? stderr : stdout, "%s: heat map of \"%s\" at %s\n", path,
-                info.labels[shown], info.gradcam_layer);
+                info.labels[heatmap->class_index], info.gradcam_layer);
     }
     cs_model_destroy(model);
     cs_diagnosis_destroy(diagnosis);
@@ -166,6 +167,8 @@ int csi_command_explain(int argc, char **argv)
         {"raw", 0, CSI_OPT_STRING, "FILE.npy", "the map as numbers, before resizing", &explain.raw, 0, 0},
         {"class", 'c', CSI_OPT_STRING, "NAME|INDEX", "class to explain (the most probable one)",
          &explain.class_text, 0, 0},
+        {"plant", 'p', CSI_OPT_STRING, "NAME", "what grows there: the most probable one of its classes",
+         &explain.plant, 0, 0},
         {"method", 0, CSI_OPT_STRING, "NAME", "gradcam, gradcam++, hirescam, layercam, eigencam, ablationcam",
          &explain.method, 0, 0},
         {"alpha", 'a', CSI_OPT_NUMBER, "SHARE", "opacity of the heat map, 0 to 1 (0.5)", &explain.alpha, 0,

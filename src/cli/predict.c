@@ -14,8 +14,8 @@
 struct predict {
     struct csi_file_stream files; /* first: it is the context of the stream's load */
     cs_diagnoser *diagnoser;
-    bool json, plant;
-    const char *gradcam_dir, *model_path;
+    bool json, as_case;
+    const char *gradcam_dir, *plant, *model_path;
     bool *namesake; /* of each photo, with --gradcam */
     struct csi_progress progress;
     size_t failed;
@@ -77,7 +77,10 @@ static void print_text(const char *title, const cs_diagnosis *diagnosis)
 {
     const char *plain = csi_colour_out(CSI_PLAIN);
 
-    printf("%s%s%s\n", csi_colour_out(CSI_BOLD), title, plain);
+    printf("%s%s%s", csi_colour_out(CSI_BOLD), title, plain);
+    if (diagnosis->plant != NULL)
+        printf(" (known plant: %s)", diagnosis->plant);
+    putchar('\n');
     if (diagnosis->verdict == CS_VERDICT_NOT_A_LEAF)
         printf("  %sdoes not look like a leaf of a supported crop%s; the nearest classes:\n",
                csi_colour_out(CSI_RED), plain);
@@ -152,9 +155,10 @@ static enum cs_status write_heatmap(const struct predict *predict, const cs_diag
     const char *stem = stem_of(predict->files.paths->items[index], &length);
     struct cs_blob blob;
     struct csi_buffer path;
-    enum cs_status status =
-        cs_diagnoser_heatmap(predict->diagnoser, diagnosis->id, &request, &blob, NULL, NULL, error);
+    enum cs_status status;
 
+    request.class_index = diagnosis->predictions[0].index;
+    status = cs_diagnoser_heatmap(predict->diagnoser, diagnosis->id, &request, &blob, NULL, NULL, error);
     if (status != CS_OK)
         return status;
     csi_buffer_init(&path);
@@ -183,6 +187,7 @@ static bool keep_for_case(struct predict *predict, size_t index, struct cs_error
         struct cs_request request = cs_request_defaults();
 
         request.name = name;
+        request.plant = predict->plant;
         status = cs_diagnose(predict->diagnoser, bytes, size, &request,
                              &predict->photos[predict->photo_count], error);
         csi_stream_unload(NULL, index, bytes, size);
@@ -224,7 +229,7 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
         if (failure == NULL && predict->gradcam_dir != NULL &&
             write_heatmap(predict, diagnosis, index, &error) != CS_OK)
             failure = &error;
-        if (failure == NULL && predict->plant && !keep_for_case(predict, index, &error))
+        if (failure == NULL && predict->as_case && !keep_for_case(predict, index, &error))
             failure = &error;
     } else if (predict->json) {
         print_error_json(name, failure);
@@ -291,6 +296,7 @@ static int run(struct predict *predict, const struct cs_diagnoser_options *optio
     stream.request = cs_request_defaults();
     stream.request.top_k = top_k;
     stream.request.gradcam = predict->gradcam_dir != NULL;
+    stream.request.plant = predict->plant;
     stream.load = csi_stream_load;
     stream.unload = csi_stream_unload;
     stream.done = on_done;
@@ -301,7 +307,7 @@ static int run(struct predict *predict, const struct cs_diagnoser_options *optio
         predict->failed++;
     }
     csi_progress_end(&predict->progress);
-    if (predict->plant)
+    if (predict->as_case)
         status = finish_case(predict, top_k);
     cs_diagnoser_destroy(predict->diagnoser);
     return predict->failed > 0 ? CSI_EXIT_FAILED : status;
@@ -319,8 +325,10 @@ int csi_command_predict(int argc, char **argv)
         {"gradcam", 'g', CSI_OPT_STRING, "DIR", "also write NAME_gradcam.png there", &predict.gradcam_dir, 0,
          0},
         {"batch", 'b', CSI_OPT_SIZE, "N", "photos a forward pass (chosen)", &batch, 1, 256},
-        {"case", 0, CSI_OPT_FLAG, NULL, "the photos show one plant: combine them (at most 6)", &predict.plant,
-         0, 0},
+        {"case", 0, CSI_OPT_FLAG, NULL, "the photos show one plant: combine them (at most 6)",
+         &predict.as_case, 0, 0},
+        {"plant", 'p', CSI_OPT_STRING, "NAME",
+         "what grows there, e.g. tomato: only its diseases are considered", &predict.plant, 0, 0},
         {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
     const struct csi_command_line line = {
@@ -351,7 +359,7 @@ int csi_command_predict(int argc, char **argv)
     if (!csi_paths_collect(&paths, argv, count) ||
         (predict.gradcam_dir != NULL && paths.count > 0 && !mark_namesakes(&predict))) {
         status = CSI_EXIT_FAILED;
-    } else if (predict.plant && paths.count > CS_CASE_MAX) {
+    } else if (predict.as_case && paths.count > CS_CASE_MAX) {
         fprintf(stderr, "cropshield: --case takes at most %d photos, these are %zu\n", CS_CASE_MAX,
                 paths.count);
         status = CSI_EXIT_USAGE;

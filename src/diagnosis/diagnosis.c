@@ -18,6 +18,7 @@
 struct diagnosis {
     cs_diagnosis public; /* first: the handle's address is this struct's */
     cs_model *model;
+    size_t plant; /* among the model's, or CSI_ANY_PLANT */
 };
 
 enum cs_verdict csi_verdict(double probability, double leaf_score)
@@ -29,9 +30,18 @@ enum cs_verdict csi_verdict(double probability, double leaf_score)
     return probability > LIKELY_ABOVE ? CS_VERDICT_LIKELY : CS_VERDICT_UNCERTAIN;
 }
 
-/* The `count` most probable classes in order; the lower index first among equals. */
-static void select_top(const cs_model *model, const float *probabilities, struct cs_prediction *top,
-                       size_t count)
+static size_t count_classes(const cs_model *model, size_t plant)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < model->class_count; i++)
+        count += csi_model_is_of(model, i, plant);
+    return count;
+}
+
+/* The plant's `count` most probable classes in order; the lower index first among equals. */
+static void select_top(const cs_model *model, size_t plant, const float *probabilities,
+                       struct cs_prediction *top, size_t count)
 {
     size_t filled = 0;
 
@@ -39,6 +49,8 @@ static void select_top(const cs_model *model, const float *probabilities, struct
         double probability = (double)probabilities[i];
         size_t at = filled;
 
+        if (!csi_model_is_of(model, i, plant))
+            continue;
         while (at > 0 && probability > top[at - 1].probability)
             at--;
         if (at == count)
@@ -71,9 +83,10 @@ static bool lay_out(size_t top_k, size_t class_count, size_t name_size, struct l
     return true;
 }
 
-/* Allocates, and fills all that follows from logits, score, hints and name. */
-static struct diagnosis *assemble(cs_model *model, const float *logits, const float *probabilities,
-                                  double leaf_score, uint32_t hints, size_t top_k, const char *name)
+/* Allocates, and fills all that follows from logits, plant, score, hints and name. */
+static struct diagnosis *assemble(cs_model *model, size_t plant, const float *logits,
+                                  const float *probabilities, double leaf_score, uint32_t hints, size_t top_k,
+                                  const char *name)
 {
     struct layout layout;
     struct diagnosis *made;
@@ -83,7 +96,7 @@ static struct diagnosis *assemble(cs_model *model, const float *logits, const fl
     char *own_name, *memory;
     size_t name_size = strlen(name) + 1;
 
-    top_k = csi_min_size(top_k == 0 ? DEFAULT_TOP_K : top_k, model->class_count);
+    top_k = csi_min_size(top_k == 0 ? DEFAULT_TOP_K : top_k, count_classes(model, plant));
     if (!lay_out(top_k, model->class_count, name_size, &layout))
         return NULL;
     memory = calloc(1, layout.total);
@@ -96,11 +109,13 @@ static struct diagnosis *assemble(cs_model *model, const float *logits, const fl
     own_name = memory + layout.name;
     memcpy(own_name, name, name_size);
     memcpy(own_logits, logits, model->class_count * sizeof *logits);
-    select_top(model, probabilities, top, top_k);
+    select_top(model, plant, probabilities, top, top_k);
     for (unsigned i = 0; i < CSI_HINT_COUNT; i++)
         if (hints & 1u << i)
             hint_names[made->public.hint_count++] = csi_hint_name((enum csi_hint)i);
     made->model = csi_model_retain(model);
+    made->plant = plant;
+    made->public.plant = plant == CSI_ANY_PLANT ? NULL : model->plants[plant];
     made->public.name = own_name;
     made->public.predictions = top;
     made->public.prediction_count = top_k;
@@ -121,14 +136,19 @@ enum cs_status csi_diagnosis_create(cs_model *model, const struct csi_hash *id,
                                     cs_diagnosis **diagnosis, struct cs_error *error)
 {
     const struct csi_photo_facts *photo = &record->head.photo;
-    float *probabilities = malloc(model->class_count * sizeof *probabilities);
+    float *probabilities;
     struct diagnosis *made = NULL;
+    size_t plant;
+    enum cs_status status = csi_model_find_plant(model, request->plant, &plant, error);
 
     *diagnosis = NULL;
+    if (status != CS_OK)
+        return status;
+    probabilities = malloc(model->class_count * sizeof *probabilities);
     if (probabilities != NULL) {
-        csi_model_probabilities(model, record->logits, probabilities);
-        made = assemble(model, record->logits, probabilities, record->head.leaf_score, record->head.hints,
-                        request->top_k, request->name != NULL ? request->name : "");
+        csi_model_probabilities(model, record->logits, plant, probabilities);
+        made = assemble(model, plant, record->logits, probabilities, record->head.leaf_score,
+                        record->head.hints, request->top_k, request->name != NULL ? request->name : "");
     }
     free(probabilities);
     if (made == NULL)
@@ -146,12 +166,17 @@ enum cs_status csi_diagnosis_create(cs_model *model, const struct csi_hash *id,
 
 void csi_diagnosis_destroy(cs_diagnosis *diagnosis)
 {
-    struct diagnosis *inside = (struct diagnosis *)(void *)diagnosis;
+    struct diagnosis *whole = (struct diagnosis *)(void *)diagnosis;
 
     if (diagnosis == NULL)
         return;
-    csi_model_release(inside->model);
-    free(inside);
+    csi_model_release(whole->model);
+    free(whole);
+}
+
+static const struct diagnosis *inside(const cs_diagnosis *diagnosis)
+{
+    return (const struct diagnosis *)(const void *)diagnosis;
 }
 
 static enum cs_status check_case(const cs_diagnosis *const *photos, size_t count, struct cs_error *error)
@@ -163,6 +188,9 @@ static enum cs_status check_case(const cs_diagnosis *const *photos, size_t count
         if (photos[i]->class_count != photos[0]->class_count ||
             strcmp(photos[i]->model_digest, photos[0]->model_digest) != 0)
             return csi_fail(error, CS_BAD_REQUEST, "the photos of a case were diagnosed by different models");
+    for (size_t i = 1; i < count; i++)
+        if (inside(photos[i])->plant != inside(photos[0])->plant)
+            return csi_fail(error, CS_BAD_REQUEST, "the photos of a case were diagnosed as different plants");
     return CS_OK;
 }
 
@@ -196,16 +224,6 @@ static double middle_score(const cs_diagnosis *const *photos, size_t count)
     return count % 2 == 1 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
 }
 
-static size_t top_class(const float *values, size_t count)
-{
-    size_t top = 0;
-
-    for (size_t i = 1; i < count; i++)
-        if (values[i] > values[top])
-            top = i;
-    return top;
-}
-
 enum cs_status csi_diagnose_case(const cs_diagnosis *const *photos, size_t count, size_t top_k,
                                  cs_diagnosis **combined, double *agreement, struct cs_error *error)
 {
@@ -214,13 +232,14 @@ enum cs_status csi_diagnose_case(const cs_diagnosis *const *photos, size_t count
     float *logits, *probabilities;
     struct csi_hasher hasher;
     struct csi_hash id;
-    size_t agreeing = 0, top;
+    size_t agreeing = 0, top, plant;
     enum cs_status status = check_case(photos, count, error);
 
     *combined = NULL;
     if (status != CS_OK)
         return status;
-    model = ((const struct diagnosis *)(const void *)photos[0])->model;
+    model = inside(photos[0])->model;
+    plant = inside(photos[0])->plant;
     logits = calloc(model->class_count, 2 * sizeof *logits);
     if (logits == NULL)
         return csi_fail_memory(error, "case");
@@ -230,16 +249,16 @@ enum cs_status csi_diagnose_case(const cs_diagnosis *const *photos, size_t count
     for (size_t i = 0; i < count; i++)
         for (size_t c = 0; c < model->class_count; c++)
             logits[c] += photos[i]->logits[c] / (float)count;
-    csi_model_probabilities(model, logits, probabilities);
-    made = assemble(model, logits, probabilities, middle_score(photos, count), union_of_hints(photos, count),
-                    top_k, "");
-    top = top_class(logits, model->class_count);
+    csi_model_probabilities(model, logits, plant, probabilities);
+    made = assemble(model, plant, logits, probabilities, middle_score(photos, count),
+                    union_of_hints(photos, count), top_k, "");
+    top = csi_model_top_class(model, logits, plant);
     free(logits);
     if (made == NULL)
         return csi_fail_memory(error, "case");
     csi_hasher_init(&hasher);
     for (size_t i = 0; i < count; i++) {
-        agreeing += top_class(photos[i]->logits, photos[i]->class_count) == top;
+        agreeing += csi_model_top_class(model, photos[i]->logits, plant) == top;
         csi_hasher_update(&hasher, photos[i]->id, CS_ID_SIZE - 1);
         made->public.bytes += photos[i]->bytes;
         made->public.timings.total += photos[i]->timings.total;

@@ -76,16 +76,6 @@ static enum cs_status need_record(struct csi_job *job, struct csi_cached *cached
     return status;
 }
 
-static size_t top_class(const struct csi_record *record)
-{
-    size_t top = 0;
-
-    for (size_t i = 1; i < record->head.class_count; i++)
-        if (record->logits[i] > record->logits[top])
-            top = i;
-    return top;
-}
-
 static enum cs_status map_by_forward(struct csi_job *job, size_t class_index, enum cs_cam_method method,
                                      float *map, struct cs_error *error)
 {
@@ -233,7 +223,7 @@ enum cs_status csi_job_heatmap(struct csi_job *job, const struct csi_record *rec
         overlay.record = &own;
     }
     if (request->class_index == SIZE_MAX)
-        overlay.request.class_index = top_class(overlay.record);
+        overlay.request.class_index = csi_model_top_class(job->model, overlay.record->logits, CSI_ANY_PLANT);
     if (request->format == CS_FORMAT_UNKNOWN)
         overlay.request.format = CS_FORMAT_PNG;
     if (job->request != NULL && job->request->no_cache) {
@@ -308,7 +298,7 @@ enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t
     if (status == CS_OK && class_index == SIZE_MAX) {
         status = need_record(&job, &cached, &record, error);
         if (status == CS_OK) {
-            class_index = top_class(&record);
+            class_index = csi_model_top_class(job.model, record.logits, CSI_ANY_PLANT);
             known = &record;
         }
     }

@@ -135,6 +135,10 @@ enum cs_status csi_diagnosis_json(const cs_diagnosis *diagnosis, struct cs_blob 
     put_image(&out, diagnosis);
     put(&out, ",\"verdict\":");
     csi_buffer_json(&out, cs_verdict_name(diagnosis->verdict));
+    if (diagnosis->plant != NULL) {
+        put(&out, ",\"plant\":");
+        csi_buffer_json(&out, diagnosis->plant);
+    }
     put_predictions(&out, diagnosis);
     put_hints(&out, diagnosis);
     if (!isnan(diagnosis->leaf_score)) {

@@ -61,28 +61,6 @@ void csi_compute_release(struct csi_compute *compute)
     free(compute);
 }
 
-char *csi_class_label(const char *class_name)
-{
-    size_t length = strlen(class_name), used = 0;
-    char *label = malloc(length + 1);
-    bool crop_ended = false;
-
-    if (label == NULL)
-        return NULL;
-    for (size_t i = 0; i < length; i++) {
-        if (!crop_ended && used > 0 && class_name[i] == '_' && class_name[i + 1] == '_') {
-            label[used++] = ':';
-            label[used++] = ' ';
-            crop_ended = true;
-            i++;
-        } else {
-            label[used++] = class_name[i] == '_' ? ' ' : class_name[i];
-        }
-    }
-    label[used] = '\0';
-    return label;
-}
-
 /* "models/my_net.pth" -> "my_net"; as UTF-8, because it stands in JSON and URLs. */
 static char *name_of_path(const char *path)
 {
@@ -200,7 +178,7 @@ static enum cs_status take_facts(cs_model *model, const struct csi_graph *graph,
         model->tested[i] = graph->tested == NULL || graph->tested[i];
         complete = model->classes[i] != NULL && model->labels[i] != NULL;
     }
-    if (!complete)
+    if (!complete || !csi_model_find_plants(model))
         return csi_fail_memory(error, "model facts");
     model->temperature = graph->temperature > 0 ? graph->temperature : 1.0;
     model->parameters = graph->parameters;
@@ -386,6 +364,10 @@ void csi_model_release(cs_model *model)
         if (model->labels != NULL)
             free(model->labels[i]);
     }
+    for (size_t i = 0; i < model->plant_count; i++)
+        free(model->plants[i]);
+    free(model->plants);
+    free(model->plant_of);
     free(model->classes);
     free(model->labels);
     free(model->tested);
@@ -430,6 +412,8 @@ struct cs_model_info csi_model_info(const cs_model *model)
         .embedding_size = plan->embedding_size,
         .has_leaf_gate = model->gate != NULL,
         .load_ms = model->load_ms,
+        .plants = (const char *const *)model->plants,
+        .plant_count = model->plant_count,
     };
 }
 
@@ -473,44 +457,4 @@ enum cs_status csi_model_save(const cs_model *model, const char *metadata_json, 
     free(out);
     free(owned);
     return status;
-}
-
-enum cs_status csi_model_find_class(const cs_model *model, const char *text, size_t *index,
-                                    struct cs_error *error)
-{
-    char *end;
-    unsigned long long number;
-
-    for (size_t i = 0; i < model->class_count; i++)
-        if (strcmp(text, model->classes[i]) == 0 || strcmp(text, model->labels[i]) == 0) {
-            *index = i;
-            return CS_OK;
-        }
-    if (text[0] >= '0' && text[0] <= '9') {
-        errno = 0;
-        number = strtoull(text, &end, 10);
-        if (*end == '\0' && errno == 0 && number < model->class_count) {
-            *index = (size_t)number;
-            return CS_OK;
-        }
-    }
-    return csi_fail(error, CS_NOT_FOUND, "no class '%.200s': give a name or an index from 0 to %zu", text,
-                    model->class_count - 1);
-}
-
-void csi_model_probabilities(const cs_model *model, const float *logits, float *probabilities)
-{
-    double highest = -INFINITY, sum = 0;
-
-    for (size_t i = 0; i < model->class_count; i++)
-        if ((double)logits[i] > highest)
-            highest = (double)logits[i];
-    for (size_t i = 0; i < model->class_count; i++) {
-        double share = exp(((double)logits[i] - highest) / model->temperature);
-
-        probabilities[i] = (float)share;
-        sum += share;
-    }
-    for (size_t i = 0; i < model->class_count; i++)
-        probabilities[i] = (float)((double)probabilities[i] / sum);
 }

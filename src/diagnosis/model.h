@@ -48,6 +48,8 @@ struct cs_model {
     char **classes, **labels;
     bool *tested;
     size_t class_count;
+    char **plants;                 /* in order of the classes */
+    size_t *plant_of, plant_count; /* plant of each class: an index into plants, or CSI_ANY_PLANT */
     uint64_t parameters;
     double gmac, load_ms;
     bool embedded;
@@ -71,10 +73,21 @@ enum cs_status csi_model_save(const cs_model *model, const char *metadata_json, 
 /* The bytes of the file that the model came from; free `*owned`. CS_NOT_FOUND: it has changed since. */
 enum cs_status csi_model_bytes(const cs_model *model, const uint8_t **bytes, uint8_t **owned, size_t *size,
                                struct cs_error *error);
+
+/* Classes (classes.c). `plant`: an index into the model's plants, or CSI_ANY_PLANT for all classes. */
+#define CSI_ANY_PLANT SIZE_MAX
 enum cs_status csi_model_find_class(const cs_model *model, const char *text, size_t *index,
                                     struct cs_error *error);
-/* softmax(logits / temperature); in place allowed. */
-void csi_model_probabilities(const cs_model *model, const float *logits, float *probabilities);
+/* Fills plants and plant_of from classes and labels; false without memory. */
+bool csi_model_find_plants(cs_model *model);
+/* By name, whatever its case; NULL or "": CSI_ANY_PLANT. CS_BAD_REQUEST lists those there are. */
+enum cs_status csi_model_find_plant(const cs_model *model, const char *text, size_t *plant,
+                                    struct cs_error *error);
+bool csi_model_is_of(const cs_model *model, size_t class_index, size_t plant);
+/* The first among equals. */
+size_t csi_model_top_class(const cs_model *model, const float *logits, size_t plant);
+/* softmax(logits / temperature) over the classes of the plant, 0 for others; in place allowed. */
+void csi_model_probabilities(const cs_model *model, const float *logits, size_t plant, float *probabilities);
 /* "Tomato__early_blight" -> "Tomato: early blight"; malloc'ed, NULL without memory. */
 char *csi_class_label(const char *class_name);
 

@@ -226,8 +226,7 @@ static enum cs_status prepare_heatmap(struct csi_job *job, const struct csi_reco
                                       enum cs_cache_result *result, struct cs_error *error)
 {
     const struct cs_request *request = job->request;
-    struct cs_heatmap_request heatmap = {.class_index = SIZE_MAX,
-                                         .method = request->method,
+    struct cs_heatmap_request heatmap = {.method = request->method,
                                          .colormap = request->colormap,
                                          .alpha = request->alpha == 0  ? 0.5f
                                                   : request->alpha < 0 ? 0
@@ -235,8 +234,13 @@ static enum cs_status prepare_heatmap(struct csi_job *job, const struct csi_reco
                                          .format = CS_FORMAT_PNG};
     struct csi_cached image;
     uint64_t start = csi_now_ns();
-    enum cs_status status = csi_job_heatmap(job, record, &heatmap, &image, result, error);
+    size_t plant;
+    enum cs_status status = csi_model_find_plant(job->model, request->plant, &plant, error);
 
+    if (status == CS_OK) {
+        heatmap.class_index = csi_model_top_class(job->model, record->logits, plant);
+        status = csi_job_heatmap(job, record, &heatmap, &image, result, error);
+    }
     if (status == CS_OK) {
         csi_cached_release(&image);
         if (*result != CS_CACHE_HIT)

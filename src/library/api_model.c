@@ -44,3 +44,9 @@ enum cs_status cs_model_find_class(const cs_model *model, const char *text, size
 {
     return csi_model_find_class(model, text, index, error);
 }
+
+enum cs_status cs_model_find_plant(const cs_model *model, const char *text, size_t *index,
+                                   struct cs_error *error)
+{
+    return csi_model_find_plant(model, text, index, error);
+}

@@ -38,7 +38,7 @@ const float *cs_session_embedding(const cs_session *session)
 
 void cs_probabilities(const cs_model *model, const float *logits, float *probabilities)
 {
-    csi_model_probabilities(model, logits, probabilities);
+    csi_model_probabilities(model, logits, CSI_ANY_PLANT, probabilities);
 }
 
 enum cs_status cs_session_map(cs_session *session, size_t index, size_t class_index,

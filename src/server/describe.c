@@ -28,6 +28,15 @@ static json_t *describe_classes(const struct cs_model_info *info)
     return classes;
 }
 
+static json_t *describe_plants(const struct cs_model_info *info)
+{
+    json_t *plants = json_array();
+
+    for (size_t i = 0; i < info->plant_count; i++)
+        json_array_append_new(plants, json_text(info->plants[i]));
+    return plants;
+}
+
 static json_t *model_object(struct csi_server *server, const struct cs_model_info *info)
 {
     struct cs_diagnoser_status status;
@@ -44,6 +53,7 @@ static json_t *model_object(struct csi_server *server, const struct cs_model_inf
                        "format", info->format, "parameters", (json_int_t)info->parameters, "gmac", info->gmac,
                        "classes", describe_classes(info), "input_size", (json_int_t)info->input_size,
                        "temperature", info->temperature);
+    json_object_set_new(object, "plants", describe_plants(info));
     json_object_set_new(object, "load_ms", json_real(status.model_load_ms));
     json_object_set_new(object, "loaded_at", json_string(loaded));
     json_object_set_new(object, "loads", json_integer((json_int_t)status.model_loads));

@@ -14,7 +14,7 @@ struct task {
     struct csi_session *session;
     size_t top_k;
     bool gradcam, as_case;
-    const char *name;
+    const char *name, *plant;
 };
 
 /* A stage has ended: told to the session's streams. */
@@ -39,6 +39,7 @@ static struct cs_request ask_of(struct task *task)
 
     ask.top_k = task->top_k;
     ask.gradcam = task->gradcam;
+    ask.plant = task->plant;
     ask.on_stage = on_stage;
     ask.context = task;
     return ask;
@@ -283,6 +284,25 @@ static void predict_case(struct task *task)
     publish_performance(task);
 }
 
+/* `plant=`: refused before any photo is worked on, if the model knows none of that name. */
+static bool take_plant(struct csi_request *request, const char **plant)
+{
+    struct cs_error error = {CS_OK, ""};
+    cs_model *model;
+    size_t index;
+    enum cs_status status;
+
+    *plant = csi_query(request, "plant");
+    if (*plant == NULL)
+        return true;
+    model = cs_diagnoser_model(request->server->options.diagnoser);
+    status = cs_model_find_plant(model, *plant, &index, &error);
+    cs_model_destroy(model);
+    if (status != CS_OK)
+        csi_reply_error(request, &error);
+    return status == CS_OK;
+}
+
 void csi_route_predict(struct csi_request *request)
 {
     struct csi_body *body = &request->body;
@@ -290,7 +310,8 @@ void csi_route_predict(struct csi_request *request)
     char name[CSI_PART_NAME_SIZE];
 
     if (!csi_query_size(request, "top_k", 1, 1000, &task.top_k) ||
-        !csi_query_flag(request, "gradcam", &task.gradcam) || !csi_query_flag(request, "case", &task.as_case))
+        !csi_query_flag(request, "gradcam", &task.gradcam) ||
+        !csi_query_flag(request, "case", &task.as_case) || !take_plant(request, &task.plant))
         return;
     task.session = csi_request_session(request);
     if (task.session == NULL)

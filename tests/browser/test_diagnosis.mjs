@@ -161,6 +161,27 @@ test("several photos: a list, and one joint answer for one plant", async () => {
     await close();
 });
 
+test("the plant is known: only its classes, for photos to come and for those that are there", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 640, height: 480, seed: 11 });
+    const { page, close } = await visit();
+    await upload(page, leaf);
+    assert.equal(await page.locator("#plant option").count(), 5);
+    await page.selectOption("#plant", "Wheat");
+    await page.waitForSelector("text=You said that it is Wheat");
+    for (const label of await page.locator(".bars .bar-label").allTextContents()) assert.match(label, /^Wheat: /);
+    assert.equal(await page.locator("#heat-class option").count(), 22); // any class can still be explained
+    assert.match(await page.textContent("#verdict-title"), /^(Wheat: |Not a leaf)/);
+    await page.click("#start-over");
+    await upload(page, leaf);
+    assert.match(await page.textContent(".verdict"), /You said that it is Wheat/);
+    const { history } = await ask(page, "/api/v1/history");
+    assert.deepEqual([...new Set(history.map((entry) => entry.diagnosis.plant || ""))].sort(), ["", "Wheat"]);
+    await page.selectOption("#plant", "");
+    await page.waitForSelector("text=You said", { state: "detached" });
+    await page.waitForSelector(".bars");
+    await close();
+});
+
 test("information for every class of the model", async () => {
     const { page, close } = await visit();
     const status = await ask(page, "/api/v1/status");

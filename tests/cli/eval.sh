@@ -2,11 +2,12 @@
 # eval: figures that add up, reports as JSON, CSV and PNG; on the real test photos, the accuracy that the model's card states.
 . "$(dirname "$0")/_lib.sh"
 samples
-run 0 eval labelled; has out "top-1"; has out "ECE"
+run 0 eval labelled; has out "top-1"; has out "as with --plant"; has out "ECE"
 run 0 eval --json --csv confusion.csv --png confusion.png --predictions rows.csv labelled
 json "{'top1','top3','macro_f1','ece','per_class','confusion','images','images_per_second'} <= set(o)"
 json "o['images'] == 4 and sum(map(sum, o['confusion'])) == 4 and len(o['per_class']) == 22"
 json "o['top1'] == sum(o['confusion'][i][i] for i in range(22)) / 4 and o['top1'] <= o['top3'] <= 1"
+json "o['top1'] <= o['top1_in_plant'] <= 1"
 [ "$(wc -l <rows.csv)" = 5 ] || complain "rows.csv has $(wc -l <rows.csv) lines"
 [ "$(wc -l <confusion.csv)" = 23 ] || complain "confusion.csv has $(wc -l <confusion.csv) lines"
 $python -c "from PIL import Image; Image.open('confusion.png').load()" || complain "confusion.png"

@@ -5,6 +5,7 @@ samples
 run 0 explain -o map.png leaf.jpg; has out "heat map of"
 run 0 explain -o map.jpg --class 9 --colormap viridis --alpha 0.7 leaf.jpg; has out "arly blight"
 run 0 explain -o map.webp --class Tomato__early_blight leaf.jpg
+run 0 explain -o wheat.png --plant wheat leaf.jpg; has out 'heat map of "Wheat: '
 run 0 explain --raw map.npy --class 9 leaf.jpg
 run 0 explain --raw other.npy --class 1 leaf.jpg
 run 0 explain -o plain.png --alpha 0 leaf.jpg

@@ -18,6 +18,11 @@ run 0 predict --json --top-k 22 leaf.png
 json "len(o['predictions']) == 22 and abs(sum(p['probability'] for p in o['predictions']) - 1) < 1e-3"
 json "o['image']['format'] == 'png'"
 CROPSHIELD_TOP_K=5 run 0 predict --json leaf.webp; json "len(o['predictions']) == 5 and o['image']['format'] == 'webp'"
+# what grows there is known
+run 0 predict --json --plant WHEAT --top-k 22 leaf.jpg
+json "o['plant'] == 'Wheat' and [p['class'][:7] for p in o['predictions']] == ['Wheat__'] * 4 and abs(sum(p['probability'] for p in o['predictions']) - 1) < 1e-5"
+run 0 predict -p tomato --gradcam known leaf.jpg; has out "(known plant: Tomato)"; [ -s known/leaf_gradcam.png ] || complain "no heat map of a known plant"
+run 1 predict --plant oak leaf.jpg photos; has err "no plant 'oak': choose one of Potato, Sugarcane, Tomato, Wheat"
 # a directory is walked in order; every photo has its line
 run 0 predict --json photos; json "[l['image']['name'] for l in lines] == ['photos/plant%d.jpg' % i for i in (1, 2, 3, 4)]"
 cp out one-by-one
@@ -62,6 +67,7 @@ json "lines[0]['image']['name'] == 'n\ufffd.jpg' and lines[0]['error']['code'] =
 json "lines[1]['image']['name'] == 'l\ufffd.png' and lines[1]['predictions']"
 # one plant
 run 0 predict --case --json photos; json "lines[-1]['photos'] == 4 and 0 <= lines[-1]['agreement'] <= 1 and lines[-1]['case']['predictions']"
+run 0 predict --case --json --plant tomato photos; json "lines[-1]['case']['plant'] == 'Tomato' and lines[-1]['case']['predictions'][0]['class'].startswith('Tomato__')"
 run 2 predict --case photos labelled photos; has err "at most 6"
 # the same answer from every kernel set, within rounding
 run 0 predict --json --cpu-mask generic photos/plant1.jpg; cp out generic

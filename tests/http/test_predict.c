@@ -2,6 +2,8 @@
  * be wrong. */
 #include "http/support.h"
 
+#include <math.h>
+
 static const char *text_at(const json_t *json, const char *a, const char *b)
 {
     const json_t *value = json_object_get(json, a);
@@ -82,6 +84,7 @@ static void bad_parameters(void **state)
         "/api/v1/predict?top_k=x",    "/api/v1/predict?top_k=",
         "/api/v1/predict?top_k=1001", "/api/v1/predict?top_k=99999999999999999999",
         "/api/v1/predict?gradcam=2",  "/api/v1/predict?case=yes",
+        "/api/v1/predict?plant=oak",
     };
 
     (void)state;
@@ -137,6 +140,32 @@ static void several_photos(void **state)
     csi_buffer_free(&form);
     csi_buffer_free(&a);
     csi_buffer_free(&b);
+}
+
+static void known_plant(void **state)
+{
+    struct csi_buffer photo = draw_jpeg(9, 300, 200);
+    struct answer answer =
+        request("POST", "/api/v1/predict?plant=wheat&top_k=22", "", photo.bytes, photo.size);
+    json_t *json, *predictions;
+    double sum = 0;
+
+    (void)state;
+    assert_int_equal(answer.status, 200);
+    json = parse(&answer);
+    assert_string_equal(text_at(json, "plant", NULL), "Wheat");
+    predictions = json_object_get(json, "predictions");
+    assert_int_equal(json_array_size(predictions), 4);
+    for (size_t i = 0; i < 4; i++) {
+        json_t *prediction = json_array_get(predictions, i);
+
+        assert_memory_equal(text_at(prediction, "class", NULL), "Wheat__", 7);
+        sum += json_number_value(json_object_get(prediction, "probability"));
+    }
+    assert_true(fabs(sum - 1) < 1e-5);
+    json_decref(json);
+    answer_free(&answer);
+    csi_buffer_free(&photo);
 }
 
 static void broken_forms(void **state)
@@ -332,6 +361,7 @@ int main(void)
         cmocka_unit_test(bad_parameters), cmocka_unit_test(several_photos),
         cmocka_unit_test(broken_forms),   cmocka_unit_test(a_case),
         cmocka_unit_test(pictures),       cmocka_unit_test(photo_over_the_limit),
+        cmocka_unit_test(known_plant),
     };
 
     return cmocka_run_group_tests_name("predict", tests, start_server, stop_all);

@@ -23,9 +23,10 @@ static void status_tells(void **state)
                                        "device",   "device_name", "precision", "threads",   "kernels",
                                        "features", "limits",      "formats"};
     static const char *const model_keys[] = {
-        "name",  "path",          "architecture", "digest",        "format",        "parameters",
-        "gmac",  "classes",       "input_size",   "temperature",   "load_ms",       "loaded_at",
-        "loads", "load_failures", "last_error",   "has_leaf_gate", "gradcam_layer", "metadata"};
+        "name",          "path",          "architecture", "digest",        "format",
+        "parameters",    "gmac",          "classes",      "input_size",    "temperature",
+        "load_ms",       "loaded_at",     "loads",        "load_failures", "last_error",
+        "has_leaf_gate", "gradcam_layer", "metadata",     "plants"};
     struct answer answer = get("/api/v1/status");
     json_t *json = parse(&answer), *model = json_object_get(json, "model");
 
@@ -38,6 +39,7 @@ static void status_tells(void **state)
         if (json_object_get(model, model_keys[i]) == NULL)
             fail_msg("no model.%s", model_keys[i]);
     assert_int_equal(json_array_size(json_object_get(model, "classes")), 22);
+    assert_int_equal(json_array_size(json_object_get(model, "plants")), 4);
     assert_int_equal(json_integer_value(json_object_get(model, "loads")), 1);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "limits"), "max_bytes")),
                      26214400);

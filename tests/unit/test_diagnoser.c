@@ -573,6 +573,79 @@ static void a_case_is_the_mean_log_probability(void **state)
     cs_diagnoser_destroy(diagnoser);
 }
 
+/* With the plant told, its classes share what the others had; nothing is computed anew. */
+static void a_known_plant_narrows_the_answer(void **state)
+{
+    cs_diagnoser *diagnoser = create_tiny();
+    struct cs_request request = cs_request_defaults(), wheat = request;
+    struct cs_blob photo = draw_photo(33, 100, 100, CS_FORMAT_PNG), json;
+    cs_diagnosis *any, *photos[2], *combined;
+    struct cs_error error;
+    double tomato = 0;
+
+    (void)state;
+    request.top_k = TINY_CLASSES;
+    any = diagnose(diagnoser, &photo, &request);
+    assert_null(any->plant);
+    request.plant = "tomato";
+    request.gradcam = true;
+    photos[0] = diagnose(diagnoser, &photo, &request);
+    assert_string_equal(photos[0]->plant, "Tomato");
+    assert_int_equal(photos[0]->prediction_cache, CS_CACHE_HIT);
+    assert_int_equal(photos[0]->prediction_count, 2);
+    for (size_t i = 0; i < any->prediction_count; i++)
+        tomato +=
+            strncmp(any->predictions[i].class_name, "Tomato__", 8) == 0 ? any->predictions[i].probability : 0;
+    for (size_t i = 0; i < any->prediction_count; i++)
+        for (size_t k = 0; k < 2; k++)
+            if (photos[0]->predictions[k].index == any->predictions[i].index)
+                assert_near(photos[0]->predictions[k].probability, any->predictions[i].probability / tomato,
+                            1e-5);
+    assert_int_equal(cs_diagnosis_json(photos[0], &json, NULL), CS_OK);
+    assert_non_null(strstr((const char *)json.bytes, "\"plant\":\"Tomato\""));
+    cs_blob_destroy(&json);
+
+    wheat.plant = "WHEAT"; /* one class, and the heat map is of that one */
+    wheat.gradcam = true;
+    photos[1] = diagnose(diagnoser, &photo, &wheat);
+    assert_int_equal(photos[1]->prediction_count, 1);
+    assert_near(photos[1]->predictions[0].probability, 1, 0);
+    for (size_t i = 0; i < 2; i++) {
+        struct cs_heatmap_request heatmap = cs_heatmap_request_defaults();
+        enum cs_cache_result result;
+        struct cs_blob image;
+
+        heatmap.class_index = photos[i]->predictions[0].index;
+        assert_int_equal(cs_diagnoser_heatmap(diagnoser, any->id, &heatmap, &image, &result, NULL, NULL),
+                         CS_OK);
+        assert_int_equal(result, CS_CACHE_HIT);
+        cs_blob_destroy(&image);
+    }
+    assert_int_equal(
+        cs_diagnose_case(diagnoser, (const cs_diagnosis *const *)photos, 2, 3, &combined, NULL, &error),
+        CS_BAD_REQUEST);
+    assert_non_null(strstr(error.message, "different plants"));
+    cs_diagnosis_destroy(photos[1]);
+    photos[1] = photos[0];
+    assert_int_equal(
+        cs_diagnose_case(diagnoser, (const cs_diagnosis *const *)photos, 2, 3, &combined, NULL, &error),
+        CS_OK);
+    assert_int_equal(combined->prediction_count, 2);
+    assert_string_equal(combined->plant, "Tomato");
+    assert_near(combined->predictions[0].probability, photos[0]->predictions[0].probability, 1e-6);
+    cs_diagnosis_destroy(combined);
+
+    request.plant = "oak";
+    assert_int_equal(cs_diagnose(diagnoser, photo.bytes, photo.size, &request, &combined, &error),
+                     CS_BAD_REQUEST);
+    assert_null(combined);
+    assert_non_null(strstr(error.message, "no plant 'oak': choose one of Tomato, Wheat"));
+    cs_diagnosis_destroy(photos[0]);
+    cs_diagnosis_destroy(any);
+    cs_blob_destroy(&photo);
+    cs_diagnoser_destroy(diagnoser);
+}
+
 static void stages_are_told_as_they_end(void *context, enum cs_stage stage, double ms)
 {
     unsigned *seen = context;
@@ -693,6 +766,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(caches_survive_a_restart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_photos_keep_their_ids, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_case_is_the_mean_log_probability, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_known_plant_narrows_the_answer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stages_are_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_model_loaded_beside_is_waited_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_model_missing_beside_fails_the_calls, set_up, tear_down),

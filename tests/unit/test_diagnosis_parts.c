@@ -234,6 +234,54 @@ static void labels_are_for_people(void **state)
     }
 }
 
+/* Each plant once, in the order of the classes, as people read it; some classes have none. */
+static void plants_are_found(void **state)
+{
+    static const char *const names[] = {"Corn_(maize)__rust",    "healthy", "Tea__blight",
+                                        "Corn_(maize)__healthy", "__odd",   "Corn__x"};
+    static const size_t expected[] = {0, CSI_ANY_PLANT, 1, 0, CSI_ANY_PLANT, 2};
+    enum { COUNT = sizeof names / sizeof names[0] };
+    char *classes[COUNT], *labels[COUNT];
+    float logits[COUNT] = {1, 9, 2, 3, 9, -400}, probabilities[COUNT];
+    struct cs_model model = {.class_count = COUNT, .classes = classes, .labels = labels, .temperature = 0.5};
+    struct cs_error error;
+    size_t plant;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT; i++) {
+        classes[i] = strdup(names[i]);
+        labels[i] = csi_class_label(names[i]);
+    }
+    assert_true(csi_model_find_plants(&model));
+    assert_int_equal(model.plant_count, 3);
+    assert_string_equal(model.plants[0], "Corn (maize)");
+    assert_string_equal(model.plants[1], "Tea");
+    for (size_t i = 0; i < COUNT; i++)
+        assert_int_equal(model.plant_of[i], expected[i]);
+    assert_int_equal(csi_model_find_plant(&model, "corn_(MAIZE)", &plant, &error), CS_OK);
+    assert_int_equal(plant, 0);
+    assert_int_equal(csi_model_find_plant(&model, "", &plant, &error), CS_OK);
+    assert_int_equal(plant, CSI_ANY_PLANT);
+    assert_int_equal(csi_model_find_plant(&model, "Te", &plant, &error), CS_BAD_REQUEST);
+    assert_non_null(strstr(error.message, "'Te': choose one of Corn (maize), Tea, Corn"));
+    assert_int_equal(csi_model_top_class(&model, logits, CSI_ANY_PLANT), 1);
+    assert_int_equal(csi_model_top_class(&model, logits, 0), 3);
+    csi_model_probabilities(&model, logits, 0, probabilities);
+    assert_near((double)probabilities[3], 1 / (1 + exp(-4)), 1e-6);
+    assert_near((double)(probabilities[0] + probabilities[3]), 1, 1e-6);
+    assert_true(probabilities[1] == 0 && probabilities[2] == 0);
+    csi_model_probabilities(&model, logits, 2, probabilities); /* far below the others, alone */
+    assert_true(probabilities[5] == 1);
+    for (size_t i = 0; i < COUNT; i++) {
+        free(classes[i]);
+        free(labels[i]);
+    }
+    for (size_t i = 0; i < model.plant_count; i++)
+        free(model.plants[i]);
+    free(model.plants);
+    free(model.plant_of);
+}
+
 /* The embedded model: what it says about itself, and finding its classes. */
 static void classes_are_found(void **state)
 {
@@ -280,6 +328,7 @@ int main(void)
         cmocka_unit_test(recent_uploads_never_mix),
         cmocka_unit_test(names_go_both_ways),
         cmocka_unit_test(labels_are_for_people),
+        cmocka_unit_test(plants_are_found),
         cmocka_unit_test(classes_are_found),
     };
 

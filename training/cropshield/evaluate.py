@@ -36,6 +36,7 @@ def _split(name, probability, labels, names):
     support, precision, recall, f1 = metrics.per_class(table)
     many = support >= MANY
     crop = np.array(CROP_OF)
+    in_crop = np.where(crop[None, :] == crop[labels][:, None], probability, -1.0)
     rows = []
     for i in np.nonzero(support)[0]:
         rows.append({"class": CLASSES[i], "photos": int(support[i]), "precision": float(np.nan_to_num(precision[i])),
@@ -49,6 +50,8 @@ def _split(name, probability, labels, names):
             "top1_95": metrics.wilson(int(table.diagonal().sum()), len(labels)),
             "top3": metrics.top(probability, labels, 3), "macro_f1": float(np.nanmean(f1[many])) if many.any() else None,
             "right_crop": float((crop[probability.argmax(1)] == crop[labels]).mean()),
+            "top1_in_crop": metrics.top(in_crop, labels, 1),
+            "top1_in_crop_95": metrics.wilson(int((in_crop.argmax(1) == labels).sum()), len(labels)),
             "ece": metrics.ece(probability, labels), "per_class": rows, "sources": sources,
             "confusion": table.tolist(), "reliability": metrics.reliability(probability, labels)}
 
@@ -57,7 +60,7 @@ def _print_split(result):
     print(f"\n{result['split']}: {result['photos']} photos, top-1 {100 * result['top1']:.2f} % "
           f"({100 * result['top1_95'][0]:.1f}-{100 * result['top1_95'][1]:.1f}), top-3 {100 * result['top3']:.2f} %, "
           + (f"macro-F1 {100 * result['macro_f1']:.2f} % (classes with >= {MANY} photos), " if result["macro_f1"] else "")
-          + f"right crop {100 * result['right_crop']:.1f} %, ECE {100 * result['ece']:.2f} %")
+          + f"right crop {100 * result['right_crop']:.1f} %, top-1 where the crop is told {100 * result['top1_in_crop']:.2f} %, ECE {100 * result['ece']:.2f} %")
     for row in result["per_class"]:
         print(f"  {row['class']:<48}{row['photos']:>4} photos  precision {100 * row['precision']:5.1f} % "
               f"({100 * row['precision_95'][0]:.0f}-{100 * row['precision_95'][1]:.0f})  recall {100 * row['recall']:5.1f} % "
