@@ -48,4 +48,5 @@ EOF
 "$python" "$root/tests/training/check_segment.py"
 "$python" "$root/tests/training/check_guide.py"
 "$python" "$root/tests/training/check_grounds.py"
+"$python" "$root/tests/training/check_relief.py"
 echo "PASS training smoke test (${SECONDS} s)"

@@ -116,6 +116,30 @@ def sunlight(image, patches, edge, depth, glare, veil, tone):
     return image + veil * (tone - image)
 
 
+def relief(image, leaf, where, bumps, fold, tilt, light, amount):
+    """A leaf that lay flat, bent: (B,3,S,S) image and (B,1,S,S) leaf mask -> the same, seen and lit as a curved surface.
+
+    Leaves on the plant hang in folds and waves, and what these shade looks like disease to who knows pressed leaves only.
+    Heights, in frames: `bumps` (B,1,G,G), coarse, and a crease, `fold` (B,3,1,1): direction times steepness, place.
+    tilt: (B,2,1,1) by how much what is higher is seen elsewhere; light: (B,2,1,1) slope of the light that falls on a flat
+    leaf with strength 1; `where` (B,1,S,S) is lit so; amount: (B,1,1,1), 0: flat.
+    """
+    size = image.shape[-1]
+    axis = (torch.arange(size, device=image.device) + 0.5) / size - 0.5
+    x, y = axis.view(1, 1, 1, -1), axis.view(1, 1, -1, 1)
+    height = F.interpolate(bumps, size=(size, size), mode="bicubic", align_corners=False)
+    height = amount * (height + (fold[:, :1] * x + fold[:, 1:2] * y + fold[:, 2:]).abs())
+    wide = F.pad(height, (1, 1, 1, 1), mode="replicate")
+    slope_x = (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]) * (size / 2)
+    slope_y = (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]) * (size / 2)
+    shade = (1 - light[:, :1] * slope_x - light[:, 1:] * slope_y) * torch.rsqrt(1 + slope_x ** 2 + slope_y ** 2)
+    image = image * (1 + where * (shade.clamp(0.3, 1.7) - 1))
+    height = height - height.mean((2, 3), keepdim=True)
+    grid = 2 * torch.cat([x + height * tilt[:, :1], y + height * tilt[:, 1:]], 1).permute(0, 2, 3, 1)
+    moved = F.grid_sample(torch.cat([image, leaf], 1), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return moved[:, :3].clamp(0, 1), moved[:, 3:].clamp(0, 1)
+
+
 def finish(image, sun, colour_matrix, gain, gamma, light, blur, noise, noise_scale, quality, dct, table):
     """Camera and light: (B,3,S,S) in 0..1 -> the same. Random numbers come in as tensors, so that this can be compiled.
 
@@ -219,7 +243,7 @@ class Scenes:
         self.dct, self.table = dct.to(self.device), torch.tensor(_LUMA, dtype=torch.float32, device=self.device)
         wrap = (lambda f: torch.compile(f, dynamic=False)) if compiled else (lambda f: f)
         self._draw, self._lay, self._soften, self._finish = wrap(draw), wrap(lay), wrap(soften), wrap(finish)
-        self._without_leaf = wrap(without_leaf)
+        self._without_leaf, self._relief = wrap(without_leaf), wrap(relief)
 
         self._measure_styles(entries)
         self._find_spots(entries)
@@ -479,6 +503,20 @@ class Scenes:
         tone = torch.rand(count, 3, 1, 1, generator=self.random, device=self.device) * 0.4 + 0.5
         return patches, edge, some(0.1, 0.6), some(0.1, 0.5), some(0.0, 0.3), tone
 
+    def _bend(self, image, leaf, known, chance):
+        """Some images with their leaves bent: (image, leaf). What is not known to be leaf is mostly left as it was lit."""
+        count = len(image)
+
+        def towards(longest):
+            angle, length = self._uniform(count, -math.pi, math.pi), self._uniform(count, 0.0, longest)
+            return torch.stack([angle.cos() * length, angle.sin() * length], 1).view(-1, 2, 1, 1)
+
+        amount = self._flag(count, chance).float().view(-1, 1, 1, 1)
+        bumps = self._normal(count, 1, 6, 6) * self._uniform(count, 0.0, 0.06).view(-1, 1, 1, 1)
+        fold = torch.cat([towards(0.7), self._uniform(count, -0.15, 0.15).view(-1, 1, 1, 1)], 1)
+        where = torch.where((known & self._flag(count, 0.7)).view(-1, 1, 1, 1), leaf, torch.ones_like(leaf))
+        return self._relief(image, leaf, where, bumps, fold, towards(0.8), towards(1.2), amount)
+
     def _camera(self, image, strength, colour, sun):
         count, size = len(image), image.shape[-1]
 
@@ -562,16 +600,18 @@ class Scenes:
     @torch.no_grad()
     def batch(self, count, size=CROP, scenes=0.4, outliers=0.1, mix=0.4, strength=1.0, smoothing=0.05, restyle=0.0,
               colour=1.0, sun=0.0, spectrum=0.0, turned=0.5, nearest=1.7, bare=0.0, moved=0.0,
-              spots=0.0):
+              spots=0.0, relief=0.0):
         """Draws `count` images (a `Batch`).
 
-        scenes, outliers: shares of the batch; mix, restyle, sun, spectrum: chances; strength: how much light and camera vary,
+        scenes, outliers: shares of the batch; mix, restyle, sun, spectrum, relief: chances; strength: how much light and camera vary,
         colour: how much more than that colours do; turned: share that is turned freely; nearest: largest magnification of a photo;
         bare: share of the scenes whose ground is a photo without its leaf; moved: share of the photos that get another ground;
         spots: share of the photos and leaves that are cut round a spot.
         """
         image, label, leaf, known = self._pictures(count, size, scenes, outliers, turned, nearest, bare, moved, spots)
         inside = len(label)
+        if relief > 0:
+            image, leaf = self._bend(image, leaf, known, relief)
         if restyle > 0:
             any_class = torch.multinomial(self.class_weight, count, replacement=True, generator=self.random)
             image = self.restyle(image, torch.cat([label, any_class[inside:]]), restyle)
