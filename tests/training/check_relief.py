@@ -1,7 +1,8 @@
-"""Checks that bending a leaf leaves a flat one as it is, lights only what is said to be leaf, and moves the mask with the image."""
+"""Checks that bending a leaf leaves a flat one as it is, lights only what is said to be leaf, and moves the mask with the image;
+and that soft light takes texture but no edges."""
 import torch
 
-from cropshield.augment import relief
+from cropshield.augment import diffuse, relief
 
 torch.manual_seed(7)
 SIDE = 48
@@ -30,4 +31,13 @@ seen, mask = relief(leaf.expand(1, 3, SIDE, SIDE), leaf, leaf * 0, bumps, crease
 assert torch.allclose(seen[:, :1], mask, atol=1e-5) and not torch.allclose(mask, leaf, atol=0.1), "the mask goes with the image"
 for value in relief(image, leaf, leaf, bumps * 40, crease * 9, column(3, 3), column(5, 5), column(1)):
     assert bool(torch.isfinite(value).all()) and value.min() >= 0 and value.max() <= 1
-print("leaves are bent")
+
+step = torch.zeros(1, 3, SIDE, SIDE)
+step[..., SIDE // 2:] = 0.8
+textured = step * 0.9 + 0.05 * torch.rand(1, 1, SIDE, SIDE)
+assert torch.equal(diffuse(textured, column(0), column(0.1)), textured), "an amount of 0 changes nothing"
+soft = diffuse(textured, column(1), column(0.1))
+assert soft[..., 4:-4, :16].std() < 0.3 * textured[..., 4:-4, :16].std(), "texture goes"
+across = (soft[..., SIDE // 2] - soft[..., SIDE // 2 - 1]).mean()
+assert across > 0.6, f"an edge stays: {across}"
+print("leaves are bent and softly lit")

@@ -140,6 +140,21 @@ def relief(image, leaf, where, bumps, fold, tilt, light, amount):
     return moved[:, :3].clamp(0, 1), moved[:, 3:].clamp(0, 1)
 
 
+def diffuse(image, amount, edge):
+    """The surface in soft light, or after a phone's noise reduction: texture goes, what differs by more than `edge` stays.
+
+    A guided filter with the grey image as its guide (He et al., 'Guided image filtering'); amount, edge: (B,1,1,1).
+    """
+    def mean(values):
+        return F.avg_pool2d(values, 13, 1, 6, count_include_pad=False)
+
+    grey = image.mean(1, keepdim=True)
+    mean_grey, mean_image = mean(grey), mean(image)
+    slope = (mean(grey * image) - mean_grey * mean_image) / (mean(grey * grey) - mean_grey ** 2 + edge ** 2)
+    smooth = mean(slope) * grey + mean(mean_image - slope * mean_grey)
+    return (image + amount * (smooth - image)).clamp(0, 1)
+
+
 def finish(image, sun, colour_matrix, gain, gamma, light, blur, noise, noise_scale, quality, dct, table):
     """Camera and light: (B,3,S,S) in 0..1 -> the same. Random numbers come in as tensors, so that this can be compiled.
 
@@ -244,6 +259,7 @@ class Scenes:
         wrap = (lambda f: torch.compile(f, dynamic=False)) if compiled else (lambda f: f)
         self._draw, self._lay, self._soften, self._finish = wrap(draw), wrap(lay), wrap(soften), wrap(finish)
         self._without_leaf, self._relief = wrap(without_leaf), wrap(relief)
+        self._diffuse = wrap(diffuse)
 
         self._measure_styles(entries)
         self._find_spots(entries)
@@ -600,10 +616,10 @@ class Scenes:
     @torch.no_grad()
     def batch(self, count, size=CROP, scenes=0.4, outliers=0.1, mix=0.4, strength=1.0, smoothing=0.05, restyle=0.0,
               colour=1.0, sun=0.0, spectrum=0.0, turned=0.5, nearest=1.7, bare=0.0, moved=0.0,
-              spots=0.0, relief=0.0):
+              spots=0.0, relief=0.0, surface=0.0):
         """Draws `count` images (a `Batch`).
 
-        scenes, outliers: shares of the batch; mix, restyle, sun, spectrum, relief: chances; strength: how much light and camera vary,
+        scenes, outliers: shares of the batch; mix, restyle, sun, spectrum, relief, surface: chances (surface: of texture that goes); strength: how much light and camera vary,
         colour: how much more than that colours do; turned: share that is turned freely; nearest: largest magnification of a photo;
         bare: share of the scenes whose ground is a photo without its leaf; moved: share of the photos that get another ground;
         spots: share of the photos and leaves that are cut round a spot.
@@ -617,6 +633,10 @@ class Scenes:
             image = self.restyle(image, torch.cat([label, any_class[inside:]]), restyle)
         if spectrum > 0:
             image = self._exchange_spectra(image, inside, spectrum)
+        if surface > 0:
+            amount = self._uniform(count, 0.4, 1.4).clamp(max=1) * self._flag(count, surface)
+            edge = self._uniform(count, math.log(0.03), math.log(0.2)).exp()
+            image = self._diffuse(image, amount.view(-1, 1, 1, 1), edge.view(-1, 1, 1, 1))
         image = self._camera(image, strength, colour, sun)
         target = torch.zeros(count, len(CLASSES), device=self.device)
         even = torch.zeros(len(CLASSES), device=self.device)

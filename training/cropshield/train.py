@@ -26,7 +26,7 @@ from .progress import Progress
 
 
 DRAWN = ("size", "scenes", "outliers", "mix", "strength", "colour", "sun", "restyle", "spectrum", "turned", "nearest",
-         "bare", "moved", "spots", "relief", "smoothing")  # settings of Scenes.batch
+         "bare", "moved", "spots", "relief", "surface", "smoothing")  # settings of Scenes.batch
 
 
 def load_config(path):
