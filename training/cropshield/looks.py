@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from . import photos, segment, train
-from .augment import Scenes, soften, without_leaf
+from .augment import Scenes, diffuse, soften, without_leaf
 from .classes import CLASSES, CROP_OF
 from .prepare import OTHER_LEAF, mask_of
 
@@ -72,7 +72,8 @@ def _turned_and_near(crops, seed):
 def of(cache, seed):
     """[(what, crops (N,H,W,3) uint8, labels)] of the validation photos.
 
-    Plain; in another crop's light; turned and near as well; before foliage as well (that needs negatives).
+    Plain; in another crop's light, and that with more: turned and near; before foliage (that needs negatives), and there
+    in soft light, which takes their texture; before the ground of another class.
     """
     crops, labels, _ = cache.crops("val")
     scenes = Scenes(cache, "cpu", seed)
@@ -82,6 +83,8 @@ def of(cache, seed):
     if "ood" in cache.splits() and scenes.has_negatives:
         image = _before_foliage(crops, cache, torch.Generator().manual_seed(seed))
         found.append(("and before foliage", _bytes(scenes.restyle(image, classes, 1.0)), labels))
+        soft = diffuse(image, torch.ones(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.14))
+        found.append(("and in soft light", _bytes(scenes.restyle(soft, classes, 1.0)), labels))
     image = _before_other_ground(crops, labels, seed)
     found.append(("and before another's ground", _bytes(scenes.restyle(image, classes, 1.0)), labels))
     return found
