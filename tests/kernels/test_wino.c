@@ -48,16 +48,35 @@ struct guarded {
     size_t page_bytes, size;
 };
 
+/* A file in memory full of 0xff, NaN: pages that nobody touches are never filled. */
+#define POISON_BYTES ((size_t)4 << 20)
+
+static int poison_file(void)
+{
+    static int file = -1;
+    if (file < 0) {
+        unsigned char line[4096];
+        memset(line, 0xff, sizeof(line));
+        file = memfd_create("poison", 0);
+        assert_true(file >= 0);
+        for (size_t i = 0; i < POISON_BYTES; i += sizeof(line))
+            assert_int_equal(write(file, line, sizeof(line)), sizeof(line));
+    }
+    return file;
+}
+
 static struct guarded guarded_make(size_t size)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), rounded = (size + 63) / 64 * 64;
     struct guarded g = {.page_bytes = (rounded + page - 1) / page * page + 2 * page, .size = rounded};
-    g.pages = mmap(NULL, g.page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    g.pages = mmap(NULL, g.page_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(g.pages != MAP_FAILED);
-    assert_int_equal(mprotect(g.pages, page, PROT_NONE), 0);
-    assert_int_equal(mprotect(g.pages + g.page_bytes - page, page, PROT_NONE), 0);
-    g.bytes = g.pages + g.page_bytes - page - rounded;
-    memset(g.bytes, 0xff, rounded); /* NaN: reading what nobody wrote shows */
+    for (size_t at = page; at < g.page_bytes - page; at += POISON_BYTES) {
+        const size_t left = g.page_bytes - page - at;
+        assert_true(mmap(g.pages + at, left < POISON_BYTES ? left : POISON_BYTES, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_FIXED, poison_file(), 0) == g.pages + at);
+    }
+    g.bytes = g.pages + g.page_bytes - page - rounded; /* reading what nobody wrote shows: NaN */
     return g;
 }
 
