@@ -46,9 +46,10 @@ struct csi_conv_step {
     unsigned kernel[2], stride[2], dilation[2], pads[4], groups;
     size_t group_inputs, group_outputs;
     size_t taps, depth; /* of the product: for `compact` inputs a tap is a whole kernel row */
-    bool compact; /* input is a small-channel photo: NHWC without padding channels, borders written out, in
-                     scratch */
-    size_t compact_width, compact_height;
+    /* Input is a small-channel photo: each task copies what it needs into scratch as NHWC without padding
+     * channels, borders written out. Floats of such a line; output rows and floats (of a worker) at most. */
+    bool compact;
+    size_t compact_line, band_rows, band_floats;
     bool whole;      /* the kernel covers the input exactly: one position of depth height·width·pitch */
     bool flat;       /* 1×1 without stride and padding: an output's input has its own number */
     int scale;       /* slot whose 1×1 map multiplies the input channels, -1: none */

@@ -6,7 +6,8 @@
  * Nothing is gathered: for each tile a small table holds, for each kernel position, where each pixel's input
  * begins; padding points at zeros. A photo with few channels ("compact") is copied to NHWC without padding
  * channels and with its borders, so that a whole kernel row is one run of kernel_width·channels floats and
- * counts as one position. A kernel that covers its whole input
+ * counts as one position. Each task copies the lines of its own output rows, which stay in its core's caches.
+ * A kernel that covers its whole input
  * ("whole": linear layers) is one run over all of it, with zero weights where the padding channels are.
  *
  * Source of the pointer table: M. Dukhan, "The Indirect Convolution Algorithm" (2019).
@@ -25,11 +26,15 @@
 /* Below this many multiply-adds a second thread costs more than it brings. */
 #define SERIAL_MACS          60000u
 #define COMPACT_MAX_CHANNELS 4u
+/* Input floats of a compact task: about a first-level cache. */
+#define BAND_FLOATS (12u << 10)
+/* Tiles whose pointers are filled at a time where only one panel reads them. */
+#define FEW_TILES 8u
 
 struct tile_job {
     const struct csi_step *step;
     const struct csi_run *run;
-    const float *input; /* slot or compact copy */
+    const float *input; /* the slot; NULL where each task copies its part (compact) */
     /* Tiles do not reach over the end of a part: all photos, or one where each has a scale of its own. */
     size_t parts, part_pixels, part_tiles;
     size_t tile_rows, tiles;           /* tiles of all parts */
@@ -87,9 +92,10 @@ static void point_at_windows(const struct csi_conv_step *p, const struct csi_slo
     }
 }
 
-/* Where the inputs of `count` outputs from pixel `first` on begin. */
-static void fill_table(const struct tile_job *job, size_t first, size_t count, size_t group,
-                       const float **table)
+/* Where the inputs of `count` outputs from pixel `first` on begin. band: the compact copy whose first line is
+ * the first one of the part of this pixel. */
+static void fill_table(const struct tile_job *job, const float *band, size_t first, size_t count,
+                       size_t group, const float **table)
 {
     const struct csi_conv_step *p = &job->step->u.conv;
     const struct csi_slot *in = &job->run->plan->slots[job->step->inputs[0]];
@@ -108,10 +114,11 @@ static void fill_table(const struct tile_job *job, size_t first, size_t count, s
         size_t some = csi_min_size(count - r, out->width - x);
 
         if (p->compact) {
-            size_t line = p->compact_width * in->shape.channels, pixel = p->stride[1] * in->shape.channels;
-            const float *at = job->input + (photo * p->compact_height + y * p->stride[0]) * line + x * pixel;
+            size_t pixel = p->stride[1] * in->shape.channels;
+            size_t row = y % (job->part_pixels / out->width);
+            const float *at = band + row * p->stride[0] * p->compact_line + x * pixel;
 
-            for (size_t ky = 0; ky < p->kernel[0]; ky++, at += p->dilation[0] * line) {
+            for (size_t ky = 0; ky < p->kernel[0]; ky++, at += p->dilation[0] * p->compact_line) {
                 for (size_t i = 0; i < some; i++)
                     table[ky * count + r + i] = at + i * pixel;
             }
@@ -187,14 +194,78 @@ static void run_unit(const struct tile_job *job, size_t unit, size_t first_tile,
         };
 
         if (p->scale >= 0)
-            tile.scale = csi_slot_data(job->run, p->scale) +
-                         (first_tile + t) / job->part_tiles * plan->slots[p->scale].photo;
+            tile.scale = csi_slot_data(job->run, p->scale) + first_pixel(job, first_tile + t) /
+                                                                 (out->shape.height * out->shape.width) *
+                                                                 plan->slots[p->scale].photo;
         tile.row_step = tile.rows;
         if (narrow)
             narrow_tile(job, &tile,
                         csi_min_size(width, p->group_outputs - panel * plan->kernels->panel_width));
         else
             plan->kernels->tile(&tile);
+    }
+}
+
+/* Some tiles of a task through some panels. */
+static void run_tiles(const struct tile_job *job, const float *band, size_t first_tile, size_t tiles,
+                      size_t first_unit, size_t last_unit, const float **table)
+{
+    const struct csi_conv_step *p = &job->step->u.conv;
+    size_t group_of_table = (size_t)-1;
+
+    for (size_t unit = first_unit; unit < last_unit; unit++) {
+        if (unit / p->panels != group_of_table) {
+            group_of_table = unit / p->panels;
+            for (size_t t = 0; t < tiles; t++) {
+                fill_table(job, band, first_pixel(job, first_tile + t), tile_pixels(job, first_tile + t),
+                           group_of_table, table + t * p->taps * job->tile_rows);
+            }
+        }
+        run_unit(job, unit, first_tile, tiles, table);
+    }
+}
+
+static size_t band_lines(const struct csi_conv_step *p, size_t rows)
+{
+    return (rows - 1) * p->stride[0] + (p->kernel[0] - 1u) * p->dilation[0] + 1;
+}
+
+/* The input lines of the output rows from `pixel` on, one part of them: interleaved, with borders. */
+static void copy_band(const struct tile_job *job, size_t pixel, float *band)
+{
+    const struct csi_conv_step *p = &job->step->u.conv;
+    const struct csi_shape *in = &job->run->plan->slots[job->step->inputs[0]].shape;
+    const struct csi_shape *out = &job->run->plan->slots[job->step->output].shape;
+    const size_t plane = in->height * in->width, channels = in->channels, used = in->width * channels;
+    const size_t before = p->pads[1] * channels, after = p->compact_line - used - before;
+    const float *photo = job->run->input + pixel / (out->height * out->width) * channels * plane;
+    size_t lines = band_lines(p, job->part_pixels / out->width);
+    size_t y = pixel / out->width % out->height * p->stride[0] - p->pads[0]; /* above the photo: huge */
+
+    for (; lines-- > 0; y++) {
+        const float *from = photo + y * in->width;
+
+        if (y >= in->height) {
+            memset(band, 0, p->compact_line * sizeof *band);
+            band += p->compact_line;
+            continue;
+        }
+        memset(band, 0, before * sizeof *band);
+        band += before;
+        if (channels == 3) {
+            for (size_t x = 0; x < in->width; x++) {
+                band[3 * x] = from[x];
+                band[3 * x + 1] = from[plane + x];
+                band[3 * x + 2] = from[2 * plane + x];
+            }
+        } else {
+            for (size_t c = 0; c < channels; c++)
+                for (size_t x = 0; x < in->width; x++)
+                    band[x * channels + c] = from[c * plane + x];
+        }
+        band += used;
+        memset(band, 0, after * sizeof *band);
+        band += after;
     }
 }
 
@@ -205,24 +276,22 @@ static void tile_task(void *context, size_t index, unsigned worker)
     const struct csi_conv_step *p = &step->u.conv;
     const struct csi_slot *out = &job->run->plan->slots[step->output];
     size_t first_tile = index / job->splits * job->block_tiles;
-    size_t tiles = csi_min_size(job->block_tiles, job->tiles - first_tile);
+    size_t tiles = csi_min_size(job->block_tiles, job->tiles - first_tile), some = tiles;
     size_t first_unit = index % job->splits * job->split_units;
     size_t last_unit = csi_min_size(first_unit + job->split_units, job->units);
     size_t pixel = first_pixel(job, first_tile), last_tile = first_tile + tiles - 1;
-    size_t group_of_table = (size_t)-1;
     const float *table[TABLE_POINTERS];
+    float *band = NULL;
 
-    (void)worker;
-    for (size_t unit = first_unit; unit < last_unit; unit++) {
-        if (unit / p->panels != group_of_table) {
-            group_of_table = unit / p->panels;
-            for (size_t t = 0; t < tiles; t++) {
-                fill_table(job, first_pixel(job, first_tile + t), tile_pixels(job, first_tile + t),
-                           group_of_table, table + t * p->taps * job->tile_rows);
-            }
-        }
-        run_unit(job, unit, first_tile, tiles, table);
+    if (p->compact) {
+        band = job->run->scratch + worker * p->band_floats;
+        copy_band(job, pixel, band);
+        some = job->units == 1 ? FEW_TILES : TABLE_POINTERS;
+        some = csi_min_size(some, TABLE_POINTERS / (job->tile_rows * p->taps));
     }
+    for (size_t done = 0; done < tiles; done += some)
+        run_tiles(job, band, first_tile + done, csi_min_size(some, tiles - done), first_unit, last_unit,
+                  table);
     if (job->splits == 1) {
         size_t at = pixel * out->pitch;
 
@@ -239,13 +308,19 @@ static void cut(struct tile_job *job)
     const struct csi_conv_step *p = &job->step->u.conv;
     const struct csi_slot *in = &job->run->plan->slots[job->step->inputs[0]];
     size_t wanted = job->run->pool == NULL ? 1 : 4 * (size_t)csi_pool_threads(job->run->pool);
-    size_t tile_floats = job->tile_rows * p->stride[1] * (p->compact ? p->depth : in->pitch);
+    size_t tile_floats = job->tile_rows * p->stride[1] * in->pitch;
     size_t table_tiles = TABLE_POINTERS / (job->tile_rows * p->taps);
 
     if (csi_pool_threads(job->run->pool) == 1 || p->macs * job->run->batch < SERIAL_MACS)
         wanted = 1;
     job->units = p->groups * p->panels;
     job->splits = 1;
+    if (p->compact) {
+        job->split_units = job->units;
+        job->block_tiles = job->part_tiles;
+        job->blocks = job->parts;
+        return;
+    }
     job->block_tiles = csi_max_size(1, csi_min_size(BLOCK_FLOATS / tile_floats, table_tiles));
     job->block_tiles = csi_min_size(job->block_tiles, job->tiles);
     for (;;) {
@@ -268,28 +343,19 @@ static void cut(struct tile_job *job)
     job->blocks = (job->tiles + job->block_tiles - 1) / job->block_tiles;
 }
 
-/* ---- the compact copy of a photo ---- */
-
-static void compact_row(void *context, size_t index, unsigned worker)
+/* Output rows of a compact task: as many as a band has room for and leave every thread a few tasks. They
+ * divide the height, so that all parts are equal. */
+static size_t rows_of_task(const struct csi_step *step, const struct csi_run *run)
 {
-    const struct tile_job *job = context;
-    const struct csi_conv_step *p = &job->step->u.conv;
-    const struct csi_shape *in = &job->run->plan->slots[job->step->inputs[0]].shape;
-    size_t photo = index / p->compact_height, y = index % p->compact_height, plane = in->height * in->width;
-    float *out = job->run->scratch + index * p->compact_width * in->channels;
-    const float *line;
+    const struct csi_conv_step *p = &step->u.conv;
+    size_t height = run->plan->slots[step->output].shape.height, threads = csi_pool_threads(run->pool);
+    size_t rows = p->band_rows;
 
-    (void)worker;
-    memset(out, 0, p->compact_width * in->channels * sizeof *out);
-    if (y < p->pads[0] || y - p->pads[0] >= in->height)
-        return;
-    line = job->run->input + photo * in->channels * plane + (y - p->pads[0]) * in->width;
-    for (size_t c = 0; c < in->channels; c++) {
-        float *to = out + p->pads[1] * in->channels + c;
-
-        for (size_t x = 0; x < in->width; x++)
-            to[x * in->channels] = line[c * plane + x];
-    }
+    if (threads > 1)
+        rows = csi_max_size(1, csi_min_size(rows, height * run->batch / (4 * threads)));
+    while (height % rows != 0)
+        rows--;
+    return rows;
 }
 
 static enum cs_status run_tile_conv(const struct csi_step *step, const struct csi_run *run)
@@ -300,18 +366,15 @@ static enum cs_status run_tile_conv(const struct csi_step *step, const struct cs
     struct tile_job job = {.step = step, .run = run};
 
     job.parts = p->scale >= 0 ? run->batch : 1;
-    job.part_pixels = run->batch / job.parts * out->shape.height * out->shape.width;
+    if (p->compact)
+        job.parts = run->batch * (out->shape.height / rows_of_task(step, run));
+    job.part_pixels = run->batch * out->shape.height * out->shape.width / job.parts;
     job.tiles = (job.part_pixels + plan->kernels->tile_rows - 1) / plan->kernels->tile_rows;
     /* even tiles instead of one small last one */
     job.tile_rows = (job.part_pixels + job.tiles - 1) / job.tiles;
     job.part_tiles = (job.part_pixels + job.tile_rows - 1) / job.tile_rows;
     job.tiles = job.parts * job.part_tiles;
-    if (p->compact) {
-        job.input = run->scratch;
-        csi_pool_run(run->pool, run->batch * p->compact_height, compact_row, &job);
-    } else {
-        job.input = csi_slot_data(run, step->inputs[0]);
-    }
+    job.input = p->compact ? NULL : csi_slot_data(run, step->inputs[0]);
     cut(&job);
     csi_pool_run(run->pool, job.blocks * job.splits, tile_task, &job);
     if (job.splits > 1)
@@ -421,11 +484,16 @@ enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir
     p->macs = out->height * out->width * out->channels * p->group_inputs * window;
     p->zeros = plan->zeros;
     if (p->compact) {
-        p->compact_height = in->height + p->pads[0] + p->pads[2];
-        p->compact_width = in->width + p->pads[1] + p->pads[3];
-        if (csi_mul_overflows(p->compact_height * p->compact_width * in->channels, plan->max_batch,
-                              &step->scratch_floats))
-            return csi_fail_memory(error, "scratch memory");
+        size_t lines;
+
+        p->compact_line = (in->width + p->pads[1] + p->pads[3]) * in->channels;
+        p->band_rows = 1;
+        lines = BAND_FLOATS / p->compact_line;
+        if (lines > band_lines(p, 1))
+            p->band_rows += (lines - band_lines(p, 1)) / p->stride[0];
+        p->band_rows = csi_min_size(p->band_rows, out->height);
+        p->band_floats = csi_round_up(band_lines(p, p->band_rows) * p->compact_line, CSI_WORKER_FLOATS);
+        step->scratch_floats = csi_pool_threads(plan->pool) * p->band_floats;
         step->reads_photo = true;
     }
     step->tail_pass = p->groups > 1 && out->channels % CSI_PITCH != 0;

@@ -18,6 +18,10 @@
 
 #include "base/thread_pool.h"
 
+/* Floats from the scratch of one worker to the next one's, or a multiple; what workers share lies behind. The
+ * same in every layer, because lines that another core has written last cost many times more to write. */
+#define CSI_WORKER_FLOATS ((size_t)256 << 10)
+
 /* Floats from one pixel to the next. */
 static inline size_t csi_wino_pitch(size_t channels)
 {

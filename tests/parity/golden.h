@@ -251,14 +251,18 @@ static const char *const golden_cases[] = {
     "mobilenet_v3_large", "efficientnet_b0"};
 static const char *const golden_masks[] = {"generic", "avx2", "avx512", "neon"};
 /* CROPSHIELD_TESTS=short, set where everything takes many times as long (sanitizers, emulators), leaves the
- * full-size networks to the other runs; the small ones have the same steps. CROPSHIELD_CASE=NAME: that one
- * only. */
+ * full-size networks to the other runs; the small ones have the same steps. CROPSHIELD_CASE="NAME NAME …":
+ * those only. */
 static inline bool golden_wanted(const char *name)
 {
     const char *tests = getenv("CROPSHIELD_TESTS");
     const char *only = getenv("CROPSHIELD_CASE");
+    size_t length = strlen(name);
+    bool found = only == NULL;
 
-    if (only != NULL && strcmp(name, only) != 0)
+    for (; !found && *only != '\0'; only += strcspn(only, " "), only += strspn(only, " "))
+        found = strncmp(only, name, length) == 0 && (only[length] == ' ' || only[length] == '\0');
+    if (!found)
         return false;
     if (tests == NULL || strcmp(tests, "short") != 0 ||
         (strcmp(name, "embedded") != 0 && strcmp(name, "lite") != 0))

@@ -11,18 +11,18 @@ from cropshield import calibrate, evaluate, export, nativefile, train
 from cropshield.classes import CLASSES, UNTESTED
 
 work = sys.argv[1]
-for name in ("cropshield_cnn", "cropshield_lite"):
+for name, trained in (("cropshield_cnn", "more/cropshield_cnn.mean.pt"), ("cropshield_lite", "out/cropshield_lite.refit.pt")):
     path = os.path.join(work, "models", name + ".safetensors")
     network, metadata, space = evaluate.load_model(path)
     assert json.loads(metadata["classes"]) == CLASSES and metadata["name"] == name, metadata
     assert "val_top1" in json.loads(metadata["metrics"]), metadata["metrics"]
     images = np.stack(list(export.test_images().values()))
     mine, _ = train.outputs(network, images, "cpu")
-    source, _ = export.published(os.path.join(work, "out", name + ".refit.pt"))
+    source, _ = export.published(os.path.join(work, trained))
     theirs, _ = train.outputs(source, images, "cpu")
     assert np.abs(mine - theirs).max() < 1e-4, np.abs(mine - theirs).max()
     if name == "cropshield_lite":  # the folded network computes what the trained branches compute
-        stored = torch.load(os.path.join(work, "out", name + ".refit.pt"), map_location="cpu")
+        stored = torch.load(os.path.join(work, trained), map_location="cpu")
         branches = train.load_weights(train.build(stored["entry"], "cpu"), stored["state"]).eval()
         known = calibrate.TESTED
         wide, _ = train.outputs(branches, images, "cpu")

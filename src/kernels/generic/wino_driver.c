@@ -141,6 +141,12 @@ static size_t compact_floats(const struct csi_wino_shape *shape, size_t tiles)
     return u_floats(shape) + shape->positions * m_stride(shape, tiles);
 }
 
+/* From the scratch of a worker to the next one's: see CSI_WORKER_FLOATS. */
+static size_t worker_stride(size_t floats)
+{
+    return csi_round_up(floats + WORKER_GAP, CSI_WORKER_FLOATS);
+}
+
 size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_wino_desc *desc, size_t batch,
                              unsigned threads)
 {
@@ -148,12 +154,14 @@ size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_win
     if (!csi_wino_shape_make(kernel, desc, &shape))
         return 0;
     if (kernel->schedule == CSI_WINO_BANDED)
-        return (banded_floats(&shape) + WORKER_GAP) * threads * sizeof(float);
+        return worker_stride(banded_floats(&shape)) * threads * sizeof(float);
     const size_t tiles = group_tiles(&shape, batch);
     if (kernel->schedule == CSI_WINO_COMPACT)
-        return (shape.positions * v_stride(&shape, tiles) + compact_floats(&shape, tiles) * threads) *
+        return (CSI_WORKER_FLOATS * threads + shape.positions * v_stride(&shape, tiles) +
+                compact_floats(&shape, tiles) * threads) *
                sizeof(float);
-    return (shape.positions * (v_stride(&shape, tiles) + shape.outputs * m_stride(&shape, tiles)) +
+    return (CSI_WORKER_FLOATS * threads +
+            shape.positions * (v_stride(&shape, tiles) + shape.outputs * m_stride(&shape, tiles)) +
             panel_floats(&shape) * threads) *
            sizeof(float);
 }
@@ -447,6 +455,7 @@ static void run_compact(struct run *run, size_t batch, float *scratch, struct cs
 {
     const struct csi_wino_shape *shape = run->shape;
     const size_t most = group_tiles(shape, batch), groups = (run->tiles + most - 1) / most;
+    scratch += CSI_WORKER_FLOATS * threads;
     run->v = scratch;
     run->u = scratch + shape->positions * v_stride(shape, most);
     run->worker_floats = compact_floats(shape, most);
@@ -468,6 +477,7 @@ static void run_staged(struct run *run, size_t batch, float *scratch, struct csi
 {
     const struct csi_wino_shape *shape = run->shape;
     const size_t most = group_tiles(shape, batch), groups = (run->tiles + most - 1) / most;
+    scratch += CSI_WORKER_FLOATS * threads;
     run->v = scratch;
     run->m = scratch + shape->positions * v_stride(shape, most);
     run->panels = run->m + shape->positions * shape->outputs * m_stride(shape, most);
@@ -495,7 +505,7 @@ static void set_slots(struct run *run, size_t tiles, float *scratch)
     run->m = scratch;
     run->v = scratch + run->v_position;
     run->panels = scratch + (shape->positions + 1) * run->v_position;
-    run->worker_floats = run->panel_worker_floats = banded_floats(shape) + WORKER_GAP;
+    run->worker_floats = run->panel_worker_floats = worker_stride(banded_floats(shape));
 }
 
 static void run_banded(struct run *run, float *scratch, struct csi_pool *pool, unsigned threads)
@@ -613,8 +623,8 @@ static void pair_task(void *context, size_t index, unsigned worker)
 static size_t pair_floats(const struct csi_wino_shape *shape, const struct csi_wino_desc *first,
                           const struct csi_wino_desc *second)
 {
-    return banded_floats(shape) + strip_floats(shape, second) +
-           csi_conv_first_scratch_size(first, 1) / sizeof(float) + WORKER_GAP;
+    return worker_stride(banded_floats(shape) + strip_floats(shape, second) +
+                         csi_conv_first_scratch_size(first, 1) / sizeof(float));
 }
 
 bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino *kernel,
