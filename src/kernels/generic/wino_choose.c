@@ -163,21 +163,19 @@ const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index)
 
 /* Errors of fixed point grow with the square root of the channels; those of F(8,3) are 2.4 % at 512. */
 #define FIXED_8_CHANNELS 256u
+/* Weights above this are read once for all of few tiles. */
+#define FIXED_STAGED_BYTES (2u << 20)
 
 const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, uint32_t features,
                                              unsigned threads)
 {
-    const struct csi_wino *banded = csi_wino_fixed_variant(features, FIXED_BANDED_4);
-    if (banded == NULL)
-        return NULL;
-    if (few_tiles(desc) && own_bands(banded, desc, threads))
-        return banded;
+    const size_t weights = csi_wino_pitch(desc->cin) * csi_wino_pitch(desc->cout) * 36 * sizeof(int16_t);
     if (few_tiles(desc))
-        return csi_wino_fixed_variant(features, FIXED_STAGED_4);
-    const bool largest = largest_tiles(desc) && desc->cin <= FIXED_8_CHANNELS;
+        return csi_wino_fixed_variant(features, threads > 4 || weights > FIXED_STAGED_BYTES ? FIXED_STAGED_4
+                                                                                            : FIXED_BANDED_4);
+    if (largest_tiles(desc) && desc->cin <= FIXED_8_CHANNELS)
+        return csi_wino_fixed_variant(features, FIXED_BANDED_8);
     if (medium_tiles(desc))
-        return csi_wino_fixed_variant(features, largest ? FIXED_STAGED_8 : FIXED_STAGED_6);
-    return csi_wino_fixed_variant(features, largest             ? FIXED_BANDED_8
-                                            : large_tiles(desc) ? FIXED_BANDED_6
-                                                                : FIXED_BANDED_4);
+        return csi_wino_fixed_variant(features, FIXED_STAGED_6);
+    return csi_wino_fixed_variant(features, large_tiles(desc) ? FIXED_BANDED_6 : FIXED_BANDED_4);
 }
