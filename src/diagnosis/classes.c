@@ -77,7 +77,8 @@ bool csi_model_find_plants(cs_model *model)
 static bool same_plant(const char *a, const char *b)
 {
     for (;; a++, b++) {
-        int x = *a == '_' ? ' ' : tolower((unsigned char)*a), y = *b == '_' ? ' ' : tolower((unsigned char)*b);
+        int x = *a == '_' ? ' ' : tolower((unsigned char)*a),
+            y = *b == '_' ? ' ' : tolower((unsigned char)*b);
 
         if (x != y)
             return false;
@@ -101,13 +102,15 @@ enum cs_status csi_model_find_plant(const cs_model *model, const char *text, siz
             return CS_OK;
         }
     if (model->plant_count == 0)
-        return csi_fail(error, CS_BAD_REQUEST, "the model's classes name no plant, so not '%.64s' either", text);
+        return csi_fail(error, CS_BAD_REQUEST, "the model's classes name no plant, so not '%.64s' either",
+                        text);
     csi_buffer_init(&all);
     for (size_t i = 0; i < model->plant_count; i++)
         csi_buffer_printf(&all, "%s%s", i > 0 ? ", " : "", model->plants[i]);
-    status = all.failed ? csi_fail_memory(error, "plants")
-                        : csi_fail(error, CS_BAD_REQUEST, "the model knows no plant '%.64s': choose one of %s",
-                                   text, (const char *)all.bytes);
+    status = all.failed
+                 ? csi_fail_memory(error, "plants")
+                 : csi_fail(error, CS_BAD_REQUEST, "the model knows no plant '%.64s': choose one of %s", text,
+                            (const char *)all.bytes);
     csi_buffer_free(&all);
     return status;
 }
@@ -158,9 +161,8 @@ void csi_model_probabilities(const cs_model *model, const float *logits, size_t 
         if (csi_model_is_of(model, i, plant) && (double)logits[i] > highest)
             highest = (double)logits[i];
     for (size_t i = 0; i < model->class_count; i++) {
-        double share = csi_model_is_of(model, i, plant)
-                           ? exp(((double)logits[i] - highest) / model->temperature)
-                           : 0;
+        double share =
+            csi_model_is_of(model, i, plant) ? exp(((double)logits[i] - highest) / model->temperature) : 0;
 
         probabilities[i] = (float)share;
         sum += share;

@@ -66,9 +66,9 @@ const struct csi_wino *csi_wino_find(const char *name);
 const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads,
                                        bool compact);
 
-/* The same in 16-bit fixed point ("conv3x3_wino4_int16_avx512vnni"): 13-bit integers, scales found while
- * running, so nothing is calibrated; 0.2 to 0.7 % relative error a layer, half the weight bytes. NULL where
- * the CPU has no such instructions. Everything below takes these kernels too. */
+/* The same in 16-bit fixed point ("conv3x3_wino4_int16_avx512vnni"): integers whose scales are found while
+ * running, so nothing is calibrated; 0.1 to 1 % relative error a layer, half the weight bytes. NULL where the
+ * CPU has no such instructions. Everything below takes these kernels too. */
 const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index);
 const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, uint32_t features,
                                              unsigned threads);

@@ -97,19 +97,47 @@ struct csi_wino_ops {
     csi_wino_output_fn *output[CSI_WINO_SIZES];
 };
 
-/* What replaces the product when it runs in 16-bit fixed point; the transforms stay float32. V and weights
- * then hold int16 behind their scales, see the file of the instruction set. */
-#define CSI_WINO_FIXED_MOST     4095.0F /* largest integer */
-#define CSI_WINO_FIXED_CHANNELS 128u    /* share a scale and are added in int32: 4095² · 128 < 2³¹ */
-/* Floats before a panel's integers: a scale for each such group of channels. */
-static inline size_t csi_wino_fixed_head(size_t pitch)
+/*
+ * 16-bit fixed point: the transforms stay float32, V and weights hold int16, products are added in int32.
+ *
+ * V of a tile and position is a vector of `pitch` channels, and so are the weights of a position and output
+ * channel. Each has a scale of its own, at which its Euclidean length in integers is at most V_LENGTH or
+ * W_LENGTH: by Cauchy and Schwarz the magnitude of no sum, nor of any part of it, exceeds V_LENGTH · W_LENGTH
+ * < 2³¹. So nothing can overflow, nothing clamps, nothing is calibrated, and what becomes of a tile depends
+ * on nothing but the tile.
+ */
+#define CSI_WINO_FIXED_V_LENGTH 32767.0F
+#define CSI_WINO_FIXED_W_LENGTH 65530.0F
+/* The length to aim at: rounding to integers adds at most half the square root of their number, and the
+ * length is computed in float32 (a sum of pitch / 16 squares a lane, at most 2¹² of them). */
+static inline float csi_wino_fixed_length(float most, size_t pitch)
 {
-    return ((pitch + CSI_WINO_FIXED_CHANNELS - 1) / CSI_WINO_FIXED_CHANNELS + 15) & ~(size_t)15;
+    float root = 4.0F; /* a pitch is at least 16 */
+    while (root * root < (float)pitch)
+        root *= 2.0F;
+    return (most - root / 2) * 0.9995F;
 }
+
+/* V of a panel of tiles: CSI_WINO_FIXED_HEAD scales, of its tiles, then [channel block of 32][tile][32]
+ * int16, a cache line a tile; of the last block perhaps only the first half is used. Weights of a position
+ * and output block: LANES scales, then [channel pair][LANES][2] int16. */
+#define CSI_WINO_FIXED_BLOCK 32u
+#define CSI_WINO_FIXED_HEAD  16u /* floats; no less than a panel has tiles */
+
+/* One tile of a panel: floats of its V, `stride` apart from position to position, `channels` each, become
+ * integers, at `out` with these strides in int16, and scales, at `scales` with that stride in floats. */
+struct csi_wino_fixed_tile {
+    const float *v;
+    size_t positions, channels, stride;
+    int16_t *out;
+    size_t block_stride, position_stride;
+    float *scales;
+    size_t scale_stride;
+};
+
 struct csi_wino_fixed_ops {
     uint32_t features;
-    /* `count` floats of a panel (one position, some channels) → count int16, and their scale. */
-    void (*quantize)(const float *v, size_t count, int16_t *out, float *scale);
+    void (*quantize)(const struct csi_wino_fixed_tile *tile);
     csi_wino_gemm_fn *gemm;
 };
 

@@ -42,7 +42,7 @@ static inline size_t csi_wino_weight_floats(const struct csi_wino_shape *shape)
 }
 static inline size_t csi_wino_tile_floats(const struct csi_wino_shape *shape)
 {
-    return shape->fixed ? shape->kpitch / 2 : shape->kpitch;
+    return shape->fixed ? (shape->kpitch + 16) / 32 * 16 : shape->kpitch;
 }
 
 /* False when a size is zero or out of range. */

@@ -30,15 +30,27 @@ static const struct csi_wino variants[] = {
 #endif
     VARIANTS(generic),
 };
-/* 16-bit fixed point: banded, staged, banded with large tiles. */
+#define FIXED(name, size, schedule)                                                                          \
+    {                                                                                                        \
+        "conv3x3_" name "_avx512vnni", &csi_wino_ops_avx512, size, schedule, &csi_wino_fixed_avx512vnni      \
+    }
+/* 16-bit fixed point, in this order. */
+enum fixed_variant {
+    FIXED_BANDED_4,
+    FIXED_BANDED_6,
+    FIXED_BANDED_8,
+    FIXED_STAGED_4,
+    FIXED_STAGED_6,
+    FIXED_STAGED_8
+};
 static const struct csi_wino fixed_variants[] = {
 #if defined(__x86_64__)
-    {"conv3x3_wino4_int16_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, CSI_WINO_BANDED,
-     &csi_wino_fixed_avx512vnni},
-    {"conv3x3_wino4_int16_staged_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_4, CSI_WINO_STAGED,
-     &csi_wino_fixed_avx512vnni},
-    {"conv3x3_wino6_int16_avx512vnni", &csi_wino_ops_avx512, CSI_WINO_6, CSI_WINO_BANDED,
-     &csi_wino_fixed_avx512vnni},
+    FIXED("wino4_int16", CSI_WINO_4, CSI_WINO_BANDED),
+    FIXED("wino6_int16", CSI_WINO_6, CSI_WINO_BANDED),
+    FIXED("wino8_int16", CSI_WINO_8, CSI_WINO_BANDED),
+    FIXED("wino4_int16_staged", CSI_WINO_4, CSI_WINO_STAGED),
+    FIXED("wino6_int16_staged", CSI_WINO_6, CSI_WINO_STAGED),
+    FIXED("wino8_int16_staged", CSI_WINO_8, CSI_WINO_STAGED),
 #endif
     {NULL, NULL, CSI_WINO_4, CSI_WINO_BANDED, NULL},
 };
@@ -149,9 +161,21 @@ const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index)
     return NULL;
 }
 
+/* Errors of fixed point grow with the square root of the channels; those of F(8,3) are 2.4 % at 512. */
+#define FIXED_8_CHANNELS 256u
+/* Weights above this are read once for all of few tiles. */
+#define FIXED_STAGED_BYTES (2u << 20)
+
 const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, uint32_t features,
                                              unsigned threads)
 {
-    /* With half the weight bytes, reading them once matters only when there are more threads than bands. */
-    return csi_wino_fixed_variant(features, few_tiles(desc) && threads > 4 ? 1 : large_tiles(desc) ? 2 : 0);
+    const size_t weights = csi_wino_pitch(desc->cin) * csi_wino_pitch(desc->cout) * 36 * sizeof(int16_t);
+    if (few_tiles(desc))
+        return csi_wino_fixed_variant(features, threads > 4 || weights > FIXED_STAGED_BYTES ? FIXED_STAGED_4
+                                                                                            : FIXED_BANDED_4);
+    if (largest_tiles(desc) && desc->cin <= FIXED_8_CHANNELS)
+        return csi_wino_fixed_variant(features, FIXED_BANDED_8);
+    if (medium_tiles(desc))
+        return csi_wino_fixed_variant(features, FIXED_STAGED_6);
+    return csi_wino_fixed_variant(features, large_tiles(desc) ? FIXED_BANDED_6 : FIXED_BANDED_4);
 }

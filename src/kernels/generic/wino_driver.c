@@ -48,8 +48,8 @@ struct run {
     size_t worker_floats;          /* banded, compact: from one worker's scratch to the next */
     float *u;                      /* compact: worker 0's row of transformed weights, its m behind it */
     size_t splits;                 /* compact: parts of the tiles */
-    float *panels;                 /* fixed point: worker 0's float32 panel, */
-    size_t panel_worker_floats;    /* and from one worker's to the next */
+    float *tile;                   /* fixed point: worker 0's V of a tile in float32, */
+    size_t tile_worker_floats;     /* and from one worker's to the next */
 };
 
 /* The i-th of `parts` nearly equal ranges of `total` begins here. */
@@ -67,7 +67,7 @@ static size_t panels_of(const struct csi_wino_shape *shape, size_t tiles)
  */
 static size_t v_stride(const struct csi_wino_shape *shape, size_t tiles)
 {
-    const size_t heads = shape->fixed ? panels_of(shape, tiles) * csi_wino_fixed_head(shape->kpitch) : 0;
+    const size_t heads = shape->fixed ? panels_of(shape, tiles) * CSI_WINO_FIXED_HEAD : 0;
     return csi_round_up(tiles * csi_wino_tile_floats(shape), 16) + heads + 16;
 }
 
@@ -76,22 +76,21 @@ static size_t m_stride(const struct csi_wino_shape *shape, size_t tiles)
     return csi_round_up(tiles * shape->ops->lanes, 16) + 16;
 }
 
-/* From one position to the next in the float32 panel that a worker quantizes; and all of it. */
-static size_t panel_stride(const struct csi_wino_shape *shape)
+/* Fixed point: from one position to the next of a tile's V in float32; and all of it. */
+static size_t tile_stride(const struct csi_wino_shape *shape)
 {
-    return shape->ops->rows * csi_min_size(shape->kpitch, CSI_WINO_FIXED_CHANNELS) + 16;
+    return shape->kpitch + 16;
 }
 
-static size_t panel_floats(const struct csi_wino_shape *shape)
+static size_t tile_floats(const struct csi_wino_shape *shape)
 {
-    return shape->fixed ? shape->positions * panel_stride(shape) : 0;
+    return shape->fixed ? shape->positions * tile_stride(shape) : 0;
 }
 
 /* Where in V (of one position) a panel that starts with tile `start` stands. */
 static size_t panel_offset(const struct csi_wino_shape *shape, size_t panel, size_t start)
 {
-    return start * csi_wino_tile_floats(shape) +
-           (shape->fixed ? panel * csi_wino_fixed_head(shape->kpitch) : 0);
+    return start * csi_wino_tile_floats(shape) + (shape->fixed ? panel * CSI_WINO_FIXED_HEAD : 0);
 }
 
 /* Banded: V and M share one row of slots. V of position p stands in slot p + 1 and M of position p goes to
@@ -111,7 +110,7 @@ static size_t band_tiles(const struct csi_wino_shape *shape)
 
 static size_t banded_floats(const struct csi_wino_shape *shape)
 {
-    return (shape->positions + 1) * slot_stride(shape, band_tiles(shape)) + panel_floats(shape);
+    return (shape->positions + 1) * slot_stride(shape, band_tiles(shape)) + tile_floats(shape);
 }
 
 /* A staged group: of a batch, as many tiles as make V and M as big as the weights, which every group reads
@@ -162,7 +161,7 @@ size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_win
                sizeof(float);
     return (CSI_WORKER_FLOATS * threads +
             shape.positions * (v_stride(&shape, tiles) + shape.outputs * m_stride(&shape, tiles)) +
-            panel_floats(&shape) * threads) *
+            tile_floats(&shape) * threads) *
            sizeof(float);
 }
 
@@ -194,69 +193,61 @@ struct strip {
     size_t left;
 };
 
-/* Tiles first … last - 1, the first of them at `place`, channels from `from` to `to`, into `v` with the given
- * strides. */
-static struct place transform_tiles(const struct run *run, struct place place, size_t count, size_t from,
-                                    size_t to, const struct strip *strip, float *v, size_t block_stride,
-                                    size_t position_stride)
+/* The tile at `place` → V at `to`, its place in a panel of `rows` tiles whose V starts at `panel`. With a
+ * `strip`, the pixels come from there. */
+static void transform_tile(const struct run *run, struct place place, const struct strip *strip, float *panel,
+                           size_t row, size_t rows, float *own)
 {
     const struct csi_wino_shape *shape = run->shape;
     const size_t height = run->desc->height, width = run->desc->width;
-    for (size_t t = 0; t < count; t++, next_place(shape, &place)) {
-        struct csi_wino_plane plane = {0};
-        if (strip) {
-            plane = strip->plane;
-        } else {
-            plane.pixels = run->input + place.image * height * width * shape->kpitch;
-            plane.height = height;
-            plane.width = width;
-            plane.pitch = shape->kpitch;
-        }
-        plane.first = from;
-        plane.last = to;
-        shape->ops->input[shape->size](&plane, strip ? 1 : place.row * shape->side,
-                                       place.column * shape->side - (strip ? strip->left : 0),
-                                       v + t * CSI_WINO_BLOCK, block_stride, position_stride);
+    const size_t y = strip ? 1 : place.row * shape->side,
+                 x = place.column * shape->side - (strip ? strip->left : 0);
+    csi_wino_input_fn *transform = shape->ops->input[shape->size];
+    struct csi_wino_plane plane = {0};
+    if (strip) {
+        plane = strip->plane;
+    } else {
+        plane.pixels = run->input + place.image * height * width * shape->kpitch;
+        plane.height = height;
+        plane.width = width;
+        plane.pitch = shape->kpitch;
     }
-    return place;
+    plane.last = shape->kpitch;
+    if (!shape->fixed) {
+        transform(&plane, y, x, panel + row * CSI_WINO_BLOCK, rows * CSI_WINO_BLOCK, run->v_position);
+        return;
+    }
+    const struct csi_wino_fixed_tile tile = {
+        .v = own,
+        .positions = shape->positions,
+        .channels = shape->kpitch,
+        .stride = tile_stride(shape),
+        .out = (int16_t *)(void *)(panel + CSI_WINO_FIXED_HEAD) + row * CSI_WINO_FIXED_BLOCK,
+        .block_stride = rows * CSI_WINO_FIXED_BLOCK,
+        .position_stride = run->v_position * (sizeof(float) / sizeof(int16_t)),
+        .scales = panel + row,
+        .scale_stride = run->v_position,
+    };
+    transform(&plane, y, x, own, CSI_WINO_BLOCK, tile.stride);
+    shape->fixed->quantize(&tile);
 }
 
 /* Transforms tiles first … last - 1 of the `tiles` tiles whose V starts at `v`; the first of them stands at
- * `place`. With a `strip`, the pixels come from there. Fixed point goes some channels at a time, whose
- * float32 stays in the core's cache until it is quantized. */
+ * `place`. */
 static void transform_in(const struct run *run, float *v, size_t tiles, size_t first, size_t last,
                          struct place place, const struct strip *strip, unsigned worker)
 {
     const struct csi_wino_shape *shape = run->shape;
-    const size_t panels = panels_of(shape, tiles), stride = panel_stride(shape);
-    size_t panel = first * panels / tiles, next = 0;
+    const size_t panels = panels_of(shape, tiles);
+    size_t panel = first * panels / tiles;
     while (part(tiles, panels, panel + 1) <= first)
         panel++;
-    for (size_t t = first; t < last; panel++, t = next) {
-        const size_t start = part(tiles, panels, panel), end = part(tiles, panels, panel + 1),
-                     rows = end - start;
-        float *to = v + panel_offset(shape, panel, start);
-        next = csi_min_size(end, last);
-        if (!shape->fixed) {
-            place =
-                transform_tiles(run, place, next - t, 0, shape->kpitch, strip,
-                                to + (t - start) * CSI_WINO_BLOCK, rows * CSI_WINO_BLOCK, run->v_position);
-            continue;
-        }
-        float *own = run->panels + worker * run->panel_worker_floats;
-        struct place after = place;
-        for (size_t k = 0; k < shape->kpitch; k += CSI_WINO_FIXED_CHANNELS) {
-            const size_t channels = csi_min_size(CSI_WINO_FIXED_CHANNELS, shape->kpitch - k);
-            after =
-                transform_tiles(run, place, rows, k, k + channels, strip, own, rows * CSI_WINO_BLOCK, stride);
-            for (size_t p = 0; p < shape->positions; p++) {
-                float *head = to + p * run->v_position;
-                int16_t *integers = (int16_t *)(void *)(head + csi_wino_fixed_head(shape->kpitch)) + rows * k;
-                shape->fixed->quantize(own + p * stride, rows * channels, integers,
-                                       head + k / CSI_WINO_FIXED_CHANNELS);
-            }
-        }
-        place = after;
+    for (size_t t = first; t < last; t++, next_place(shape, &place)) {
+        if (t >= part(tiles, panels, panel + 1))
+            panel++;
+        const size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
+        transform_tile(run, place, strip, v + panel_offset(shape, panel, start), t - start, rows,
+                       run->tile + worker * run->tile_worker_floats);
     }
 }
 
@@ -285,7 +276,8 @@ static void multiply(const struct run *run, const float *v, const float *w, cons
     const size_t panels = panels_of(shape, tiles), lines = ops->lanes / 4,
                  share = (lines + panels - 1) / panels;
     const size_t steps = shape->kpitch / (shape->fixed ? 8 : 4);
-    const size_t parts = shape->size == CSI_WINO_8 ? (shape->kpitch + SUM_CHANNELS - 1) / SUM_CHANNELS : 1;
+    const size_t parts =
+        shape->size == CSI_WINO_8 && !shape->fixed ? (shape->kpitch + SUM_CHANNELS - 1) / SUM_CHANNELS : 1;
     for (size_t panel = 0; panel < panels; panel++) {
         const size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
         const float *from = v + panel_offset(shape, panel, start), *ahead = next + panel * share * steps * 16;
@@ -480,15 +472,14 @@ static void run_staged(struct run *run, size_t batch, float *scratch, struct csi
     scratch += CSI_WORKER_FLOATS * threads;
     run->v = scratch;
     run->m = scratch + shape->positions * v_stride(shape, most);
-    run->panels = run->m + shape->positions * shape->outputs * m_stride(shape, most);
-    run->panel_worker_floats = panel_floats(shape);
+    run->tile = run->m + shape->positions * shape->outputs * m_stride(shape, most);
+    run->tile_worker_floats = tile_floats(shape);
     for (size_t group = 0; group < groups; group++) {
         run->first = part(run->tiles, groups, group);
         run->count = part(run->tiles, groups, group + 1) - run->first;
         run->v_position = v_stride(shape, run->count);
         run->m_position = m_stride(shape, run->count);
-        /* Fixed point quantizes whole panels. */
-        run->chunks = shape->fixed ? panels_of(shape, run->count) : csi_min_size(run->count, 4u * threads);
+        run->chunks = csi_min_size(run->count, 4u * threads);
         spread(pool, run->chunks, staged_in_task, run);
         run->chunks = csi_min_size(shape->positions * shape->outputs, 12u * threads);
         spread(pool, run->chunks, staged_multiply_task, run);
@@ -504,8 +495,8 @@ static void set_slots(struct run *run, size_t tiles, float *scratch)
     run->v_position = run->m_position = slot_stride(shape, tiles);
     run->m = scratch;
     run->v = scratch + run->v_position;
-    run->panels = scratch + (shape->positions + 1) * run->v_position;
-    run->worker_floats = run->panel_worker_floats = worker_stride(banded_floats(shape));
+    run->tile = scratch + (shape->positions + 1) * run->v_position;
+    run->worker_floats = run->tile_worker_floats = worker_stride(banded_floats(shape));
 }
 
 static void run_banded(struct run *run, float *scratch, struct csi_pool *pool, unsigned threads)
@@ -669,7 +660,7 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
     };
     struct run *run = &pair.run;
     set_slots(run, segment_tiles(&shape), scratch);
-    run->worker_floats = run->panel_worker_floats = pair_floats(&shape, first_desc, desc);
+    run->worker_floats = run->tile_worker_floats = pair_floats(&shape, first_desc, desc);
     pair.strips = run->m + banded_floats(&shape);
     pair.lines = pair.strips + strip_floats(&shape, desc);
     /* Each chunk makes two rows that its neighbour makes too: few, but enough for the threads to end

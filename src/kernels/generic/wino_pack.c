@@ -148,14 +148,15 @@ static void gather(const struct csi_wino_desc *desc, const struct filters *filte
     }
 }
 
-/* Fixed point: one scale a position and output channel, from the largest weight; then [position]{scales,
- * channel pairs}. */
+/* Fixed point: one scale a position and output channel, as fine as their length and int16 allow (wino_ops.h);
+ * then [position]{scales, channel pairs}. */
 static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc,
                        const struct filters *filters, size_t first, size_t here, float *out)
 {
     const double *matrix = matrix_of(shape->size);
     const size_t lanes = shape->ops->lanes, step = shape->outputs * csi_wino_weight_floats(shape);
-    double g[9 * LANES_MOST];
+    const double length = (double)csi_wino_fixed_length(CSI_WINO_FIXED_W_LENGTH, shape->kpitch);
+    double g[9 * LANES_MOST], squares[10 * 10 * LANES_MOST] = {0};
     float u[10 * 10 * LANES_MOST];
     for (size_t p = 0; p < shape->positions; p++)
         memset(out + p * step, 0, lanes * sizeof(float));
@@ -165,11 +166,13 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
         for (size_t i = 0; i < shape->positions * lanes; i++) {
             float *most = out + i / lanes * step + i % lanes;
             *most = fabsf(u[i]) > *most ? fabsf(u[i]) : *most;
+            squares[i] += (double)u[i] * (double)u[i];
         }
     }
     for (size_t i = 0; i < shape->positions * lanes; i++) {
         float *scale = out + i / lanes * step + i % lanes;
-        *scale = *scale > 0.0F ? *scale / CSI_WINO_FIXED_MOST : 1.0F;
+        const double least = fmax((double)*scale / INT16_MAX, sqrt(squares[i]) / length);
+        *scale = least > 0 ? (float)least : 1.0F;
     }
     for (size_t k = 0; k < shape->kpitch; k++) {
         gather(desc, filters, first, here, k, lanes, g);
@@ -177,7 +180,10 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
         for (size_t i = 0; i < shape->positions * lanes; i++) {
             float *position = out + i / lanes * step;
             int16_t *integers = (int16_t *)(void *)(position + lanes);
-            integers[(k / 2 * lanes + i % lanes) * 2 + k % 2] = (int16_t)lrintf(u[i] / position[i % lanes]);
+            const long rounded = lrintf(u[i] / position[i % lanes]);
+            integers[(k / 2 * lanes + i % lanes) * 2 + k % 2] = (int16_t)(rounded > INT16_MAX    ? INT16_MAX
+                                                                          : rounded < -INT16_MAX ? -INT16_MAX
+                                                                                                 : rounded);
         }
     }
 }

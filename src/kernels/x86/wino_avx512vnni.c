@@ -1,20 +1,7 @@
 /*
- * Winograd steps in 16-bit fixed point for AVX-512 with VNNI: the transforms are float32's, the product
- * multiplies pairs of 13-bit integers (vpdpwssd), twice as many a cycle as float32.
- *
- * V has one scale for 128 channels of a panel of tiles and a position, found from the panel itself: nothing
- * is calibrated and nothing clamps. Weights have one a position and output channel. |integers| ≤ 4095, and
- * 4095² · 128 < 2³¹: 128 channels are added in int32, then the sum moves to float32, so no input can
- * overflow.
- *
- * V of a panel: the scales, rounded up to whole cache lines, then [channel block of 16][tile][16] int16.
- * Weights of a position: LANES scales, then [channel pair][LANES][2] int16.
+ * Winograd steps in 16-bit fixed point for AVX-512 with VNNI (wino_ops.h): the transforms are float32's, the
+ * product multiplies pairs of integers (vpdpwssd), twice as many a cycle as float32.
  */
-#if defined(__GNUC__) && !defined(__clang__)
-/* gcc 12 would merge the sums' variables of different loops and move a third of them through the stack. */
-#pragma GCC optimize("no-tree-coalesce-vars")
-#endif
-
 #include <immintrin.h>
 
 #include "base/cpu.h"
@@ -22,19 +9,27 @@
 
 #define ROWS  14u
 #define LANES 32u
-/* Blocks of 16 channels that are added in int32. */
-#define EXACT_BLOCKS (CSI_WINO_FIXED_CHANNELS / CSI_WINO_BLOCK)
 
-CSI_INLINE void product(size_t rows, size_t blocks, const int16_t *v, const int16_t *w, float *m,
-                        const float *v_scale, const float *w_scales, bool first, const float *ahead,
-                        size_t ahead_lines)
+/* sum += the products of a's and b's pairs. As an instruction: for the intrinsic function gcc 12 copies sums
+ * to and fro. */
+CSI_INLINE void add_products(__m512i *sum, __m512i a, __m512i b)
 {
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+}
+
+CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *panel, const float *weights, float *m,
+                          const float *ahead, size_t ahead_lines)
+{
+    const int16_t *v = (const int16_t *)(const void *)(panel + CSI_WINO_FIXED_HEAD);
+    const int16_t *w = (const int16_t *)(const void *)(weights + LANES);
     __m512i sum[ROWS][2];
     CSI_UNROLL
     for (size_t r = 0; r < rows; r++)
         sum[r][0] = sum[r][1] = _mm512_setzero_si512();
-    for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
-        for (size_t c = 0; c < CSI_WINO_BLOCK; c += 8) {
+    for (size_t left = 2 * blocks; left > 0; v += rows * CSI_WINO_FIXED_BLOCK) {
+        const size_t here = left < 4 ? left : 4; /* eights of channels */
+        left -= here;
+        for (size_t c = 0; c < here; c++) {
             for (size_t line = ahead_lines; line > 0; line--, ahead += 16)
                 _mm_prefetch((const char *)ahead, _MM_HINT_T1);
             CSI_UNROLL
@@ -43,42 +38,22 @@ CSI_INLINE void product(size_t rows, size_t blocks, const int16_t *v, const int1
                 CSI_UNROLL
                 for (size_t r = 0; r < rows; r++) {
                     float pair; /* as float: an integer would take the way through a general register */
-                    __builtin_memcpy(&pair, v + r * CSI_WINO_BLOCK + c + k, sizeof(pair));
+                    __builtin_memcpy(&pair, v + r * CSI_WINO_FIXED_BLOCK + c * 8 + k, sizeof(pair));
                     const __m512i b = _mm512_castps_si512(_mm512_set1_ps(pair));
-                    sum[r][0] = _mm512_dpwssd_epi32(sum[r][0], b, w0);
-                    sum[r][1] = _mm512_dpwssd_epi32(sum[r][1], b, w1);
+                    add_products(&sum[r][0], b, w0);
+                    add_products(&sum[r][1], b, w1);
                 }
             }
         }
     }
-    /* Made here: above, they would take the registers that the sums need. */
-    const __m512 scale = _mm512_set1_ps(*v_scale);
-    const __m512 scale0 = _mm512_mul_ps(scale, _mm512_load_ps(w_scales));
-    const __m512 scale1 = _mm512_mul_ps(scale, _mm512_load_ps(w_scales + 16));
+    /* Loaded here: above, they would take the registers that the sums need. */
+    CSI_FORGET(weights);
+    const __m512 scale0 = _mm512_load_ps(weights), scale1 = _mm512_load_ps(weights + 16);
     CSI_UNROLL
     for (size_t r = 0; r < rows; r++, m += LANES) {
-        __m512 sum0 = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][0]), scale0);
-        __m512 sum1 = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][1]), scale1);
-        if (!first) {
-            sum0 = _mm512_add_ps(sum0, _mm512_load_ps(m));
-            sum1 = _mm512_add_ps(sum1, _mm512_load_ps(m + 16));
-        }
-        _mm512_store_ps(m, sum0);
-        _mm512_store_ps(m + 16, sum1);
-    }
-}
-
-CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, float *m,
-                          const float *ahead, size_t ahead_lines)
-{
-    const int16_t *panel = (const int16_t *)(const void *)(v + csi_wino_fixed_head(blocks * CSI_WINO_BLOCK));
-    const int16_t *weights = (const int16_t *)(const void *)(w + LANES);
-    for (size_t done = 0; done < blocks; done += EXACT_BLOCKS, v++) {
-        const size_t here = blocks - done < EXACT_BLOCKS ? blocks - done : EXACT_BLOCKS;
-        product(rows, here, panel, weights, m, v, w, done == 0, ahead, ahead_lines);
-        panel += here * rows * CSI_WINO_BLOCK;
-        weights += here * CSI_WINO_BLOCK * LANES;
-        ahead += here * 2 * ahead_lines * 16;
+        const __m512 scale = _mm512_set1_ps(panel[r]);
+        _mm512_store_ps(m, _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][0]), _mm512_mul_ps(scale, scale0)));
+        _mm512_store_ps(m + 16, _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][1]), _mm512_mul_ps(scale, scale1)));
     }
 }
 
@@ -103,24 +78,90 @@ static void gemm(size_t rows, size_t blocks, const float *v, const float *w, flo
     }
 }
 
-static void quantize(const float *v, size_t count, int16_t *out, float *scale_out)
+/* Lane i of the result is the sum of a[i]'s lanes. Each step adds halves of two vectors. */
+CSI_INLINE __m512 sum_lanes(__m512 *a)
 {
-    __m512 most0 = _mm512_setzero_ps(), most1 = most0;
-    size_t i = 0;
-    for (; i + 32 <= count; i += 32) {
-        most0 = _mm512_max_ps(most0, _mm512_abs_ps(_mm512_load_ps(v + i)));
-        most1 = _mm512_max_ps(most1, _mm512_abs_ps(_mm512_load_ps(v + i + 16)));
+    CSI_UNROLL
+    for (size_t k = 0; k < 8; k++) {
+        const size_t i = k < 4 ? k : k + 4;
+        a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 4], 0x44),
+                             _mm512_shuffle_f32x4(a[i], a[i + 4], 0xee));
     }
-    if (i < count)
-        most0 = _mm512_max_ps(most0, _mm512_abs_ps(_mm512_load_ps(v + i)));
-    const float most = _mm512_reduce_max_ps(_mm512_max_ps(most0, most1));
-    /* All zero: any scale will do. */
-    const float scale = most > 0.0F ? most / CSI_WINO_FIXED_MOST : 1.0F;
-    const __m512 inverse = _mm512_set1_ps(1.0F / scale);
-    *scale_out = scale;
-    for (i = 0; i < count; i += 16) {
-        const __m512i wide = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(v + i), inverse));
-        _mm256_store_si256((__m256i *)(void *)(out + i), _mm512_cvtepi32_epi16(wide));
+    CSI_UNROLL
+    for (size_t i = 0; i < 4; i++)
+        a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88),
+                             _mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd));
+    CSI_UNROLL
+    for (size_t i = 0; i < 4; i += 2)
+        a[i] =
+            _mm512_add_ps(_mm512_shuffle_ps(a[i], a[i + 1], 0x44), _mm512_shuffle_ps(a[i], a[i + 1], 0xee));
+    return _mm512_add_ps(_mm512_shuffle_ps(a[0], a[2], 0x88), _mm512_shuffle_ps(a[0], a[2], 0xdd));
+}
+
+/* Adding it leaves a rounded integer in a float's lowest bits. */
+#define ROUNDER 12582912.0F /* 1.5 · 2²³ */
+
+/* Shorter than that, a vector counts as zero: the inverse of its length might be infinite. */
+#define LENGTH_LEAST 1e-18F
+
+/* Lengths of the vectors of up to sixteen positions. */
+CSI_INLINE __m512 lengths_of(const float *v, size_t stride, size_t channels, size_t count)
+{
+    __m512 squares[16];
+    CSI_UNROLL
+    for (size_t p = 0; p < 16; p++)
+        squares[p] = _mm512_setzero_ps();
+    for (size_t p = 0; p < count; p++, v += stride) {
+        __m512 sum0 = _mm512_setzero_ps(), sum1 = sum0;
+        size_t k = 0;
+        for (; k + 32 <= channels; k += 32) {
+            const __m512 a = _mm512_load_ps(v + k), b = _mm512_load_ps(v + k + 16);
+            sum0 = _mm512_fmadd_ps(a, a, sum0);
+            sum1 = _mm512_fmadd_ps(b, b, sum1);
+        }
+        if (k < channels) {
+            const __m512 a = _mm512_load_ps(v + k);
+            sum0 = _mm512_fmadd_ps(a, a, sum0);
+        }
+        squares[p] = _mm512_add_ps(sum0, sum1);
+    }
+    return _mm512_sqrt_ps(sum_lanes(squares));
+}
+
+CSI_INLINE __m256i rounded(const float *v, __m512 factor)
+{
+    const __m512 sum = _mm512_fmadd_ps(_mm512_load_ps(v), factor, _mm512_set1_ps(ROUNDER));
+    return _mm512_cvtepi32_epi16(_mm512_castps_si512(sum));
+}
+
+static void quantize(const struct csi_wino_fixed_tile *job)
+{
+    const struct csi_wino_fixed_tile tile = *job; /* nothing that is stored lies in it */
+    const float length = csi_wino_fixed_length(CSI_WINO_FIXED_V_LENGTH, tile.channels);
+    _Alignas(64) float inverse[16], scale[16];
+    const float *v = tile.v;
+    int16_t *out = tile.out;
+    float *scales = tile.scales;
+    for (size_t first = 0; first < tile.positions; first += 16) {
+        const size_t count = tile.positions - first < 16 ? tile.positions - first : 16;
+        const __m512 lengths = lengths_of(v, tile.stride, tile.channels, count);
+        const __mmask16 some = _mm512_cmp_ps_mask(lengths, _mm512_set1_ps(LENGTH_LEAST), _CMP_GT_OQ);
+        _mm512_store_ps(inverse, _mm512_maskz_div_ps(some, _mm512_set1_ps(length), lengths));
+        _mm512_store_ps(scale, _mm512_mul_ps(lengths, _mm512_set1_ps(1.0F / length)));
+        for (size_t p = 0; p < count; p++) {
+            const __m512 factor = _mm512_set1_ps(inverse[p]);
+            int16_t *to = out;
+            size_t k = 0;
+            for (; k + 32 <= tile.channels; k += 32, to += tile.block_stride)
+                _mm512_store_si512(to, _mm512_inserti64x4(_mm512_castsi256_si512(rounded(v + k, factor)),
+                                                          rounded(v + k + 16, factor), 1));
+            if (k < tile.channels)
+                _mm256_store_si256((__m256i *)(void *)to, rounded(v + k, factor));
+            *scales = scale[p];
+            v += tile.stride;
+            out += tile.position_stride;
+            scales += tile.scale_stride;
+        }
     }
 }
 
