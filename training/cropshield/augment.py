@@ -146,7 +146,8 @@ def diffuse(image, amount, edge):
     A guided filter with the grey image as its guide (He et al., 'Guided image filtering'); amount, edge: (B,1,1,1).
     """
     def mean(values):
-        return F.avg_pool2d(values, 13, 1, 6, count_include_pad=False)
+        values = F.avg_pool2d(values, (13, 1), 1, (6, 0), count_include_pad=False)  # a seventh of the work of 13 × 13
+        return F.avg_pool2d(values, (1, 13), 1, (0, 6), count_include_pad=False)
 
     grey = image.mean(1, keepdim=True)
     mean_grey, mean_image = mean(grey), mean(image)
