@@ -47,10 +47,6 @@ csi_floor(image PkgConfig::JPEG PkgConfig::PNG PkgConfig::ZLIB PkgConfig::WEBP P
 csi_floor(graph PkgConfig::JANSSON)
 csi_floor(formats PkgConfig::ZIP PkgConfig::PROTOBUF_C PkgConfig::JANSSON)
 csi_floor(kernels)
-if(CS_SANITIZE MATCHES "address" AND TARGET csi_kernels)
-  # Both of them ASan finds at run time, and each access of these long functions would be compiled with them: a quarter of the time.
-  target_compile_options(csi_kernels PRIVATE -fno-sanitize=null,object-size)
-endif()
 csi_floor(engine)
 csi_floor(explain)
 csi_floor(store PkgConfig::SQLITE)

@@ -46,7 +46,7 @@ export function addFiles(files) {
     pump();
 }
 
-/* An older diagnosis of this session, shown again. */
+/* An older diagnosis of the history, shown again. */
 export function addDiagnosis(diagnosis) {
     const known = get("items").find(
         ({ diagnosis: shown }) => shown && shown.id === diagnosis.id && (shown.plant || "") === (diagnosis.plant || ""),

@@ -13,14 +13,14 @@
 #include "base/file.h"
 #include "cli/cli.h"
 
-bool csi_eval_init(struct csi_eval *eval, size_t class_count, const char *const *classes,
-                   const char *const *labels)
+bool csi_eval_init(struct csi_eval *eval, const struct cs_model_info *info)
 {
     memset(eval, 0, sizeof *eval);
-    eval->class_count = class_count;
-    eval->classes = classes;
-    eval->labels = labels;
-    eval->confusion = calloc(class_count * class_count, sizeof *eval->confusion);
+    eval->class_count = info->class_count;
+    eval->classes = info->classes;
+    eval->labels = info->labels;
+    eval->plant_of = info->plant_of;
+    eval->confusion = calloc(info->class_count * info->class_count, sizeof *eval->confusion);
     return eval->confusion != NULL;
 }
 
@@ -34,11 +34,10 @@ void csi_eval_free(struct csi_eval *eval)
  */
 static size_t best_in_plant(const struct csi_eval *eval, const cs_diagnosis *diagnosis, size_t truth)
 {
-    const char *end = strstr(eval->classes[truth], "__");
-    size_t length = end != NULL ? (size_t)(end - eval->classes[truth]) + 2 : 0;
+    size_t plant = eval->plant_of[truth];
 
     for (size_t i = 0; i < diagnosis->prediction_count; i++)
-        if (strncmp(diagnosis->predictions[i].class_name, eval->classes[truth], length) == 0)
+        if (plant == SIZE_MAX || eval->plant_of[diagnosis->predictions[i].index] == plant)
             return diagnosis->predictions[i].index;
     return CSI_EVAL_NO_CLASS;
 }
@@ -210,7 +209,7 @@ static int evaluate(const struct eval_options *own, const struct cs_diagnoser_op
         struct cs_model_info info = cs_model_info(model);
 
         run.truth = calloc(paths->count, sizeof *run.truth);
-        if (run.truth == NULL || !csi_eval_init(&run.eval, info.class_count, info.classes, info.labels))
+        if (run.truth == NULL || !csi_eval_init(&run.eval, &info))
             status = csi_fail_memory(&error, "eval");
         for (size_t i = 0; status == CS_OK && i < paths->count; i++)
             run.truth[i] = csi_eval_class_of(paths->items[i], root, info.classes, info.class_count);

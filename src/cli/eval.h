@@ -21,6 +21,7 @@
 struct csi_eval {
     size_t class_count;
     const char *const *classes, *const *labels;
+    const size_t *plant_of;                   /* as in cs_model_info */
     uint64_t *confusion;                      /* class_count × class_count: true × predicted */
     uint64_t images, top1, top3;              /* photos with a known class */
     uint64_t top1_in_plant;                   /* right among the classes of the photo's plant */
@@ -32,8 +33,8 @@ struct csi_eval {
     double seconds;
 };
 
-bool csi_eval_init(struct csi_eval *eval, size_t class_count, const char *const *classes,
-                   const char *const *labels);
+/* Borrows what `info` points to; false without memory. */
+bool csi_eval_init(struct csi_eval *eval, const struct cs_model_info *info);
 void csi_eval_free(struct csi_eval *eval);
 /* The class of ROOT/<class>/…: CSI_EVAL_NO_CLASS when the first folder below ROOT names none. */
 size_t csi_eval_class_of(const char *path, const char *root, const char *const *classes, size_t count);

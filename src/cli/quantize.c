@@ -74,7 +74,7 @@ static enum cs_status run_pass(struct quantize *quantize, struct cs_diagnoser_op
         status = csi_fail(error, CS_MODEL_UNSUPPORTED,
                           "no layer of %s can run in %s with the %s kernels of this CPU", info.name,
                           cs_precision_name(precision), info.kernels);
-    else if (!csi_eval_init(&quantize->eval[quantize->pass], info.class_count, info.classes, info.labels))
+    else if (!csi_eval_init(&quantize->eval[quantize->pass], &info))
         status = csi_fail_memory(error, "quantize");
     for (size_t i = 0; status == CS_OK && i < quantize->files.paths->count; i++)
         quantize->truth[i] =

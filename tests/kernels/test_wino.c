@@ -322,6 +322,20 @@ static void test_many_channels(void **state)
         1, *state);
 }
 
+/* Right on one thread and in the pool, with the same bytes. */
+static void check_alone_and_together(struct problem *p, const struct csi_wino *kernel, struct csi_pool *pool)
+{
+    struct guarded alone = guarded_make(p->output.size);
+    for (int threads = 0; threads < 2; threads++) {
+        run_unchecked(p, kernel, threads ? pool : NULL);
+        if (threads)
+            assert_memory_equal(alone.bytes, p->output.bytes, p->output.size);
+        memcpy(alone.bytes, p->output.bytes, p->output.size);
+        check(p, csi_wino_name(kernel));
+    }
+    guarded_free(&alone);
+}
+
 /* More input channels than are transformed at a time, in chunks of unequal size; and results that do not
  * depend on the threads, though there are fewer output blocks than threads. */
 static void test_compact(void **state)
@@ -339,15 +353,7 @@ static void test_compact(void **state)
         for (size_t k = 0; (kernel = csi_wino_variant(csi_cpu()->features, k)) != NULL; k++) {
             if (kernel->schedule != CSI_WINO_COMPACT)
                 continue;
-            struct guarded alone = guarded_make(p.output.size);
-            for (int threads = 0; threads < 2; threads++) {
-                run_unchecked(&p, kernel, threads ? *state : NULL);
-                if (threads)
-                    assert_memory_equal(alone.bytes, p.output.bytes, p.output.size);
-                memcpy(alone.bytes, p.output.bytes, p.output.size);
-                check(&p, csi_wino_name(kernel));
-            }
-            guarded_free(&alone);
+            check_alone_and_together(&p, kernel, *state);
         }
         problem_free(&p);
     }
@@ -415,16 +421,8 @@ static void test_fixed_extremes(void **state)
             ((float *)p.bias.bytes)[n] = 0.0F;
         const struct csi_wino *kernel;
         for (size_t k = 0; (kernel = csi_wino_fixed_variant(csi_cpu()->features, k)) != NULL; k++) {
-            struct guarded alone = guarded_make(p.output.size);
-            for (int threads = 0; threads < 2; threads++) {
-                run_unchecked(&p, kernel, threads ? *state : NULL);
-                if (threads)
-                    assert_memory_equal(alone.bytes, p.output.bytes, p.output.size);
-                memcpy(alone.bytes, p.output.bytes, p.output.size);
-                assert_memory_equal(p.output.bytes, p.output.bytes + p.output.size / 2, p.output.size / 2);
-                check(&p, csi_wino_name(kernel));
-            }
-            guarded_free(&alone);
+            check_alone_and_together(&p, kernel, *state);
+            assert_memory_equal(p.output.bytes, p.output.bytes + p.output.size / 2, p.output.size / 2);
         }
         problem_free(&p);
     }

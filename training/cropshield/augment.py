@@ -119,7 +119,7 @@ def sunlight(image, patches, edge, depth, glare, veil, tone):
 def relief(image, leaf, where, bumps, fold, tilt, light, amount):
     """A leaf that lay flat, bent: (B,3,S,S) image and (B,1,S,S) leaf mask -> the same, seen and lit as a curved surface.
 
-    Leaves on the plant hang in folds and waves, and what these shade looks like disease to who knows pressed leaves only.
+    Leaves on the plant hang in folds and waves; most photos show pressed ones.
     Heights, in frames: `bumps` (B,1,G,G), coarse, and a crease, `fold` (B,3,1,1): direction times steepness, place.
     tilt: (B,2,1,1) by how much what is higher is seen elsewhere; light: (B,2,1,1) slope of the light that falls on a flat
     leaf with strength 1; `where` (B,1,S,S) is lit so; amount: (B,1,1,1), 0: flat.
@@ -620,8 +620,8 @@ class Scenes:
               spots=0.0, relief=0.0, surface=0.0):
         """Draws `count` images (a `Batch`).
 
-        scenes, outliers: shares of the batch; mix, restyle, sun, spectrum, relief, surface: chances (surface: of texture that goes); strength: how much light and camera vary,
-        colour: how much more than that colours do; turned: share that is turned freely; nearest: largest magnification of a photo;
+        scenes, outliers: shares of the batch; mix, restyle, sun, spectrum, relief, surface: chances (surface: of texture that goes);
+        strength: how much light and camera vary, colour: how much more than that colours do; turned: share that is turned freely; nearest: largest magnification of a photo;
         bare: share of the scenes whose ground is a photo without its leaf; moved: share of the photos that get another ground;
         spots: share of the photos and leaves that are cut round a spot.
         """
