@@ -23,6 +23,11 @@ done
 run 0 explain -o odd.bmp -f webp leaf.jpg; [ "$(magic <odd.bmp)" = WEBP ] || complain "-f webp wrote $(magic <odd.bmp)"
 run 2 explain -o map.png --format gif leaf.jpg; has err "gif"
 run 2 explain -o map.bmp leaf.jpg; has err "map.bmp"
+# who may read the picture is for the umask to say, and for the file that it replaces
+(umask 077; "$CROPSHIELD" explain -o private.png leaf.jpg >out 2>err) || complain "a private picture"
+[ "$(stat -c %a private.png)" = 600 ] || complain "umask 077 made a file of mode $(stat -c %a private.png)"
+run 0 explain -o private.png leaf.jpg
+[ "$(stat -c %a private.png)" = 600 ] || complain "a private file became one of mode $(stat -c %a private.png)"
 # a pipe is written to, not replaced by a file
 mkfifo pipe
 cat pipe >piped.png &

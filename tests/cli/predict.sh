@@ -49,6 +49,9 @@ for _ in 1 2; do
     run 0 predict --gradcam twice one two/same.jpg
     [ "$(find twice -name 'same*_gradcam.png' | wc -l)" = 2 ] || complain "heat maps of namesakes: $(ls twice)"
 done
+# the longest name that a heat map can have
+long=$(printf 'n%.0s' $(seq 243)); cp leaf.png "$long.png"
+run 0 predict --gradcam maps "$long.png"; [ -s "maps/${long}_gradcam.png" ] || complain "no heat map of a long name"
 # a photo from standard input
 "$CROPSHIELD" predict --json - <leaf.png >out 2>err || complain "standard input"
 json "o['image']['name'] == '-' and o['image']['bytes'] == __import__('os').path.getsize('leaf.png')"
