@@ -49,6 +49,18 @@ for _ in 1 2; do
     run 0 predict --gradcam twice one two/same.jpg
     [ "$(find twice -name 'same*_gradcam.png' | wc -l)" = 2 ] || complain "heat maps of namesakes: $(ls twice)"
 done
+# display images of which the cache holds one or two, behind a photo that takes longer: none gets lost
+$python - <<'P'
+from PIL import Image
+import os
+os.mkdir("large")
+photo = Image.open("photos/plant1.jpg").convert("RGB")
+photo.resize((6000, 4500)).save("large/0.jpg", quality=95, progressive=True)
+for i in range(1, 6):
+    photo.rotate(i).resize((3600, 2700)).save(f"large/{i}.jpg", quality=60)
+P
+run 0 predict --max-size 4000 --gradcam large large
+[ "$(ls large/*_gradcam.png | wc -l)" = 6 ] || complain "heat maps of large photos: $(ls large)"
 # the longest name that a heat map can have
 long=$(printf 'n%.0s' $(seq 243)); cp leaf.png "$long.png"
 run 0 predict --gradcam maps "$long.png"; [ -s "maps/${long}_gradcam.png" ] || complain "no heat map of a long name"
@@ -72,6 +84,8 @@ json "lines[1]['image']['name'] == 'l\ufffd.png' and lines[1]['predictions']"
 run 0 predict --case --json photos; json "lines[-1]['photos'] == 4 and 0 <= lines[-1]['agreement'] <= 1 and lines[-1]['case']['predictions']"
 run 0 predict --case --json --plant tomato photos; json "lines[-1]['case']['plant'] == 'Tomato' and lines[-1]['case']['predictions'][0]['class'].startswith('Tomato__')"
 run 2 predict --case photos labelled photos; has err "at most 6"
+"$CROPSHIELD" predict --case --json - photos/plant1.jpg <leaf.png >out 2>err || complain "a case from standard input: $(cat err)"
+json "[l['image']['name'] for l in lines[:2]] == ['-', 'photos/plant1.jpg'] and lines[-1]['photos'] == 2"
 # the same answer from every kernel set, within rounding
 run 0 predict --json --cpu-mask generic photos/plant1.jpg; cp out generic
 run 0 predict --json photos/plant1.jpg
