@@ -72,6 +72,15 @@ json "o['error']['code'] == 'unauthorized'"
 [ "$(curl -s -o out -w '%{http_code}' -H 'Authorization: Bearer rust-and-blight' "$url/api/v1/status")" = 200 ] || complain "the token is not taken"
 stop
 
+# a log for machines: each line is JSON in UTF-8, whatever was asked for
+"$CROPSHIELD" serve --port 0 --log-format json 2>log &
+server=$!
+await
+curl -s "$url/%ff%22%0a%e2%82%ac" >/dev/null
+stop
+sed '/^listening on/d' log >out
+json "any(l['level'] == 'info' and l['message'].startswith('GET /\ufffd\"') and '\u20ac 404 ' in l['message'] for l in lines) and lines[-1]['message'] == 'stopping'"
+
 # a disk that is full under the cache: answers go on, the errors are counted, a warning says so
 (ulimit -f 40; exec "$CROPSHIELD" serve --port 0 --quiet --cache-file full.db 2>log) &
 server=$!
