@@ -226,9 +226,10 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
 {
     struct predict *predict = context;
     const char *name = predict->files.paths->items[index];
+    bool has_bar = predict->progress.active;
     struct cs_error error;
 
-    csi_progress_end(&predict->progress);
+    csi_progress_end(&predict->progress); /* out of the way of what is printed */
     if (failure != NULL && is_the_model(predict, failure)) {
         csi_report(predict->model_path, failure);
         predict->failed++;
@@ -252,7 +253,7 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
         predict->failed++;
     }
     fflush(stdout);
-    predict->progress.active = predict->files.paths->count > 8 && predict->progress.total > 1;
+    predict->progress.active = has_bar;
     csi_progress_update(&predict->progress, index + 1);
     return !ferror(stdout);
 }
@@ -331,7 +332,7 @@ static int run(struct predict *predict, const struct cs_diagnoser_options *optio
     stream.unload = csi_stream_unload;
     stream.done = on_done;
     stream.context = predict;
-    csi_progress_begin(&predict->progress, "diagnosing", paths->count);
+    csi_progress_begin(&predict->progress, "diagnosing", paths->count > 8 ? paths->count : 0);
     if (predict->as_case) {
         run_case(predict, &stream.request);
     } else if (cs_diagnose_stream(predict->diagnoser, &stream, &error) != CS_OK) {

@@ -94,7 +94,8 @@ import json
 a, b = (json.loads(open(n).readline())["predictions"] for n in ("generic", "out"))
 assert a[0]["index"] == b[0]["index"] and abs(a[0]["probability"] - b[0]["probability"]) < 1e-3
 P
-# no colour and no progress without a terminal
+# no colour and no progress without a terminal, however many photos there are
+run 0 predict photos photos photos
 hasnt out $'\033'; hasnt err $'\033'
 # stdout that cannot be written is a failure
 "$CROPSHIELD" predict photos/plant1.jpg >/dev/full 2>err && complain "a full stdout went unnoticed"
