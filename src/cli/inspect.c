@@ -102,11 +102,13 @@ int csi_command_inspect(int argc, char **argv)
     if (json) {
         json_t *object = to_json(&info);
 
-        if (object == NULL || json_dumpf(object, stdout, JSON_COMPACT) != 0) {
+        if (object == NULL) {
             fprintf(stderr, "cropshield: the facts about '%s' cannot be written as JSON\n", argv[0]);
             status = CSI_EXIT_FAILED;
+        } else {
+            json_dumpf(object, stdout, JSON_COMPACT); /* a full disk is told at the end, as everywhere */
+            putchar('\n');
         }
-        putchar('\n');
         json_decref(object);
     } else {
         print_text(&info);

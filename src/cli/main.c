@@ -1,8 +1,10 @@
 /* The program's entry: finds the command, prints help and version. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "cli/cli.h"
@@ -48,6 +50,14 @@ static int version(void)
     return CSI_EXIT_OK;
 }
 
+/* Whether stdout is a pipe that nobody reads any more. */
+static bool reader_has_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 /* Results go to stdout: a full disk or closed pipe there must not end in success. A reader that has seen
  * enough
  * ("| head") needs no message. */
@@ -55,7 +65,8 @@ static int finish(int status)
 {
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        if (errno != EPIPE && status == CSI_EXIT_OK)
+        /* An earlier write may have failed, whose errno is gone. */
+        if (errno != EPIPE && !reader_has_gone() && status == CSI_EXIT_OK)
             fprintf(stderr, "cropshield: cannot write the results%s%s\n", errno != 0 ? ": " : "",
                     errno != 0 ? strerror(errno) : "");
         return CSI_EXIT_FAILED;

@@ -46,4 +46,5 @@ run 1 inspect evil.pth; has err "system"
 run 1 predict --model nowhere.safetensors photos/plant1.jpg; has err "not_found"
 run 0 doctor; has out "ok    model"; has out "kernels"; hasnt out "fail"
 run 1 doctor --model evil.pth; has out "fail"
+run 1 doctor --cache-file .; has out "fail  cache"; run 1 doctor --cache-file nowhere/c.db; run 0 doctor --cache-file new.db
 finish

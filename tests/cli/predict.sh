@@ -97,6 +97,12 @@ P
 # no colour and no progress without a terminal, however many photos there are
 run 0 predict photos photos photos
 hasnt out $'\033'; hasnt err $'\033'
+# who reads no further is told nothing
+"$CROPSHIELD" predict photos photos 2>err | head -1 >/dev/null; [ "${PIPESTATUS[0]}" = 1 ] || complain "a closed pipe was no failure"
+empty err
 # stdout that cannot be written is a failure
 "$CROPSHIELD" predict photos/plant1.jpg >/dev/full 2>err && complain "a full stdout went unnoticed"
+has err "cannot write the results"
+"$CROPSHIELD" inspect --json embedded >/dev/full 2>err && complain "a full stdout went unnoticed"
+has err "cannot write the results"
 finish
