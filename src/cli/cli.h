@@ -75,7 +75,8 @@ void csi_progress_update(struct csi_progress *progress, size_t done);
 void csi_progress_end(struct csi_progress *progress);
 
 /* Photos named on the command line: files as they are, "-" for standard input, directories walked (by name:
- * .jpg .jpeg .png .webp), sorted. Begins zeroed but for on_failure. */
+ * .jpg .jpeg .png .webp; links are followed, each directory is entered once), sorted. Begins zeroed but for
+ * on_failure. */
 struct csi_paths {
     char **items;
     size_t count, capacity;

@@ -33,6 +33,10 @@ a, b = ([json.loads(l) for l in open(n)] for n in ("one-by-one", "out"))
 assert all(abs(x["predictions"][0]["probability"] - y["predictions"][0]["probability"]) < 1e-4 and
            x["predictions"][0]["index"] == y["predictions"][0]["index"] for x, y in zip(a, b))
 P
+# links to directories are followed, as those who train do; loops end, and nothing is counted twice
+mkdir -p linked/real; cp photos/plant1.jpg linked/real; ln -s ../photos linked/far; ln -s real linked/again; ln -s .. linked/real/up; ln -s nowhere linked/gone
+run 0 predict --json linked
+json "[l['image']['name'] for l in lines] == ['linked/far/plant%d.jpg' % i for i in (1, 2, 3, 4)] + ['linked/real/plant1.jpg']"
 # a failing photo among good ones
 run 1 predict --json photos/plant1.jpg notes.jpg missing.jpg photos/plant2.jpg
 json "len(lines) == 4 and lines[1]['error']['code'] == 'unsupported_format' and lines[2]['error']['code'] == 'not_found'"
