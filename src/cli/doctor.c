@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cli/cli.h"
+#include "server/server.h"
 
 enum finding { FINDING_OK, FINDING_WARN, FINDING_FAIL };
 
@@ -122,7 +123,7 @@ int csi_command_doctor(int argc, char **argv)
         return ended;
     worst = FINDING_OK;
     report(FINDING_OK, "version", "%s (%s), %s", build.version, build.git_hash, build.compiler);
-    report(FINDING_OK, "libraries", "%s", build.libraries);
+    report(FINDING_OK, "libraries", "%s, libmicrohttpd %s", build.libraries, csi_server_library_version());
     check_machine(shared.cpu_mask);
     check_model(&options);
     if (cache_path != NULL && access(cache_path, F_OK) != 0) {

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "server/server.h"
 
 static const struct {
     const char *name, *summary;
@@ -45,8 +46,9 @@ static int version(void)
         csi_report(NULL, &error);
         return CSI_EXIT_FAILED;
     }
-    printf("cropshield %s (%s)\ncompiler: %s\nlibraries: %s\nkernels: %s (%s)\n", build.version,
-           build.git_hash, build.compiler, build.libraries, machine.kernels, machine.cpu);
+    printf("cropshield %s (%s)\ncompiler: %s\nlibraries: %s, libmicrohttpd %s\nkernels: %s (%s)\n",
+           build.version, build.git_hash, build.compiler, build.libraries, csi_server_library_version(),
+           machine.kernels, machine.cpu);
     return CSI_EXIT_OK;
 }
 
