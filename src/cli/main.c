@@ -1,5 +1,6 @@
 /* The program's entry: finds the command, prints help and version. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,6 +53,15 @@ static int version(void)
     return CSI_EXIT_OK;
 }
 
+/* A standard stream that was closed would be whatever file or socket is opened next, and messages would be
+ * written there. In its place stands /dev/null, opened so that using the stream still fails. */
+static void hold_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return;
+}
+
 /* Whether stdout is a pipe that nobody reads any more. */
 static bool reader_has_gone(void)
 {
@@ -80,6 +90,7 @@ int main(int argc, char **argv)
 {
     static char help_flag[] = "--help";
 
+    hold_standard_streams();
     csi_memory_keep_warm();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error to report, as a full disk is */

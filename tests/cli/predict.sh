@@ -105,6 +105,7 @@ hasnt out $'\033'; hasnt err $'\033'
 "$CROPSHIELD" predict photos photos 2>err | head -1 >/dev/null; [ "${PIPESTATUS[0]}" = 1 ] || complain "a closed pipe was no failure"
 empty err
 # stdout that cannot be written is a failure
+"$CROPSHIELD" predict photos/plant1.jpg >&- 2>err && complain "a closed stdout went unnoticed"
 "$CROPSHIELD" predict photos/plant1.jpg >/dev/full 2>err && complain "a full stdout went unnoticed"
 has err "cannot write the results"
 "$CROPSHIELD" inspect --json embedded >/dev/full 2>err && complain "a full stdout went unnoticed"

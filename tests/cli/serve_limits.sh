@@ -72,6 +72,13 @@ json "o['error']['code'] == 'unauthorized'"
 [ "$(curl -s -o out -w '%{http_code}' -H 'Authorization: Bearer rust-and-blight' "$url/api/v1/status")" = 200 ] || complain "the token is not taken"
 stop
 
+# closed standard streams: no socket takes their numbers, into which the log would be written
+"$CROPSHIELD" serve --port 0 0<&- 1>&- 2>&- &
+server=$!
+for _ in $(seq 100); do [ "$(ls /proc/$server/fd 2>/dev/null | wc -l)" -gt 5 ] && break; sleep 0.1; done
+for fd in 0 1 2; do [ "$(readlink /proc/$server/fd/$fd)" = /dev/null ] || complain "descriptor $fd became $(readlink /proc/$server/fd/$fd)"; done
+stop
+
 # a log for machines: each line is JSON in UTF-8, whatever was asked for
 "$CROPSHIELD" serve --port 0 --log-format json 2>log &
 server=$!
