@@ -166,7 +166,8 @@ static int open_beside(const char *path, char *temporary, size_t size)
     return fd;
 }
 
-enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size, struct cs_error *error)
+/* `path` is no link. */
+static enum cs_status replace(const char *path, const void *bytes, size_t size, struct cs_error *error)
 {
     size_t length = strlen(path) + 48;
     char *temporary;
@@ -175,8 +176,6 @@ enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t
     bool there = stat(path, &info) == 0;
     int fd;
 
-    if (there && !S_ISREG(info.st_mode))
-        return write_device(path, bytes, size, error);
     temporary = malloc(length);
     if (temporary == NULL)
         return csi_fail_memory(error, path);
@@ -195,6 +194,25 @@ enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t
     if (status != CS_OK)
         unlink(temporary);
     free(temporary);
+    return status;
+}
+
+enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size, struct cs_error *error)
+{
+    struct stat info;
+    char *target;
+    enum cs_status status;
+
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return write_device(path, bytes, size, error);
+    if (lstat(path, &info) != 0 || !S_ISLNK(info.st_mode))
+        return replace(path, bytes, size, error);
+    target = realpath(path, NULL); /* the file that the link names is meant, not the link */
+    if (target == NULL)
+        return csi_fail(error, CS_INTERNAL, "cannot write '%s', a link to nothing: %s", path,
+                        strerror(errno));
+    status = replace(target, bytes, size, error);
+    free(target);
     return status;
 }
 

@@ -32,6 +32,11 @@ run 2 explain -o map.bmp leaf.jpg; has err "map.bmp"
 [ "$(stat -c %a private.png)" = 600 ] || complain "umask 077 made a file of mode $(stat -c %a private.png)"
 run 0 explain -o private.png leaf.jpg
 [ "$(stat -c %a private.png)" = 600 ] || complain "a private file became one of mode $(stat -c %a private.png)"
+# a link stays a link (/dev/stdout is one)
+ln -s private.png linked.png
+run 0 explain -o linked.png --class 3 leaf.jpg
+[ -L linked.png ] && [ "$(stat -c %a private.png)" = 600 ] || complain "the link was replaced, not the file"
+cmp -s linked.png private.png || complain "the file behind the link is another one"
 # a pipe is written to, not replaced by a file
 mkfifo pipe
 cat pipe >piped.png &
