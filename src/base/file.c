@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,28 +148,45 @@ static enum cs_status write_device(const char *path, const void *bytes, size_t s
     return status;
 }
 
-enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size, struct cs_error *error)
+/* A new file in the folder of `path`, for it alone, with the rights that any new file gets (umask). Its name
+ * does not grow from that of `path`, which may be as long as names can be. -1: errno says why. */
+static int open_beside(const char *path, char *temporary, size_t size)
 {
-    size_t length = strlen(path) + 8;
+    static atomic_uint count;
+    const char *slash = strrchr(path, '/');
+    int folder = slash == NULL ? 0 : (int)(slash + 1 - path), fd = -1;
+
+    for (unsigned tries = 0; fd < 0 && tries < 100; tries++) {
+        snprintf(temporary, size, "%.*s.cropshield-%ld-%u", folder, path, (long)getpid(),
+                 atomic_fetch_add(&count, 1));
+        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST)
+            break;
+    }
+    return fd;
+}
+
+/* `path` is no link. */
+static enum cs_status replace(const char *path, const void *bytes, size_t size, struct cs_error *error)
+{
+    size_t length = strlen(path) + 48;
     char *temporary;
     enum cs_status status;
     struct stat info;
+    bool there = stat(path, &info) == 0;
     int fd;
 
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
-        return write_device(path, bytes, size, error);
     temporary = malloc(length);
     if (temporary == NULL)
         return csi_fail_memory(error, path);
-    snprintf(temporary, length, "%s.XXXXXX", path);
-    fd = mkostemp(temporary, O_CLOEXEC);
+    fd = open_beside(path, temporary, length);
     if (fd < 0) {
         status = csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
         free(temporary);
         return status;
     }
     status = write_all(fd, path, bytes, size, error);
-    if (status == CS_OK && (fchmod(fd, 0644) != 0 || fsync(fd) != 0))
+    if (status == CS_OK && ((there && fchmod(fd, info.st_mode & 0777) != 0) || fsync(fd) != 0))
         status = csi_fail(error, CS_INTERNAL, "cannot write '%s': %s", path, strerror(errno));
     close(fd);
     if (status == CS_OK && rename(temporary, path) != 0)
@@ -175,6 +194,25 @@ enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t
     if (status != CS_OK)
         unlink(temporary);
     free(temporary);
+    return status;
+}
+
+enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size, struct cs_error *error)
+{
+    struct stat info;
+    char *target;
+    enum cs_status status;
+
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return write_device(path, bytes, size, error);
+    if (lstat(path, &info) != 0 || !S_ISLNK(info.st_mode))
+        return replace(path, bytes, size, error);
+    target = realpath(path, NULL); /* the file that the link names is meant, not the link */
+    if (target == NULL)
+        return csi_fail(error, CS_INTERNAL, "cannot write '%s', a link to nothing: %s", path,
+                        strerror(errno));
+    status = replace(target, bytes, size, error);
+    free(target);
     return status;
 }
 

@@ -23,8 +23,10 @@ struct csi_mapping {
 enum cs_status csi_file_map(const char *path, struct csi_mapping *mapping, struct cs_error *error);
 void csi_file_unmap(struct csi_mapping *mapping);
 
-/* Writes beside `path` and renames, so that a reader meets the old file or the whole new one. What is there
- * and no regular file (a device, a pipe) is written to as it is. */
+/* Writes beside `path` and renames, so that a reader meets the old file or the whole new one. A file that is
+ * replaced keeps its permissions, a new one gets those that the umask leaves. A link stays, and the
+ * file that it names is replaced. What is there and no regular file (a device, a pipe) is written to as it
+ * is. */
 enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size,
                                      struct cs_error *error);
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/buffer.h"
+
 static enum csi_log_level log_lowest = CSI_LOG_INFO;
 static bool log_json;
 
@@ -37,7 +39,8 @@ static void escape(const char *text, char *out, size_t size)
 
 void csi_log(enum csi_log_level level, const char *format, ...)
 {
-    char message[1024], escaped[2048], stamp[32], line[2304];
+    char message[1024], escaped[6 * sizeof message], stamp[32], line[sizeof escaped + 128];
+    struct csi_buffer clean;
     struct timespec now;
     struct tm utc;
     va_list arguments;
@@ -48,7 +51,10 @@ void csi_log(enum csi_log_level level, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    escape(message, escaped, sizeof escaped);
+    csi_buffer_init(&clean);
+    csi_buffer_utf8(&clean, message); /* names and paths from outside may hold any bytes */
+    escape(clean.failed || clean.bytes == NULL ? "" : (const char *)clean.bytes, escaped, sizeof escaped);
+    csi_buffer_free(&clean);
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);

@@ -45,6 +45,9 @@ const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_
  * when help was shown or something was wrong and has been reported. */
 int csi_command_begin(const struct csi_command_line *line, const struct csi_shared *shared, int argc,
                       char **argv, size_t *count, struct cs_diagnoser_options *options);
+/* Raises the bound of the heat-map cache so that the largest photo that the options allow fits: its display
+ * image and the picture made of it. */
+void csi_make_room_for_heatmap(struct cs_diagnoser_options *options);
 /* A MODEL argument as model path: "embedded" is the built-in one, NULL. */
 const char *csi_model_named(const char *argument);
 
@@ -72,7 +75,8 @@ void csi_progress_update(struct csi_progress *progress, size_t done);
 void csi_progress_end(struct csi_progress *progress);
 
 /* Photos named on the command line: files as they are, "-" for standard input, directories walked (by name:
- * .jpg .jpeg .png .webp), sorted. Begins zeroed but for on_failure. */
+ * .jpg .jpeg .png .webp; links are followed, each directory is entered once), sorted. Begins zeroed but for
+ * on_failure. */
 struct csi_paths {
     char **items;
     size_t count, capacity;

@@ -180,6 +180,18 @@ int csi_command_begin(const struct csi_command_line *line, const struct csi_shar
     return resolve(shared, options) ? CSI_GOES_ON : CSI_EXIT_USAGE;
 }
 
+void csi_make_room_for_heatmap(struct cs_diagnoser_options *options)
+{
+    uint64_t side = options->max_size, pixels = side * side;
+    size_t needed;
+
+    if (pixels > options->limits.max_pixels)
+        pixels = options->limits.max_pixels;         /* photos are never enlarged */
+    needed = (size_t)pixels * 7 + ((size_t)1 << 20); /* twice 3 bytes a pixel, and what containers add */
+    if (options->gradcam_cache_bytes < needed)
+        options->gradcam_cache_bytes = needed;
+}
+
 const char *csi_model_named(const char *argument)
 {
     return strcmp(argument, "embedded") == 0 ? NULL : argument;

@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "cli/cli.h"
+#include "server/server.h"
 
 enum finding { FINDING_OK, FINDING_WARN, FINDING_FAIL };
 
@@ -80,11 +82,15 @@ static void check_model(const struct cs_diagnoser_options *options)
     free(input);
 }
 
-/* A folder that a cache would be kept in: exists and can be written. */
-static void check_folder(const char *what, const char *path)
+/* The cache's file, or the folder that it would be made in: can be written. */
+static void check_place(const char *what, const char *path, bool folder)
 {
+    struct stat info;
+
     if (path == NULL)
         report(FINDING_OK, what, "memory only");
+    else if (!folder && stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        report(FINDING_FAIL, what, "%s: this is no file", path);
     else if (access(path, W_OK) == 0)
         report(FINDING_OK, what, "%s", path);
     else
@@ -117,7 +123,7 @@ int csi_command_doctor(int argc, char **argv)
         return ended;
     worst = FINDING_OK;
     report(FINDING_OK, "version", "%s (%s), %s", build.version, build.git_hash, build.compiler);
-    report(FINDING_OK, "libraries", "%s", build.libraries);
+    report(FINDING_OK, "libraries", "%s, libmicrohttpd %s", build.libraries, csi_server_library_version());
     check_machine(shared.cpu_mask);
     check_model(&options);
     if (cache_path != NULL && access(cache_path, F_OK) != 0) {
@@ -125,10 +131,10 @@ int csi_command_doctor(int argc, char **argv)
 
         if (slash != NULL)
             *slash = '\0';
-        check_folder("cache", slash != NULL ? (slash == folder ? "/" : folder) : ".");
+        check_place("cache", slash != NULL ? (slash == folder ? "/" : folder) : ".", true);
         free(folder);
     } else {
-        check_folder("cache", cache_path);
+        check_place("cache", cache_path, false);
     }
     return worst == FINDING_FAIL ? CSI_EXIT_FAILED : CSI_EXIT_OK;
 }

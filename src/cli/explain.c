@@ -211,6 +211,7 @@ int csi_command_explain(int argc, char **argv)
         return CSI_EXIT_USAGE;
     }
     heatmap.alpha = (float)explain.alpha;
+    csi_make_room_for_heatmap(&options);
     if (explain.format != NULL && !format_named(explain.format, &heatmap.format)) {
         fprintf(stderr, "cropshield: --format: '%s' is none of png, jpeg, webp\n", explain.format);
         return CSI_EXIT_USAGE;

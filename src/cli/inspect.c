@@ -29,6 +29,23 @@ static json_t *to_json(const struct cs_model_info *info)
     return object;
 }
 
+/* At most `most` bytes of UTF-8 from a foreign file, whole characters, without what could steer a terminal.
+ */
+static void print_clean(const char *text, size_t most)
+{
+    size_t length = strlen(text);
+
+    if (length > most) {
+        length = most;
+        while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
+            length--;
+    }
+    for (size_t i = 0; i < length; i++)
+        putchar((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i]);
+    if (text[length] != '\0')
+        printf("…");
+}
+
 /* The metadata's plain strings; long ones (class lists, gate parameters) are cut. */
 static void print_metadata(const char *text)
 {
@@ -39,8 +56,13 @@ static void print_metadata(const char *text)
     {
         const char *string = json_string_value(value);
 
-        if (string != NULL)
-            printf("  %-18s %.90s%s\n", key, string, strlen(string) > 90 ? "…" : "");
+        if (string == NULL)
+            continue;
+        printf("  ");
+        print_clean(key, 64);
+        printf("%*s ", strlen(key) < 18 ? 18 - (int)strlen(key) : 0, "");
+        print_clean(string, 90);
+        putchar('\n');
     }
     json_decref(metadata);
 }
@@ -102,11 +124,13 @@ int csi_command_inspect(int argc, char **argv)
     if (json) {
         json_t *object = to_json(&info);
 
-        if (object == NULL || json_dumpf(object, stdout, JSON_COMPACT) != 0) {
+        if (object == NULL) {
             fprintf(stderr, "cropshield: the facts about '%s' cannot be written as JSON\n", argv[0]);
             status = CSI_EXIT_FAILED;
+        } else {
+            json_dumpf(object, stdout, JSON_COMPACT); /* a full disk is told at the end, as everywhere */
+            putchar('\n');
         }
-        putchar('\n');
         json_decref(object);
     } else {
         print_text(&info);

@@ -1,11 +1,15 @@
 /* The program's entry: finds the command, prints help and version. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "server/server.h"
 
 static const struct {
     const char *name, *summary;
@@ -43,9 +47,27 @@ static int version(void)
         csi_report(NULL, &error);
         return CSI_EXIT_FAILED;
     }
-    printf("cropshield %s (%s)\ncompiler: %s\nlibraries: %s\nkernels: %s (%s)\n", build.version,
-           build.git_hash, build.compiler, build.libraries, machine.kernels, machine.cpu);
+    printf("cropshield %s (%s)\ncompiler: %s\nlibraries: %s, libmicrohttpd %s\nkernels: %s (%s)\n",
+           build.version, build.git_hash, build.compiler, build.libraries, csi_server_library_version(),
+           machine.kernels, machine.cpu);
     return CSI_EXIT_OK;
+}
+
+/* A standard stream that was closed would be whatever file or socket is opened next, and messages would be
+ * written there. In its place stands /dev/null, opened so that using the stream still fails. */
+static void hold_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return;
+}
+
+/* Whether stdout is a pipe that nobody reads any more. */
+static bool reader_has_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
 }
 
 /* Results go to stdout: a full disk or closed pipe there must not end in success. A reader that has seen
@@ -55,7 +77,8 @@ static int finish(int status)
 {
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        if (errno != EPIPE && status == CSI_EXIT_OK)
+        /* An earlier write may have failed, whose errno is gone. */
+        if (errno != EPIPE && !reader_has_gone() && status == CSI_EXIT_OK)
             fprintf(stderr, "cropshield: cannot write the results%s%s\n", errno != 0 ? ": " : "",
                     errno != 0 ? strerror(errno) : "");
         return CSI_EXIT_FAILED;
@@ -67,6 +90,7 @@ int main(int argc, char **argv)
 {
     static char help_flag[] = "--help";
 
+    hold_standard_streams();
     csi_memory_keep_warm();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error to report, as a full disk is */

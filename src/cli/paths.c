@@ -51,24 +51,60 @@ static void fail(struct csi_paths *paths, const char *path, const struct cs_erro
     csi_report(path, error);
 }
 
-/* Walks without following links to directories, so that a loop of links ends. Hidden entries are passed over.
- * False: out of memory. */
-static bool walk(struct csi_paths *paths, const char *folder, unsigned depth)
+/* A walk over one directory named on the command line. */
+struct walk {
+    struct csi_paths *paths;
+    struct folder_id {
+        dev_t device;
+        ino_t inode;
+    } * entered; /* each directory is entered once, so that a loop of links ends */
+    size_t count, capacity;
+    struct csi_paths links; /* to directories, not followed yet */
+};
+
+/* Whether this directory is entered for the first time. False in *ok: out of memory. */
+static bool enter(struct walk *walk, const struct stat *info, bool *ok)
+{
+    for (size_t i = 0; i < walk->count; i++)
+        if (walk->entered[i].device == info->st_dev && walk->entered[i].inode == info->st_ino)
+            return false;
+    if (walk->count == walk->capacity) {
+        size_t capacity = walk->capacity == 0 ? 64 : walk->capacity * 2;
+        struct folder_id *entered = realloc(walk->entered, capacity * sizeof *entered);
+
+        if (entered == NULL) {
+            *ok = false;
+            return false;
+        }
+        walk->entered = entered;
+        walk->capacity = capacity;
+    }
+    walk->entered[walk->count++] = (struct folder_id){info->st_dev, info->st_ino};
+    return true;
+}
+
+/* Hidden entries are passed over; links to directories are noted for later. False: out of memory. */
+static bool walk_folder(struct walk *walk, const char *folder, unsigned depth)
 {
     DIR *stream = opendir(folder);
     struct dirent *entry;
+    struct stat info;
     bool ok = true;
 
     if (stream == NULL) {
         struct cs_error error;
 
         csi_fail(&error, CS_NOT_FOUND, "cannot open the directory: %s", strerror(errno));
-        fail(paths, folder, &error);
+        fail(walk->paths, folder, &error);
         return true;
     }
+    if (fstat(dirfd(stream), &info) == 0 && !enter(walk, &info, &ok)) {
+        closedir(stream);
+        return ok;
+    }
     while (ok && (entry = readdir(stream)) != NULL) {
-        struct stat info;
         size_t size = strlen(folder) + strlen(entry->d_name) + 2;
+        bool known, linked;
         char *path;
 
         if (entry->d_name[0] == '.')
@@ -79,15 +115,35 @@ static bool walk(struct csi_paths *paths, const char *folder, unsigned depth)
             break;
         }
         snprintf(path, size, "%s/%s", folder, entry->d_name);
-        if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        known = lstat(path, &info) == 0;
+        linked = known && S_ISLNK(info.st_mode);
+        if (linked)
+            known = stat(path, &info) == 0;
+        if (known && S_ISDIR(info.st_mode)) {
             if (depth < 64)
-                ok = walk(paths, path, depth + 1);
+                ok = linked ? append(&walk->links, path) : walk_folder(walk, path, depth + 1);
         } else if (looks_like_photo(entry->d_name)) {
-            ok = append(paths, path);
+            ok = append(walk->paths, path);
         }
         free(path);
     }
     closedir(stream);
+    return ok;
+}
+
+/* Directories first and links to directories afterwards, by name: a link into what was walked anyway adds
+ * nothing, whichever order the system lists them in. False: out of memory. */
+static bool walk_all(struct csi_paths *paths, const char *folder)
+{
+    struct walk walk = {.paths = paths};
+    bool ok = walk_folder(&walk, folder, 0);
+
+    for (size_t i = 0; ok && i < walk.links.count; i++) {
+        qsort(walk.links.items + i, walk.links.count - i, sizeof *walk.links.items, compare);
+        ok = walk_folder(&walk, walk.links.items[i], 0);
+    }
+    csi_paths_free(&walk.links);
+    free(walk.entered);
     return ok;
 }
 
@@ -97,7 +153,7 @@ static bool add_folder(struct csi_paths *paths, char *folder)
 
     while (length > 1 && folder[length - 1] == '/')
         folder[--length] = '\0';
-    if (!walk(paths, folder, 0))
+    if (!walk_all(paths, folder))
         return false;
     if (paths->count > first) {
         qsort(paths->items + first, paths->count - first, sizeof *paths->items, compare);

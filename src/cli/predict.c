@@ -146,19 +146,57 @@ static bool mark_namesakes(struct predict *predict)
     return true;
 }
 
+/* Reads and diagnoses one photo on this thread; `*diagnosis` is the caller's. */
+static enum cs_status diagnose_photo(const struct predict *predict, size_t index, struct cs_request request,
+                                     cs_diagnosis **diagnosis, struct cs_error *error)
+{
+    struct csi_file_stream files = predict->files;
+    const void *bytes = NULL;
+    size_t size = 0;
+    enum cs_status status = csi_stream_load(&files, index, &bytes, &size, &request.name, error);
+
+    *diagnosis = NULL;
+    if (status == CS_OK) {
+        status = cs_diagnose(predict->diagnoser, bytes, size, &request, diagnosis, error);
+        csi_stream_unload(NULL, index, bytes, size);
+    }
+    return status;
+}
+
+/* The picture of the top class. The photos by which the stream is ahead may have pushed it out of the cache:
+ * then it is made again. The stream waits for us meanwhile, so that they soon stop coming. */
+static enum cs_status draw_heatmap(const struct predict *predict, const cs_diagnosis *diagnosis, size_t index,
+                                   struct cs_blob *blob, struct cs_error *error)
+{
+    struct cs_heatmap_request heatmap = cs_heatmap_request_defaults();
+    enum cs_status status;
+
+    heatmap.class_index = diagnosis->predictions[0].index;
+    status = cs_diagnoser_heatmap(predict->diagnoser, diagnosis->id, &heatmap, blob, NULL, NULL, error);
+    for (unsigned tries = 0; status == CS_NOT_FOUND && tries < 3; tries++) {
+        struct cs_request request = cs_request_defaults();
+        cs_diagnosis *again;
+
+        request.gradcam = true;
+        request.plant = predict->plant;
+        if (diagnose_photo(predict, index, request, &again, error) != CS_OK)
+            return error->status;
+        cs_diagnosis_destroy(again);
+        status = cs_diagnoser_heatmap(predict->diagnoser, diagnosis->id, &heatmap, blob, NULL, NULL, error);
+    }
+    return status;
+}
+
 /* DIR/leaf_gradcam.png; DIR/leaf_<the id's first digits>_gradcam.png for a second leaf.jpg of the run. */
 static enum cs_status write_heatmap(const struct predict *predict, const cs_diagnosis *diagnosis,
                                     size_t index, struct cs_error *error)
 {
-    struct cs_heatmap_request request = cs_heatmap_request_defaults();
     size_t length;
     const char *stem = stem_of(predict->files.paths->items[index], &length);
     struct cs_blob blob;
     struct csi_buffer path;
-    enum cs_status status;
+    enum cs_status status = draw_heatmap(predict, diagnosis, index, &blob, error);
 
-    request.class_index = diagnosis->predictions[0].index;
-    status = cs_diagnoser_heatmap(predict->diagnoser, diagnosis->id, &request, &blob, NULL, NULL, error);
     if (status != CS_OK)
         return status;
     csi_buffer_init(&path);
@@ -172,29 +210,6 @@ static enum cs_status write_heatmap(const struct predict *predict, const cs_diag
     csi_buffer_free(&path);
     cs_blob_destroy(&blob);
     return status;
-}
-
-/* With --case the diagnoses are needed after the stream: the record is computed again from the cache, which
- * is cheap. */
-static bool keep_for_case(struct predict *predict, size_t index, struct cs_error *error)
-{
-    const void *bytes = NULL;
-    size_t size;
-    const char *name;
-    enum cs_status status = csi_stream_load(&predict->files, index, &bytes, &size, &name, error);
-
-    if (status == CS_OK) {
-        struct cs_request request = cs_request_defaults();
-
-        request.name = name;
-        request.plant = predict->plant;
-        status = cs_diagnose(predict->diagnoser, bytes, size, &request,
-                             &predict->photos[predict->photo_count], error);
-        csi_stream_unload(NULL, index, bytes, size);
-    }
-    if (status == CS_OK)
-        predict->photo_count++;
-    return status == CS_OK;
 }
 
 /* Whether the model, loaded beside the photo, is what failed. */
@@ -211,9 +226,10 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
 {
     struct predict *predict = context;
     const char *name = predict->files.paths->items[index];
+    bool has_bar = predict->progress.active;
     struct cs_error error;
 
-    csi_progress_end(&predict->progress);
+    csi_progress_end(&predict->progress); /* out of the way of what is printed */
     if (failure != NULL && is_the_model(predict, failure)) {
         csi_report(predict->model_path, failure);
         predict->failed++;
@@ -229,8 +245,6 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
         if (failure == NULL && predict->gradcam_dir != NULL &&
             write_heatmap(predict, diagnosis, index, &error) != CS_OK)
             failure = &error;
-        if (failure == NULL && predict->as_case && !keep_for_case(predict, index, &error))
-            failure = &error;
     } else if (predict->json) {
         print_error_json(name, failure);
     }
@@ -239,9 +253,26 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
         predict->failed++;
     }
     fflush(stdout);
-    predict->progress.active = predict->files.paths->count > 8 && predict->progress.total > 1;
+    predict->progress.active = has_bar;
     csi_progress_update(&predict->progress, index + 1);
     return !ferror(stdout);
+}
+
+/* The photos of a case one after the other: their diagnoses are needed together at the end, a stream lends
+ * each only for a moment, and standard input can be read once. */
+static void run_case(struct predict *predict, const struct cs_request *request)
+{
+    bool go_on = true;
+
+    for (size_t i = 0; i < predict->files.paths->count && go_on; i++) {
+        cs_diagnosis *diagnosis;
+        struct cs_error error;
+        enum cs_status status = diagnose_photo(predict, i, *request, &diagnosis, &error);
+
+        go_on = on_done(predict, i, diagnosis, status == CS_OK ? NULL : &error);
+        if (status == CS_OK)
+            predict->photos[predict->photo_count++] = diagnosis;
+    }
 }
 
 static int finish_case(struct predict *predict, size_t top_k)
@@ -301,8 +332,10 @@ static int run(struct predict *predict, const struct cs_diagnoser_options *optio
     stream.unload = csi_stream_unload;
     stream.done = on_done;
     stream.context = predict;
-    csi_progress_begin(&predict->progress, "diagnosing", paths->count);
-    if (cs_diagnose_stream(predict->diagnoser, &stream, &error) != CS_OK) {
+    csi_progress_begin(&predict->progress, "diagnosing", paths->count > 8 ? paths->count : 0);
+    if (predict->as_case) {
+        run_case(predict, &stream.request);
+    } else if (cs_diagnose_stream(predict->diagnoser, &stream, &error) != CS_OK) {
         csi_report(NULL, &error);
         predict->failed++;
     }
@@ -366,6 +399,8 @@ int csi_command_predict(int argc, char **argv)
     } else if (paths.count > 0) {
         if (predict.gradcam_dir == NULL)
             options.gradcam_cache_bytes = 0; /* nobody will ask for heat maps later */
+        else
+            csi_make_room_for_heatmap(&options);
         if (paths.count == 1 && batch == 0) {
             /* What one forward pass never earns back: activations of more photos, transformed weights,
              * waiting for the model before the photo is decoded. */

@@ -407,6 +407,7 @@ int csi_command_quantize(int argc, char **argv)
     struct csi_paths paths = {0};
     struct cs_error error;
     enum cs_status status;
+    uint64_t failed;
     size_t count;
 
     int ended = csi_command_begin(&line, &shared, argc, argv, &count, &options);
@@ -418,7 +419,7 @@ int csi_command_quantize(int argc, char **argv)
         return CSI_EXIT_USAGE;
     }
     options.model.path = csi_model_named(argv[0]);
-    if (!csi_paths_in_folder(&paths, (char *)(uintptr_t)own.calibration) || paths.failed > 0) {
+    if (!csi_paths_in_folder(&paths, (char *)(uintptr_t)own.calibration)) {
         csi_paths_free(&paths);
         return CSI_EXIT_FAILED;
     }
@@ -426,6 +427,7 @@ int csi_command_quantize(int argc, char **argv)
     status = run(&quantize, &own, &options, &error);
     if (status != CS_OK)
         csi_report(argv[0], &error);
+    failed = paths.failed + quantize.eval[0].failed; /* reported before; the others were worked with */
     for (int p = 0; p < 2; p++) {
         csi_eval_free(&quantize.eval[p]);
         free(quantize.top[p]);
@@ -433,5 +435,5 @@ int csi_command_quantize(int argc, char **argv)
     }
     free(quantize.truth);
     csi_paths_free(&paths);
-    return status == CS_OK ? CSI_EXIT_OK : CSI_EXIT_FAILED;
+    return status == CS_OK && failed == 0 ? CSI_EXIT_OK : CSI_EXIT_FAILED;
 }

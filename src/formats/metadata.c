@@ -62,8 +62,14 @@ enum cs_status csi_classes_from_json(const json_t *json, json_t **classes, struc
         return csi_fail(error, CS_MODEL_INVALID, "more than %u classes", CSI_GRAPH_MAX_CLASSES);
     if (json_is_object(json))
         return classes_from_object(json, classes, error);
-    json_array_foreach(json, i, name) if (!json_is_string(name)) return csi_fail(
-        error, CS_MODEL_INVALID, "class %zu is not a string", i);
+    json_array_foreach(json, i, name)
+    {
+        if (!json_is_string(name))
+            return csi_fail(error, CS_MODEL_INVALID, "class %zu is not a string", i);
+        if (!is_clean_name(json_string_value(name)))
+            return csi_fail(error, CS_MODEL_INVALID,
+                            "the name of class %zu is empty or holds a control character", i);
+    }
     *classes = json_incref((json_t *)(uintptr_t)json);
     return CS_OK;
 }

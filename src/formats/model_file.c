@@ -218,7 +218,8 @@ static enum cs_status read_graph(const uint8_t *bytes, size_t size,
 
     if (size == 0)
         return csi_fail(error, CS_MODEL_INVALID, "the file is empty");
-    if (csi_is_onnx(bytes, size))
+    /* The length of a safetensors header may look like the beginning of an ONNX file, never the reverse. */
+    if (csi_is_onnx(bytes, size) && !csi_is_safetensors(bytes, size))
         return build_from_onnx(bytes, size, options, set, graph, error);
     status = read_tensors(bytes, size, set, error);
     if (status == CS_OK)

@@ -113,11 +113,11 @@ const char *csi_refusal_reason_name(enum csi_refusal_reason reason)
 
 /* Writes the whole answer of a refusal. The send buffer is empty at this point, so that it fits. */
 static void send_refusal(struct csi_http_gate *gate, struct csi_conn *conn, enum csi_refusal_reason reason,
-                         unsigned status, const char *code, const char *message, bool v2,
+                         unsigned status, const char *code, const char *message, const char *headers, bool v2,
                          unsigned retry_after_s)
 {
     char text[CSI_REFUSAL_SIZE];
-    size_t size = csi_refusal_format(text, sizeof text, status, code, message, v2, retry_after_s);
+    size_t size = csi_refusal_format(text, sizeof text, status, code, message, headers, v2, retry_after_s);
 
     if (send(conn->fd, text, size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         /* The peer has gone: nobody to tell. */
@@ -162,7 +162,7 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
     socklen_t address_size = conn->address_size;
 
     if (duplicate < 0) {
-        send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections",
+        send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections", "",
                      conn->v2, 1);
         begin_linger(gate, conn);
         return;
@@ -181,7 +181,7 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
         MHD_YES) {
         pthread_mutex_lock(&gate->lock);
         conn->lent_fd = -1; /* libmicrohttpd has closed it */
-        send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections",
+        send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections", "",
                      conn->v2, 1);
         begin_linger(gate, conn);
         return;
@@ -211,7 +211,7 @@ static void look(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t eve
         return;
     case CSI_GUARD_REFUSED:
         send_refusal(gate, conn, CSI_REFUSED_HEAD, head.status,
-                     head.status == 413 ? "image_too_large" : "bad_request", head.reason, head.v2, 0);
+                     head.status == 413 ? "image_too_large" : "bad_request", head.reason, "", head.v2, 0);
         begin_linger(gate, conn);
         return;
     }
@@ -264,7 +264,7 @@ static bool accept_one(struct csi_http_gate *gate)
     if (conn == NULL) {
         struct csi_conn none = {.fd = fd};
 
-        send_refusal(gate, &none, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections",
+        send_refusal(gate, &none, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections", "",
                      false, 1);
         close(fd);
         return true;
@@ -294,7 +294,7 @@ static void expire(struct csi_http_gate *gate, struct csi_conn *conn)
     case CSI_CONN_HEAD:
         if (recv(conn->fd, gate->scratch, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
             send_refusal(gate, conn, CSI_REFUSED_HEAD_TIMEOUT, 408, "timeout",
-                         "the request head took too long", conn->v2, 0);
+                         "the request head took too long", "", conn->v2, 0);
             begin_linger(gate, conn);
         } else {
             drop(gate, conn); /* never said a word: browsers open connections ahead */
@@ -302,7 +302,7 @@ static void expire(struct csi_http_gate *gate, struct csi_conn *conn)
         return;
     case CSI_CONN_BODY:
         send_refusal(gate, conn, CSI_REFUSED_BODY_TIMEOUT, 408, "timeout", "the request body took too long",
-                     conn->v2, 0);
+                     "", conn->v2, 0);
         conn->phase = CSI_CONN_CUT;
         conn->deadline_ns = 0;
         shutdown(conn->fd, SHUT_RD); /* libmicrohttpd reads the end and closes */
@@ -546,7 +546,7 @@ bool csi_conn_enter(struct csi_http_gate *gate, struct csi_conn *conn, enum csi_
 }
 
 bool csi_conn_refuse(struct csi_http_gate *gate, struct csi_conn *conn, unsigned status, const char *code,
-                     const char *message, bool v2, unsigned retry_after_s)
+                     const char *message, const char *headers, bool v2, unsigned retry_after_s)
 {
     bool open;
 
@@ -555,7 +555,7 @@ bool csi_conn_refuse(struct csi_http_gate *gate, struct csi_conn *conn, unsigned
     if (open) {
         conn->phase = CSI_CONN_CUT;
         conn->deadline_ns = 0;
-        send_refusal(gate, conn, CSI_REFUSED_EARLY, status, code, message, v2, retry_after_s);
+        send_refusal(gate, conn, CSI_REFUSED_EARLY, status, code, message, headers, v2, retry_after_s);
     }
     pthread_mutex_unlock(&gate->lock);
     return open;

@@ -79,9 +79,10 @@ void csi_http_gate_release(struct csi_http_gate *gate, struct csi_conn *conn);
 
 /* Moves a lent connection on. False: the gate has cut it off in the meantime; do not answer. */
 bool csi_conn_enter(struct csi_http_gate *gate, struct csi_conn *conn, enum csi_conn_phase phase);
-/* Answers at once, whatever the peer is still sending; afterwards return MHD_NO to libmicrohttpd. `v2`
- * chooses the form of the error. `retry_after_s` 0: no such header. False: it was cut off before. */
+/* Answers at once, whatever the peer is still sending; afterwards return MHD_NO to libmicrohttpd. `headers`:
+ * further header lines, each with its CRLF. `v2` chooses the form of the error. `retry_after_s` 0: no such
+ * header. False: it was cut off before. */
 bool csi_conn_refuse(struct csi_http_gate *gate, struct csi_conn *conn, unsigned status, const char *code,
-                     const char *message, bool v2, unsigned retry_after_s);
+                     const char *message, const char *headers, bool v2, unsigned retry_after_s);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -25,6 +26,8 @@
 /* Bodies in memory, all requests together: many slow uploads at once must not fill it. One that is allowed
  * always fits. */
 #define BODIES_MAX ((size_t)512 << 20)
+
+#define REFUSAL_HEADERS 256u /* an id of 64, three names, and methods of 64 */
 
 static void destroy_request(struct csi_request *request)
 {
@@ -146,14 +149,35 @@ static bool admit(struct csi_request *request)
     return true;
 }
 
+/* Headers that an answer sent by the gate must not lack, as lines: what tells the client which methods there
+ * are and what to authenticate by, and its own id. */
+static const char *refusal_headers(const struct csi_request *request, char *lines, size_t size)
+{
+    static const char *const names[] = {"Allow", "WWW-Authenticate"};
+    size_t used = 0;
+
+    lines[0] = '\0';
+    if (request->id[0] != '\0')
+        used = (size_t)snprintf(lines, size, "X-Request-Id: %s\r\n", request->id);
+    for (size_t i = 0; request->response != NULL && i < sizeof names / sizeof names[0]; i++) {
+        const char *value = MHD_get_response_header(request->response, names[i]);
+
+        if (value != NULL)
+            used += (size_t)snprintf(lines + used, size - used, "%s: %s\r\n", names[i], value);
+    }
+    return lines;
+}
+
 /* Ends a request whose body is (maybe) still coming: answered through the gate, since libmicrohttpd would
  * first read it all (or, in the middle of a body, cannot answer at all). */
 static enum MHD_Result cut(struct csi_request *request, const struct cs_error *error)
 {
     struct csi_server *server = request->server;
+    char headers[REFUSAL_HEADERS];
 
     if (csi_conn_refuse(server->gate, request->conn, csi_http_status(error->status),
-                        cs_status_name(error->status), error->message, request->v2,
+                        cs_status_name(error->status), error->message,
+                        refusal_headers(request, headers, sizeof headers), request->v2,
                         error->status == CS_OVERLOADED))
         csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route),
                             csi_http_status(error->status), csi_ms_since(request->started_ns));
@@ -214,11 +238,14 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
             csi_reply_error(request, &error);
     }
     if (request->response != NULL && has_body) {
+        char headers[REFUSAL_HEADERS];
+
         /* The answer is known and the body is not: say so now. */
         csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route), request->status,
                             csi_ms_since(request->started_ns));
         csi_conn_refuse(server->gate, request->conn, request->status, request->refusal_code, request->refusal,
-                        request->v2, request->status == 503);
+                        refusal_headers(request, headers, sizeof headers), request->v2,
+                        request->status == 503);
         return MHD_NO;
     }
     return MHD_YES; /* without a body the next callback follows at once */

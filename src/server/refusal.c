@@ -63,7 +63,7 @@ void csi_error_json(struct csi_buffer *buffer, const char *code, const char *mes
 }
 
 size_t csi_refusal_format(char *out, size_t size, unsigned http_status, const char *code, const char *message,
-                          bool v2, unsigned retry_after_s)
+                          const char *headers, bool v2, unsigned retry_after_s)
 {
     struct csi_buffer body;
     char retry[48] = "";
@@ -75,9 +75,9 @@ size_t csi_refusal_format(char *out, size_t size, unsigned http_status, const ch
         snprintf(retry, sizeof retry, "Retry-After: %u\r\n", retry_after_s);
     length =
         snprintf(out, size,
-                 "HTTP/1.1 %u %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n%s"
+                 "HTTP/1.1 %u %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n%s%s"
                  "Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n%s",
-                 http_status, csi_http_reason(http_status), body.size, retry,
+                 http_status, csi_http_reason(http_status), body.size, retry, headers,
                  body.bytes == NULL ? "" : (const char *)body.bytes);
     csi_buffer_free(&body);
     if (length < 0)

@@ -24,9 +24,9 @@ extern const char csi_security_policy[];
 /* Appends {"error":{"code":…,"message":…}} or, for /v2, {"error":"message"}. */
 void csi_error_json(struct csi_buffer *buffer, const char *code, const char *message, bool v2);
 
-/* A whole HTTP/1.1 answer with "Connection: close" into `out` (cut when it does not fit). Returns its size.
- */
+/* A whole HTTP/1.1 answer with "Connection: close" into `out` (cut when it does not fit). `headers`: further
+ * header lines, each with its CRLF. Returns its size. */
 size_t csi_refusal_format(char *out, size_t size, unsigned http_status, const char *code, const char *message,
-                          bool v2, unsigned retry_after_s);
+                          const char *headers, bool v2, unsigned retry_after_s);
 
 #endif

@@ -9,6 +9,7 @@ void csi_route_page(struct csi_request *request)
     const char *name = request->captures[0] == NULL ? "index.html" : request->captures[0];
     const char *known = csi_header(request, "If-None-Match");
     struct csi_asset asset;
+    bool unchanged;
 
     if (!csi_asset_find(name, &asset)) {
         csi_reply_fail(request, CS_NOT_FOUND, "no such page");
@@ -17,10 +18,9 @@ void csi_route_page(struct csi_request *request)
     /* The page asks several things at once: it gets its session first, so that they share it. */
     if (request->captures[0] == NULL && csi_request_session(request) == NULL)
         return;
-    if (known != NULL && (strstr(known, asset.etag) != NULL || strcmp(known, "*") == 0))
-        csi_reply_static(request, 304, asset.type, "", 0);
-    else
-        csi_reply_static(request, 200, asset.type, asset.bytes, asset.size);
+    /* A 304 carries the length of the whole answer, and none of its bytes: libmicrohttpd leaves them out. */
+    unchanged = known != NULL && (strstr(known, asset.etag) != NULL || strcmp(known, "*") == 0);
+    csi_reply_static(request, unchanged ? 304 : 200, asset.type, asset.bytes, asset.size);
     csi_reply_header(request, "ETag", asset.etag);
     csi_reply_header(request, "Cache-Control",
                      "no-cache"); /* ask again, by ETag: a new binary shows its new page at once */

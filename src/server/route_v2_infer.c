@@ -21,13 +21,26 @@ static void free_results(struct results *results)
         free(results->values[i]);
 }
 
-static enum cs_status allocate(const struct csi_v2_request *ask, const struct cs_model_info *info,
+/* Leaves out what the model has not: nobody has asked for it by name. */
+static void want_what_there_is(struct csi_v2_request *ask, const struct results *results)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < ask->wanted_count; i++)
+        if (results->width[ask->wanted[i].output] > 0)
+            ask->wanted[kept++] = ask->wanted[i];
+    ask->wanted_count = kept;
+}
+
+static enum cs_status allocate(struct csi_v2_request *ask, const struct cs_model_info *info,
                                struct results *results, struct cs_error *error)
 {
     memset(results, 0, sizeof *results);
     results->width[CSI_V2_PROBABILITIES] = results->width[CSI_V2_LOGITS] = info->class_count;
     results->width[CSI_V2_EMBEDDING] = info->embedding_size;
     results->width[CSI_V2_CAM] = (size_t)info->map_width * info->map_height;
+    if (ask->wanted_all)
+        want_what_there_is(ask, results);
     /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the caller frees `results`, on failure too */
     for (size_t i = 0; i < ask->wanted_count; i++) {
         enum csi_v2_output output = ask->wanted[i].output;

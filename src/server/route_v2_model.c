@@ -89,9 +89,10 @@ void csi_route_v2_model(struct csi_request *request)
     if (info.embedding_size > 0)
         json_array_append_new(
             outputs, tensor("embedding", "FP32", json_pack("[i, I]", -1, (json_int_t)info.embedding_size)));
-    json_array_append_new(
-        outputs, tensor("cam", "FP32",
-                        json_pack("[i, I, I]", -1, (json_int_t)info.map_height, (json_int_t)info.map_width)));
+    if (info.map_width > 0)
+        json_array_append_new(outputs, tensor("cam", "FP32",
+                                              json_pack("[i, I, I]", -1, (json_int_t)info.map_height,
+                                                        (json_int_t)info.map_width)));
     csi_reply_json(request, 200,
                    json_pack("{s:s, s:[s], s:s, s:[o, o], s:o}", "name", info.name, "versions", "1",
                              "platform", "cropshield", "inputs",

@@ -306,6 +306,11 @@ fail:
     return status;
 }
 
+const char *csi_server_library_version(void)
+{
+    return MHD_get_version();
+}
+
 uint16_t csi_server_port(const struct csi_server *server)
 {
     return server->port;

@@ -223,6 +223,7 @@ static enum cs_status take_outputs(const json_t *outputs, bool binary, struct cs
                                    struct cs_error *error)
 {
     if (outputs == NULL || (json_is_array(outputs) && json_array_size(outputs) == 0)) {
+        request->wanted_all = true;
         for (unsigned i = 0; i < CSI_V2_OUTPUTS; i++)
             request->wanted[request->wanted_count++] = (struct csi_v2_wanted){
                 .output = (enum csi_v2_output)i, .binary = binary, .class_index = SIZE_MAX};

@@ -38,7 +38,8 @@ struct csi_v2_request {
     /* Input "input": batch×3×side×side finite numbers. */
     float *tensor;
     struct csi_v2_wanted wanted[CSI_V2_OUTPUTS];
-    size_t wanted_count; /* none asked for: all of them */
+    size_t wanted_count;
+    bool wanted_all; /* none was asked for: all that the model has */
 };
 
 /* `header_size`: Inference-Header-Content-Length, SIZE_MAX when there is none (all is JSON), 0: no JSON, the

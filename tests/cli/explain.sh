@@ -2,6 +2,9 @@
 # explain: pictures at display size, classes by name and number, colour maps, the raw map as .npy.
 . "$(dirname "$0")/_lib.sh"
 samples
+$python -c "
+from PIL import Image
+Image.open('leaf.png').convert('RGB').resize((5600, 4200)).save('huge.png', compress_level=1)"
 run 0 explain -o map.png leaf.jpg; has out "heat map of"
 run 0 explain -o map.jpg --class 9 --colormap viridis --alpha 0.7 leaf.jpg; has out "arly blight"
 run 0 explain -o map.webp --class Tomato__early_blight leaf.jpg
@@ -9,6 +12,7 @@ run 0 explain -o wheat.png --plant wheat leaf.jpg; has out 'heat map of "Wheat: 
 run 0 explain --raw map.npy --class 9 leaf.jpg
 run 0 explain --raw other.npy --class 1 leaf.jpg
 run 0 explain -o plain.png --alpha 0 leaf.jpg
+run 0 explain -o huge.jpg --max-size 16384 --max-pixels 1000000000 huge.png # a display image larger than the cache
 for map in jet viridis inferno turbo grey; do run 0 explain -o $map.png --colormap $map leaf.jpg; done
 for method in gradcam hirescam layercam eigencam ablationcam gradcam++; do run 0 explain --raw "$method.npy" --method $method leaf.jpg; done
 # --format wins over the name, and says what standard output gets
@@ -23,6 +27,16 @@ done
 run 0 explain -o odd.bmp -f webp leaf.jpg; [ "$(magic <odd.bmp)" = WEBP ] || complain "-f webp wrote $(magic <odd.bmp)"
 run 2 explain -o map.png --format gif leaf.jpg; has err "gif"
 run 2 explain -o map.bmp leaf.jpg; has err "map.bmp"
+# who may read the picture is for the umask to say, and for the file that it replaces
+(umask 077; "$CROPSHIELD" explain -o private.png leaf.jpg >out 2>err) || complain "a private picture"
+[ "$(stat -c %a private.png)" = 600 ] || complain "umask 077 made a file of mode $(stat -c %a private.png)"
+run 0 explain -o private.png leaf.jpg
+[ "$(stat -c %a private.png)" = 600 ] || complain "a private file became one of mode $(stat -c %a private.png)"
+# a link stays a link (/dev/stdout is one)
+ln -s private.png linked.png
+run 0 explain -o linked.png --class 3 leaf.jpg
+[ -L linked.png ] && [ "$(stat -c %a private.png)" = 600 ] || complain "the link was replaced, not the file"
+cmp -s linked.png private.png || complain "the file behind the link is another one"
 # a pipe is written to, not replaced by a file
 mkfifo pipe
 cat pipe >piped.png &

@@ -44,6 +44,22 @@ done
 run 1 inspect evil.pth; has err "system"
 [ ! -e executed ] || complain "a pickle was executed"
 run 1 predict --model nowhere.safetensors photos/plant1.jpg; has err "not_found"
+# names and metadata that could steer a terminal
+$python - "$CROPSHIELD_SOURCE/tests/data/models/native.safetensors" <<'P'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+def write(name, **members):
+    header = json.loads(data[8:8 + n])
+    header["__metadata__"].update(members)
+    text = json.dumps(header).encode()
+    open(name, "wb").write(struct.pack("<Q", len(text)) + text + data[8 + n:])
+write("steers.safetensors", classes=json.dumps(["a\u001b[31m", "b", "c", "d", "e"]))
+write("notes.safetensors", notes="\u001b[2Jgone\n" + "ü" * 60)
+P
+run 1 inspect steers.safetensors; has err "the name of class 0"
+run 0 inspect notes.safetensors; hasnt out $'\033'; has out "?[2Jgone?ü"; $python -c "open('out', encoding='utf-8').read()" || complain "a character was cut"
 run 0 doctor; has out "ok    model"; has out "kernels"; hasnt out "fail"
 run 1 doctor --model evil.pth; has out "fail"
+run 1 doctor --cache-file .; has out "fail  cache"; run 1 doctor --cache-file nowhere/c.db; run 0 doctor --cache-file new.db
 finish

@@ -96,6 +96,15 @@ for r in json.load(open('answer'))['results']: print(json.dumps(r))" >served
 ask --model "$models/resnet18.onnx" --classes six.json --mean 0.4,0.4,0.4
 same served out 1 "the server against predict"
 has served '"class": "f"'
+# who asks /v2 for no output by name gets those that the network has: this one has no pooled features
+start --model "$models/mobilenet_v3_small.onnx"
+curl -s "$url/v2/models/mobilenet_v3_small" >out; json "[t['name'] for t in o['outputs']] == ['probabilities', 'logits', 'cam']"
+curl -s -H 'Inference-Header-Content-Length: 0' --data-binary @leaf.png "$url/v2/models/mobilenet_v3_small/infer" >out
+json "[t['name'] for t in o['outputs']] == ['probabilities', 'logits', 'cam']"
+curl -s -d '{"inputs":[{"name":"IMAGE","datatype":"BYTES","shape":[1],"data":["'"$(base64 -w0 photos/plant1.jpg)"'"]}],"outputs":[{"name":"embedding"}]}' \
+    "$url/v2/models/mobilenet_v3_small/infer" >out
+json "'no output embedding' in o['error']"
+stop
 # heat maps: the layer by default and by name, every method
 made=0
 map() { # SIDE ARGS…

@@ -33,6 +33,10 @@ a, b = ([json.loads(l) for l in open(n)] for n in ("one-by-one", "out"))
 assert all(abs(x["predictions"][0]["probability"] - y["predictions"][0]["probability"]) < 1e-4 and
            x["predictions"][0]["index"] == y["predictions"][0]["index"] for x, y in zip(a, b))
 P
+# links to directories are followed, as those who train do; loops end, and nothing is counted twice
+mkdir -p linked/real; cp photos/plant1.jpg linked/real; ln -s ../photos linked/far; ln -s real linked/again; ln -s .. linked/real/up; ln -s nowhere linked/gone
+run 0 predict --json linked
+json "[l['image']['name'] for l in lines] == ['linked/far/plant%d.jpg' % i for i in (1, 2, 3, 4)] + ['linked/real/plant1.jpg']"
 # a failing photo among good ones
 run 1 predict --json photos/plant1.jpg notes.jpg missing.jpg photos/plant2.jpg
 json "len(lines) == 4 and lines[1]['error']['code'] == 'unsupported_format' and lines[2]['error']['code'] == 'not_found'"
@@ -49,6 +53,21 @@ for _ in 1 2; do
     run 0 predict --gradcam twice one two/same.jpg
     [ "$(find twice -name 'same*_gradcam.png' | wc -l)" = 2 ] || complain "heat maps of namesakes: $(ls twice)"
 done
+# display images of which the cache holds one or two, behind a photo that takes longer: none gets lost
+$python - <<'P'
+from PIL import Image
+import os
+os.mkdir("large")
+photo = Image.open("photos/plant1.jpg").convert("RGB")
+photo.resize((6000, 4500)).save("large/0.jpg", quality=95, progressive=True)
+for i in range(1, 6):
+    photo.rotate(i).resize((3600, 2700)).save(f"large/{i}.jpg", quality=60)
+P
+run 0 predict --max-size 4000 --gradcam large large
+[ "$(ls large/*_gradcam.png | wc -l)" = 6 ] || complain "heat maps of large photos: $(ls large)"
+# the longest name that a heat map can have
+long=$(printf 'n%.0s' $(seq 243)); cp leaf.png "$long.png"
+run 0 predict --gradcam maps "$long.png"; [ -s "maps/${long}_gradcam.png" ] || complain "no heat map of a long name"
 # a photo from standard input
 "$CROPSHIELD" predict --json - <leaf.png >out 2>err || complain "standard input"
 json "o['image']['name'] == '-' and o['image']['bytes'] == __import__('os').path.getsize('leaf.png')"
@@ -69,6 +88,8 @@ json "lines[1]['image']['name'] == 'l\ufffd.png' and lines[1]['predictions']"
 run 0 predict --case --json photos; json "lines[-1]['photos'] == 4 and 0 <= lines[-1]['agreement'] <= 1 and lines[-1]['case']['predictions']"
 run 0 predict --case --json --plant tomato photos; json "lines[-1]['case']['plant'] == 'Tomato' and lines[-1]['case']['predictions'][0]['class'].startswith('Tomato__')"
 run 2 predict --case photos labelled photos; has err "at most 6"
+"$CROPSHIELD" predict --case --json - photos/plant1.jpg <leaf.png >out 2>err || complain "a case from standard input: $(cat err)"
+json "[l['image']['name'] for l in lines[:2]] == ['-', 'photos/plant1.jpg'] and lines[-1]['photos'] == 2"
 # the same answer from every kernel set, within rounding
 run 0 predict --json --cpu-mask generic photos/plant1.jpg; cp out generic
 run 0 predict --json photos/plant1.jpg
@@ -77,8 +98,16 @@ import json
 a, b = (json.loads(open(n).readline())["predictions"] for n in ("generic", "out"))
 assert a[0]["index"] == b[0]["index"] and abs(a[0]["probability"] - b[0]["probability"]) < 1e-3
 P
-# no colour and no progress without a terminal
+# no colour and no progress without a terminal, however many photos there are
+run 0 predict photos photos photos
 hasnt out $'\033'; hasnt err $'\033'
+# who reads no further is told nothing
+"$CROPSHIELD" predict photos photos 2>err | head -1 >/dev/null; [ "${PIPESTATUS[0]}" = 1 ] || complain "a closed pipe was no failure"
+empty err
 # stdout that cannot be written is a failure
+"$CROPSHIELD" predict photos/plant1.jpg >&- 2>err && complain "a closed stdout went unnoticed"
 "$CROPSHIELD" predict photos/plant1.jpg >/dev/full 2>err && complain "a full stdout went unnoticed"
+has err "cannot write the results"
+"$CROPSHIELD" inspect --json embedded >/dev/full 2>err && complain "a full stdout went unnoticed"
+has err "cannot write the results"
 finish

@@ -72,6 +72,22 @@ json "o['error']['code'] == 'unauthorized'"
 [ "$(curl -s -o out -w '%{http_code}' -H 'Authorization: Bearer rust-and-blight' "$url/api/v1/status")" = 200 ] || complain "the token is not taken"
 stop
 
+# closed standard streams: no socket takes their numbers, into which the log would be written
+"$CROPSHIELD" serve --port 0 0<&- 1>&- 2>&- &
+server=$!
+for _ in $(seq 100); do [ "$(ls /proc/$server/fd 2>/dev/null | wc -l)" -gt 5 ] && break; sleep 0.1; done
+for fd in 0 1 2; do [ "$(readlink /proc/$server/fd/$fd)" = /dev/null ] || complain "descriptor $fd became $(readlink /proc/$server/fd/$fd)"; done
+stop
+
+# a log for machines: each line is JSON in UTF-8, whatever was asked for
+"$CROPSHIELD" serve --port 0 --log-format json 2>log &
+server=$!
+await
+curl -s "$url/%ff%22%0a%e2%82%ac" >/dev/null
+stop
+sed '/^listening on/d' log >out
+json "any(l['level'] == 'info' and l['message'].startswith('GET /\ufffd\"') and '\u20ac 404 ' in l['message'] for l in lines) and lines[-1]['message'] == 'stopping'"
+
 # a disk that is full under the cache: answers go on, the errors are counted, a warning says so
 (ulimit -f 40; exec "$CROPSHIELD" serve --port 0 --quiet --cache-file full.db 2>log) &
 server=$!

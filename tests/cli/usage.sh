@@ -12,7 +12,7 @@ done
 run 0 help predict; has out "usage: cropshield predict"
 run 2 help nonsense; has err "unknown command 'nonsense'"
 run 0 --version
-for word in "cropshield 1." "compiler: " "libjpeg" "libpng" "kernels: "; do has out "$word"; done
+for word in "cropshield 1." "compiler: " "libjpeg" "libpng" "libmicrohttpd 0." "kernels: "; do has out "$word"; done
 run 2 predict; has err "missing: PATH"
 run 2 predict --top-k; has err "missing value after --top-k"
 run 2 predict --top-k three x.jpg; has err "'three' is not a number"

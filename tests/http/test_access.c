@@ -114,6 +114,7 @@ static void token(void **state)
     }
     answer = request("POST", "/api/v1/predict", "", photo.bytes, photo.size);
     assert_error(&answer, 401, "unauthorized");
+    assert_string_equal(answer_header(&answer, "WWW-Authenticate"), "Bearer");
     answer_free(&answer);
     answer = request("GET", "/api/v1/status", "Authorization: Bearer secret-token\r\n", NULL, 0);
     assert_int_equal(answer.status, 200);

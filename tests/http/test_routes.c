@@ -86,6 +86,9 @@ static void the_page(void **state)
     again = request("GET", "/", headers, NULL, 0);
     assert_int_equal(again.status, 304);
     assert_int_equal(again.body_size, 0);
+    /* RFC 9110, 8.6: the length that the whole answer has, or none */
+    assert_true(answer_header(&again, "Content-Length")[0] == '\0' ||
+                (size_t)atoi(answer_header(&again, "Content-Length")) == page.body_size);
     assert_string_equal(answer_header(&again, "ETag"), etag);
     answer_free(&again);
     again = request("HEAD", "/", "", NULL, 0);
@@ -125,13 +128,16 @@ static void wrong_methods(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct answer answer = request(rows[i].method, rows[i].path, "", NULL, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        for (int with_body = 0; with_body < 2; with_body++) { /* answered by the gate, before it has come */
+            struct answer answer = request(rows[i].method, rows[i].path, "X-Request-Id: a.b-1\r\n",
+                                           with_body ? "abc" : NULL, with_body ? 3 : 0);
 
-        assert_int_equal(answer.status, 405);
-        assert_string_equal(answer_header(&answer, "Allow"), rows[i].allow);
-        answer_free(&answer);
-    }
+            assert_int_equal(answer.status, 405);
+            assert_string_equal(answer_header(&answer, "Allow"), rows[i].allow);
+            assert_string_equal(answer_header(&answer, "X-Request-Id"), "a.b-1");
+            answer_free(&answer);
+        }
 }
 
 static void sessions_are_apart(void **state)

@@ -79,6 +79,38 @@ static void native_metadata_is_used(void **state)
     csi_graph_destroy(graph);
 }
 
+/* A header of 8 modulo 256 bytes begins as an ONNX file does: 0x08, then a small number. */
+static void every_length_of_header_is_read(void **state)
+{
+    uint8_t *bytes, *padded;
+    size_t size, header, wanted;
+
+    (void)state;
+    made_read_bytes("native.safetensors", &bytes, &size);
+    header = (size_t)bytes[0] + ((size_t)bytes[1] << 8);
+    wanted = (header / 256 + 1) * 256 + 8;
+    padded = malloc(size + wanted - header);
+    assert_non_null(padded);
+    memcpy(padded, bytes, 8 + header);
+    memset(padded + 8 + header, ' ', wanted - header);
+    memcpy(padded + 8 + wanted, bytes + 8 + header, size - 8 - header);
+    padded[0] = (uint8_t)wanted;
+    padded[1] = (uint8_t)(wanted >> 8);
+    assert_int_equal(padded[0], 8);
+    assert_in_range(padded[1], 1, 30);
+    {
+        struct csi_graph *graph;
+        struct cs_error error = {0};
+
+        if (csi_model_file_read(padded, size + wanted - header, NULL, &graph, NULL, &error) != CS_OK)
+            fail_msg("%s", error.message);
+        assert_string_equal(graph->format, "safetensors");
+        csi_graph_destroy(graph);
+    }
+    free(padded);
+    free(bytes);
+}
+
 static void checkpoint_members_are_used(void **state)
 {
     struct csi_graph *graph;
@@ -323,6 +355,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_format_gives_the_same_network),
         cmocka_unit_test(native_metadata_is_used),
+        cmocka_unit_test(every_length_of_header_is_read),
         cmocka_unit_test(checkpoint_members_are_used),
         cmocka_unit_test(class_lists_from_files),
         cmocka_unit_test(class_list_beside_the_model),
