@@ -13,7 +13,8 @@ from . import calibrate, looks, metrics, photos, train
 from .augment import Scenes
 from .prepare import Cache
 
-RECIPE = dict(scenes=0.5, outliers=0.125, mix=0.0, strength=0.8, smoothing=0.0, restyle=0.7, sun=0.3, spectrum=0.3)
+RECIPE = dict(scenes=0.5, outliers=0.125, mix=0.0, strength=0.8, smoothing=0.0, restyle=0.7, sun=0.3, spectrum=0.3,
+              surface=0.4)
 
 
 @torch.no_grad()
