@@ -159,12 +159,14 @@ static const char *refusal_headers(const struct csi_request *request, char *line
     lines[0] = '\0';
     if (request->id[0] != '\0')
         used = (size_t)snprintf(lines, size, "X-Request-Id: %s\r\n", request->id);
-    for (size_t i = 0; request->response != NULL && i < sizeof names / sizeof names[0]; i++) {
+    for (size_t i = 0; request->response != NULL && used < size && i < sizeof names / sizeof names[0]; i++) {
         const char *value = MHD_get_response_header(request->response, names[i]);
 
         if (value != NULL)
             used += (size_t)snprintf(lines + used, size - used, "%s: %s\r\n", names[i], value);
     }
+    if (used >= size)
+        lines[0] = '\0'; /* half a line would swallow what comes after it */
     return lines;
 }
 
