@@ -161,8 +161,10 @@ const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index)
     return NULL;
 }
 
-/* Errors of fixed point grow with the square root of the channels; those of F(8,3) are 2.4 % at 512. */
-#define FIXED_8_CHANNELS 256u
+/* Errors of fixed point grow with the square root of the channels, and those of F(8,3) are five times those
+ * of F(6,3): with 256 channels at 56² it would bring half of the network's whole error for a fiftieth of its
+ * time (docs/performance.md). */
+#define FIXED_8_CHANNELS 128u
 /* Weights above this are read once for all of few tiles. */
 #define FIXED_STAGED_BYTES (2u << 20)
 
