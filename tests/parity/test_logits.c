@@ -73,11 +73,10 @@ static void logits_are_those_of_pytorch(void **state)
     assert_false(failed);
 }
 
-/* Fixed point: root mean square and largest error of the reference network's logits, all
- * inputs together: one and a half times what occurs. F(8,3) with 256 channels too would be beyond
- * (docs/performance.md). */
-#define FIXED_RMS     3e-3
-#define FIXED_LARGEST 9e-3
+/* Fixed point: root mean square and largest error of the reference network's logits, all inputs together: one
+ * and a half times what occurs. */
+#define FIXED_RMS     5e-3
+#define FIXED_LARGEST 1.3e-2
 
 static void fixed_point_is_near(void **state)
 {
