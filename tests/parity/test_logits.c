@@ -73,9 +73,53 @@ static void logits_are_those_of_pytorch(void **state)
     assert_false(failed);
 }
 
+/* Fixed point: root mean square and largest error of the reference network's logits, all inputs together: one
+ * and a half times what occurs. */
+#define FIXED_RMS     5e-3
+#define FIXED_LARGEST 1.3e-2
+
+static void fixed_point_is_near(void **state)
+{
+    struct cs_error error = {0};
+    struct csi_plan_options options = {.precision = CS_PRECISION_INT8};
+    struct csi_plan *plan;
+    struct csi_exec *exec;
+    struct golden golden;
+    double squares = 0.0, largest = 0.0;
+    size_t count;
+
+    (void)state;
+    assert_int_equal(csi_cpu_allowed(NULL, &options.cpu_features, &error), CS_OK);
+    if ((options.cpu_features & CSI_CPU_AVX512_VNNI) == 0 || !golden_wanted("embedded"))
+        return;
+    golden_load("embedded", &golden);
+    options.max_batch = (unsigned)golden.inputs;
+    assert_int_equal(csi_pool_create(2, &options.pool, &error), CS_OK);
+    assert_int_equal(csi_plan_create(golden.graph, &options, &plan, &error), CS_OK);
+    assert_int_equal(csi_plan_info(plan)->precision, CS_PRECISION_INT8);
+    assert_int_equal(csi_exec_create(plan, &exec, &error), CS_OK);
+    count = golden.inputs * golden.classes;
+    assert_int_equal(csi_exec_run(exec, golden.input, golden.inputs, false, &error), CS_OK);
+    for (size_t i = 0; i < count; i++) {
+        double difference = (double)csi_exec_logits(exec)[i] - (double)golden.logits[i];
+
+        squares += difference * difference;
+        largest = fmax(largest, fabs(difference));
+    }
+    printf("16-bit fixed point: error of the logits %.2e rms, %.2e at most\n", sqrt(squares / (double)count),
+           largest);
+    assert_true(sqrt(squares / (double)count) <= FIXED_RMS);
+    assert_true(largest <= FIXED_LARGEST);
+    csi_exec_destroy(exec);
+    csi_plan_destroy(plan);
+    csi_pool_destroy(options.pool);
+    golden_free(&golden);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_are_those_of_pytorch)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_are_those_of_pytorch),
+                                       cmocka_unit_test(fixed_point_is_near)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -608,7 +608,7 @@ static void test_int8(void **state)
     assert_int_equal(csi_exec_run(exec, input, 1, false, NULL), CS_OK);
     expected = evaluate(net.graph, input);
     assert_near("int8", csi_exec_logits(exec), expected[net.graph->output], csi_plan_info(plan)->class_count,
-                0.02);
+                1e-3);
     free_values(net.graph, expected);
     csi_exec_destroy(exec);
     csi_plan_destroy(plan);

@@ -161,8 +161,10 @@ const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index)
     return NULL;
 }
 
-/* Errors of fixed point grow with the square root of the channels; those of F(8,3) are 2.4 % at 512. */
-#define FIXED_8_CHANNELS 256u
+/* Errors of fixed point grow with the square root of the channels, and those of F(8,3) are five times those
+ * of F(6,3): on medium maps it would bring two thirds of the squared error of the network's logits for a
+ * fiftieth of its time (docs/performance.md). */
+#define FIXED_8_CHANNELS 128u
 /* Weights above this are read once for all of few tiles. */
 #define FIXED_STAGED_BYTES (2u << 20)
 
@@ -173,9 +175,9 @@ const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, u
     if (few_tiles(desc))
         return csi_wino_fixed_variant(features, threads > 4 || weights > FIXED_STAGED_BYTES ? FIXED_STAGED_4
                                                                                             : FIXED_BANDED_4);
-    if (largest_tiles(desc) && desc->cin <= FIXED_8_CHANNELS)
-        return csi_wino_fixed_variant(features, FIXED_BANDED_8);
     if (medium_tiles(desc))
         return csi_wino_fixed_variant(features, FIXED_STAGED_6);
+    if (largest_tiles(desc) && desc->cin <= FIXED_8_CHANNELS)
+        return csi_wino_fixed_variant(features, FIXED_BANDED_8);
     return csi_wino_fixed_variant(features, large_tiles(desc) ? FIXED_BANDED_6 : FIXED_BANDED_4);
 }

@@ -536,17 +536,20 @@ void csi_wino_run(const struct csi_wino *kernel, const struct csi_wino_desc *des
         run_banded(&run, scratch, pool, threads);
 }
 
-/* How a network's first two convolutions run as one: a task takes some rows of tiles, or a part of their
- * width that makes one band. For each row it has the first layer's pixels made into a strip that stays in L2,
- * instead of a map that would go out to memory and come back. */
+/* How a network's first two convolutions run as one: a task takes a row of tiles, or a part of its width that
+ * makes one band, and has the first layer's pixels made into a strip that stays in L2, instead of a map that
+ * would go out to memory and come back. A worker whose task before was the row above keeps the two lines that
+ * they share. */
 struct pair {
     struct run run;
     const struct csi_conv_first *first;
     const struct csi_wino_desc *first_desc;
     const void *first_packed;
     const float *input;      /* NCHW */
-    size_t chunks, segments; /* of an image: vertically, horizontally */
+    size_t chunks, segments; /* of an image: vertically, horizontally. Tasks go down chunk by chunk, segment
+                              * by segment, so that a worker's share is mostly rows below one another. */
     float *strips, *lines;   /* worker 0's, behind its slots */
+    float *before;           /* worker 0's index of the task before, a size_t; behind the lines */
 };
 
 static size_t segments_of(const struct csi_wino_shape *shape)
@@ -582,13 +585,24 @@ static void make_rows(const struct pair *pair, const struct strip *strip, size_t
     }
 }
 
+static size_t *task_before(const struct pair *pair, unsigned worker)
+{
+    return (size_t *)(void *)(pair->before + worker * pair->run.worker_floats);
+}
+
 static void pair_task(void *context, size_t index, unsigned worker)
 {
     const struct pair *pair = context;
     const struct run *run = &pair->run;
     const struct csi_wino_shape *shape = run->shape;
-    const size_t segment = index % pair->segments, chunk = index / pair->segments % pair->chunks,
-                 image = index / pair->segments / pair->chunks, side = shape->side;
+    const size_t tasks = shape->tiles_y * pair->segments, image = index / tasks, side = shape->side;
+    size_t chunk = 0;
+    while (part(shape->tiles_y, pair->chunks, chunk + 1) * pair->segments <= index % tasks)
+        chunk++;
+    const size_t top = part(shape->tiles_y, pair->chunks, chunk),
+                 rows = part(shape->tiles_y, pair->chunks, chunk + 1) - top;
+    const size_t segment = (index % tasks - top * pair->segments) / rows,
+                 y = top + (index % tasks - top * pair->segments) % rows;
     const size_t start = part(shape->tiles_x, pair->segments, segment),
                  end = part(shape->tiles_x, pair->segments, segment + 1);
     const size_t left = start > 0 ? start * side - 1 : 0,
@@ -596,26 +610,23 @@ static void pair_task(void *context, size_t index, unsigned worker)
     float *pixels = pair->strips + worker * run->worker_floats,
           *lines = pair->lines + worker * run->worker_floats;
     const struct strip strip = {{pixels, side + 2, right - left, shape->kpitch, 0, shape->kpitch}, left};
-    const size_t first = part(shape->tiles_y, pair->chunks, chunk),
-                 last = part(shape->tiles_y, pair->chunks, chunk + 1);
-    for (size_t y = first; y < last; y++) {
-        if (y == first) {
-            make_rows(pair, &strip, image, y * side, side + 2, pixels, lines);
-        } else {
-            memcpy(pixels, pixels + side * row, 2 * row * sizeof(float));
-            make_rows(pair, &strip, image, y * side + 2, side, pixels + 2 * row, lines);
-        }
-        run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats,
-                 (image * shape->tiles_y + y) * shape->tiles_x + start, end - start, &strip, worker);
+    if (y > top && *task_before(pair, worker) == index - 1) {
+        memcpy(pixels, pixels + side * row, 2 * row * sizeof(float));
+        make_rows(pair, &strip, image, y * side + 2, side, pixels + 2 * row, lines);
+    } else {
+        make_rows(pair, &strip, image, y * side, side + 2, pixels, lines);
     }
+    *task_before(pair, worker) = index;
+    run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats,
+             (image * shape->tiles_y + y) * shape->tiles_x + start, end - start, &strip, worker);
 }
 
-/* Of one worker: slots, strip, input rows. */
+/* Of one worker: slots, strip, input rows, the task before. */
 static size_t pair_floats(const struct csi_wino_shape *shape, const struct csi_wino_desc *first,
                           const struct csi_wino_desc *second)
 {
     return worker_stride(banded_floats(shape) + strip_floats(shape, second) +
-                         csi_conv_first_scratch_size(first, 1) / sizeof(float));
+                         csi_conv_first_scratch_size(first, 1) / sizeof(float) + 16);
 }
 
 bool csi_conv_pair_covers(const struct csi_wino_desc *first, const struct csi_wino *kernel,
@@ -663,11 +674,11 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
     run->worker_floats = run->tile_worker_floats = pair_floats(&shape, first_desc, desc);
     pair.strips = run->m + banded_floats(&shape);
     pair.lines = pair.strips + strip_floats(&shape, desc);
-    /* Each chunk makes two rows that its neighbour makes too: few, but enough for the threads to end
-     * together. */
-    const size_t wide = batch * pair.segments, wanted = threads == 1 ? 1 : 4u * threads;
-    pair.chunks = csi_min_size(shape.tiles_y, (wanted + wide - 1) / wide);
-    const size_t tasks = wide * pair.chunks;
+    pair.before = pair.lines + csi_conv_first_scratch_size(first_desc, 1) / sizeof(float);
+    for (unsigned worker = 0; worker < threads; worker++)
+        *task_before(&pair, worker) = SIZE_MAX - 1;
+    pair.chunks = csi_min_size(shape.tiles_y, (threads + batch - 1) / batch);
+    const size_t tasks = batch * shape.tiles_y * pair.segments;
     if (pool) {
         csi_pool_run(pool, tasks, pair_task, &pair);
         return;

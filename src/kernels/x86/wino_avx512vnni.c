@@ -128,17 +128,23 @@ CSI_INLINE __m512 lengths_of(const float *v, size_t stride, size_t channels, siz
     return _mm512_sqrt_ps(sum_lanes(squares));
 }
 
-CSI_INLINE __m256i rounded(const float *v, __m512 factor)
+/* Integers in the low halves of the result's 32 bits. */
+CSI_INLINE __m512i rounded(const float *v, __m512 factor)
 {
-    const __m512 sum = _mm512_fmadd_ps(_mm512_load_ps(v), factor, _mm512_set1_ps(ROUNDER));
-    return _mm512_cvtepi32_epi16(_mm512_castps_si512(sum));
+    return _mm512_castps_si512(_mm512_fmadd_ps(_mm512_load_ps(v), factor, _mm512_set1_ps(ROUNDER)));
 }
+
+/* Where the low halves of two vectors stand. */
+static const _Alignas(64) int16_t low_halves[32] = {0,  2,  4,  6,  8,  10, 12, 14, 16, 18, 20,
+                                                    22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42,
+                                                    44, 46, 48, 50, 52, 54, 56, 58, 60, 62};
 
 static void quantize(const struct csi_wino_fixed_tile *job)
 {
     const struct csi_wino_fixed_tile tile = *job; /* nothing that is stored lies in it */
     const float length = csi_wino_fixed_length(CSI_WINO_FIXED_V_LENGTH, tile.channels);
     _Alignas(64) float inverse[16], scale[16];
+    const __m512i low = _mm512_load_si512(low_halves);
     const float *v = tile.v;
     int16_t *out = tile.out;
     float *scales = tile.scales;
@@ -153,10 +159,10 @@ static void quantize(const struct csi_wino_fixed_tile *job)
             int16_t *to = out;
             size_t k = 0;
             for (; k + 32 <= tile.channels; k += 32, to += tile.block_stride)
-                _mm512_store_si512(to, _mm512_inserti64x4(_mm512_castsi256_si512(rounded(v + k, factor)),
-                                                          rounded(v + k + 16, factor), 1));
+                _mm512_store_si512(
+                    to, _mm512_permutex2var_epi16(rounded(v + k, factor), low, rounded(v + k + 16, factor)));
             if (k < tile.channels)
-                _mm256_store_si256((__m256i *)(void *)to, rounded(v + k, factor));
+                _mm256_store_si256((__m256i *)(void *)to, _mm512_cvtepi32_epi16(rounded(v + k, factor)));
             *scales = scale[p];
             v += tile.stride;
             out += tile.position_stride;
