@@ -101,7 +101,8 @@ int csi_command_serve(int argc, char **argv)
          3600},
         {"prediction-cache", 0, CSI_OPT_BYTES, "BYTES", "memory for predictions (32M); 0: off",
          &prediction_bytes, 0, 1e12},
-        {"gradcam-cache", 0, CSI_OPT_BYTES, "BYTES", "memory for display images and heat maps (64M); 0: off",
+        {"gradcam-cache", 0, CSI_OPT_BYTES, "BYTES",
+         "memory for display images and heat maps (64M, or as much as one of --max-size needs); 0: off",
          &gradcam_bytes, 0, 1e12},
         {"cache-ttl", 0, CSI_OPT_NUMBER, "S", "seconds after which a cached result is computed again (never)",
          &ttl, 0, 1e9},
@@ -133,6 +134,8 @@ int csi_command_serve(int argc, char **argv)
     csi_log_configure(CSI_LOG_INFO, strcmp(log_format, "json") == 0);
     options.prediction_cache_bytes = prediction_bytes;
     options.gradcam_cache_bytes = gradcam_bytes;
+    if (gradcam_bytes == defaults.gradcam_cache_bytes)
+        csi_make_room_for_heatmap(&options); /* a bound that was asked for is kept */
     options.cache_ttl_s = ttl;
     options.cache_path = cache_path;
     options.cache_path_bytes = disk_bytes;

@@ -1,5 +1,8 @@
 /* What can go wrong, and what the page says then. */
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { test } from "node:test";
 import { canvasPage, settled, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
@@ -32,12 +35,15 @@ test("broken files are named in words and stop nothing", async () => {
 
 test("a file over the limit never travels", async () => {
     const { page, requests, close } = await visit();
-    const huge = Buffer.alloc(27 * 1024 * 1024);
-    huge.set([0xff, 0xd8, 0xff]);
-    await upload(page, { name: "huge.jpg", mimeType: "image/jpeg", buffer: huge });
+    const folder = mkdtempSync(path.join(tmpdir(), "cropshield-")); // a path: bytes would go through the debugger, slowly
+    const huge = path.join(folder, "huge.jpg");
+    writeFileSync(huge, Buffer.from([0xff, 0xd8, 0xff]));
+    truncateSync(huge, 27 * 1024 * 1024);
+    await upload(page, huge);
     assert.match(await page.textContent(".failed"), /too large.*27 MB.*25 MB/s);
     assert.equal(requests.filter((request) => request.method === "POST").length, 0);
     await close();
+    rmSync(folder, { recursive: true });
 });
 
 test("a picture that only the browser can read is turned into a JPEG", async () => {

@@ -57,10 +57,18 @@ stop
 
 # a larger photo than the default limit, raw and in a form
 head -c 26300000 /dev/zero >padding; cat leaf.jpg padding >large.jpg
-start --max-bytes 200M
+start --max-bytes 200M --max-size 4900
 [ "$(post large.jpg)" = 200 ] || complain "a photo of 26 MB is refused although 200M are allowed: $(cat out)"
 [ "$(curl -s -o out -w '%{http_code}' -F image=@large.jpg "$url/api/v1/predict")" = 200 ] || complain "a form of 26 MB is refused: $(cat out)"
 curl -s "$url/api/v1/status" >out; json "o['limits']['max_body_bytes'] == 6 * (200 << 20) + 65536"
+# a display image larger than the default bound of the heat maps' memory is kept all the same
+if ! instrumented; then
+    $python -c "
+from PIL import Image
+Image.open('leaf.jpg').resize((4900, 4700)).save('broad.jpg')"
+    curl -s --data-binary @broad.jpg "$url/api/v1/predict?gradcam=1" >out
+    [ "$(curl -s -o map -w '%{http_code}' "$url/api/v1/images/$(field "o['id']" <out)/gradcam?format=jpeg")" = 200 ] || complain "no heat map of a broad photo: $(head -c 300 map)"
+fi
 stop
 
 # the token, by its twin, so that it stands in no list of processes
