@@ -23,8 +23,6 @@
 #include "diagnosis/diagnoser.h"
 #include "diagnosis/diagnosis.h"
 
-#define HEAVY_PARAMETERS ((uint64_t)64 << 20)
-
 enum place { EMPTY, UNDER_WAY, DECODED, REPEATED, FINISHED };
 
 /* One photo between load and done: place index % window. */
@@ -359,9 +357,9 @@ enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stre
             return diagnoser->slot.first_error.status;
         }
         if (user->batch == 0)
-            stream.batch = user->count < workers                  ? user->count
-                           : model->parameters > HEAVY_PARAMETERS ? model->max_batch
-                                                                  : 1;
+            stream.batch = user->count < workers              ? user->count
+                           : !model->plan_info->light_weights ? model->max_batch
+                                                              : 1;
         stream.batch = stream.batch > model->max_batch ? model->max_batch : stream.batch;
         csi_model_release(model);
     }

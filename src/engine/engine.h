@@ -54,6 +54,8 @@ struct csi_plan_info {
                          closed form */
     const float *head_weight; /* class_count × map_channels, when linear_head: d logit_c / d mean(A_k) */
     size_t arena_bytes, weight_bytes;
+    bool light_weights; /* threads with a photo each are faster than threads that share the photos of a batch,
+                           though each reads all weights */
 };
 const struct csi_plan_info *csi_plan_info(const struct csi_plan *plan);
 
@@ -61,7 +63,7 @@ enum cs_status csi_exec_create(const struct csi_plan *plan, struct csi_exec **ex
 void csi_exec_destroy(struct csi_exec *exec);
 
 /* input: batch×C×H×W float32 NCHW. `serial`: use the calling thread only (a stream that runs one photo a
- * worker). Blocking. */
+ * worker). Results do not depend on batch and threads, to the bit. Blocking. */
 enum cs_status csi_exec_run(struct csi_exec *exec, const float *input, size_t batch, bool serial,
                             struct cs_error *error);
 
@@ -85,7 +87,8 @@ struct csi_layer {
 };
 size_t csi_plan_layer_count(const struct csi_plan *plan);
 const struct csi_layer *csi_plan_layer(const struct csi_plan *plan, size_t index);
-/* Runs once and stores each layer's nanoseconds in ns[layer_count]. */
+/* Runs once and stores each layer's nanoseconds in ns[layer_count]: of the whole batch, which goes layer by
+ * layer on all threads here. */
 enum cs_status csi_exec_profile(struct csi_exec *exec, const float *input, size_t batch, uint64_t *ns,
                                 struct cs_error *error);
 

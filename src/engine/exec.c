@@ -1,6 +1,11 @@
 /*
- * Running a plan: one thread's memory, the loop over steps, results in the layouts that callers read.
+ * Running a plan: one caller's memory, the loop over steps, results in the layouts that callers read.
+ *
+ * A batch that has a photo for every thread is cut by photos where weights are light: each thread takes one
+ * through all steps, waits for nobody and finds in its caches what it has just written. Photos that are left
+ * over, smaller batches and networks with heavy weights go through each step together, on all threads.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +22,8 @@ struct csi_exec {
     float *activations;            /* map_channels × map_height × map_width, or NULL */
     float *gradient;               /* the same */
     struct csi_backward *backward; /* made at the first gradient without a closed form */
-    size_t batch;                  /* of the last run */
+    size_t batch;                  /* of the last run, */
+    size_t alone;                  /* the first of them that had a thread each */
 };
 
 enum cs_status csi_exec_create(const struct csi_plan *plan, struct csi_exec **out, struct cs_error *error)
@@ -61,14 +67,23 @@ void csi_exec_destroy(struct csi_exec *exec)
     free(exec);
 }
 
-/* The first channels of each photo's 1 × 1 map, densely. */
-static void gather(const struct csi_exec *exec, int slot, size_t batch, size_t channels, float *out)
+/* Where a slot of one photo of the last run lies. Photos that ran alone have a part of the arena each, laid
+ * out as for a batch of 1; the others share the part behind. */
+static const float *photo_slot(const struct csi_exec *exec, int index, size_t photo)
 {
-    const struct csi_slot *from = &exec->plan->slots[slot];
+    const struct csi_slot *slot = &exec->plan->slots[index];
+    const float *together = exec->memory + exec->alone * exec->plan->photo_floats;
 
-    for (size_t n = 0; n < batch; n++)
-        memcpy(out + n * channels, exec->memory + from->offset * batch + n * from->photo,
-               channels * sizeof *out);
+    if (photo < exec->alone)
+        return exec->memory + photo * exec->plan->photo_floats + slot->offset;
+    return together + slot->offset * (exec->batch - exec->alone) + (photo - exec->alone) * slot->photo;
+}
+
+/* The first channels of each photo's 1 × 1 map, densely. */
+static void gather(const struct csi_exec *exec, int slot, size_t channels, float *out)
+{
+    for (size_t n = 0; n < exec->batch; n++)
+        memcpy(out + n * channels, photo_slot(exec, slot, n), channels * sizeof *out);
 }
 
 /* Who looks at a run: NULL members look at nothing. */
@@ -96,37 +111,94 @@ static void show(const struct csi_exec *exec, const struct csi_step *step, const
                                            slot->pitch});
 }
 
-static enum cs_status run(struct csi_exec *exec, const float *input, size_t batch, bool serial,
-                          const struct watch *watch, struct cs_error *error)
+/* Not CS_OK: *failed is the step that failed. */
+static enum cs_status run_steps(const struct csi_exec *exec, const struct csi_run *now,
+                                const struct watch *watch, const struct csi_step **failed)
 {
     const struct csi_plan *plan = exec->plan;
-    struct csi_run now = {
-        .plan = plan,
-        .input = input,
-        .batch = batch,
-        .arena = exec->memory,
-        .scratch = exec->memory + plan->arena_floats,
-        .pool = serial ? NULL : plan->pool,
-    };
 
-    if (batch == 0 || batch > plan->max_batch)
-        return csi_fail(error, CS_BAD_REQUEST, "batches of 1 to %u photos, not %zu", plan->max_batch, batch);
-    exec->batch = 0;
     for (size_t i = 0; i < plan->step_count; i++) {
         uint64_t start = watch == NULL || watch->ns == NULL ? 0 : csi_now_ns();
-        enum cs_status status = plan->steps[i].run(&plan->steps[i], &now);
+        enum cs_status status = plan->steps[i].run(&plan->steps[i], now);
 
-        if (status != CS_OK)
-            return csi_fail(error, status, "layer '%s' failed", plan->steps[i].name);
+        if (status != CS_OK) {
+            *failed = &plan->steps[i];
+            return status;
+        }
         if (watch != NULL && watch->ns != NULL)
             watch->ns[i] = csi_now_ns() - start;
         if (watch != NULL && watch->observer != NULL)
             show(exec, &plan->steps[i], watch);
     }
-    gather(exec, plan->output_slot, batch, plan->info.class_count, exec->logits);
-    if (exec->embedding != NULL)
-        gather(exec, plan->embedding_slot, batch, plan->info.embedding_size, exec->embedding);
+    return CS_OK;
+}
+
+/* Photos that have a thread each. */
+struct alone {
+    const struct csi_exec *exec;
+    const float *input;
+    size_t photo;       /* floats of an input */
+    atomic_bool failed; /* one of them, in this step: */
+    const struct csi_step *step;
+    enum cs_status status;
+};
+
+static void photo_task(void *context, size_t index, unsigned worker)
+{
+    struct alone *alone = context;
+    const struct csi_plan *plan = alone->exec->plan;
+    struct csi_run now = {
+        .plan = plan,
+        .input = alone->input + index * alone->photo,
+        .batch = 1,
+        .arena = alone->exec->memory + index * plan->photo_floats,
+        .scratch = alone->exec->memory + plan->arena_floats + worker * plan->alone_floats,
+    };
+    const struct csi_step *step = NULL;
+    enum cs_status status = run_steps(alone->exec, &now, NULL, &step);
+
+    if (status != CS_OK && !atomic_exchange(&alone->failed, true)) {
+        alone->step = step;
+        alone->status = status;
+    }
+}
+
+static enum cs_status run(struct csi_exec *exec, const float *input, size_t batch, bool serial,
+                          const struct watch *watch, struct cs_error *error)
+{
+    const struct csi_plan *plan = exec->plan;
+    const struct csi_plan_info *info = &plan->info;
+    const unsigned threads = serial ? 1 : csi_pool_threads(plan->pool);
+    struct alone alone = {
+        .exec = exec,
+        .input = input,
+        .photo = info->input_channels * info->input_height * info->input_width,
+    };
+
+    if (batch == 0 || batch > plan->max_batch)
+        return csi_fail(error, CS_BAD_REQUEST, "batches of 1 to %u photos, not %zu", plan->max_batch, batch);
+    exec->batch = 0;
+    exec->alone = threads > 1 && watch == NULL && info->light_weights ? batch / threads * threads : 0;
+    if (exec->alone > 0) /* a run of nothing would wait for its turn, too */
+        csi_pool_run(plan->pool, exec->alone, photo_task, &alone);
+    if (alone.status == CS_OK && batch > exec->alone) {
+        struct csi_run now = {
+            .plan = plan,
+            .input = input + exec->alone * alone.photo,
+            .batch = batch - exec->alone,
+            .arena = exec->memory + exec->alone * plan->photo_floats,
+            .scratch = exec->memory + plan->arena_floats,
+            .pool = serial ? NULL : plan->pool,
+        };
+
+        alone.status = run_steps(exec, &now, watch, &alone.step);
+    }
+    if (alone.status != CS_OK)
+        return csi_fail(error, alone.status, "layer '%s' failed", alone.step->name);
     exec->batch = batch;
+    gather(exec, plan->output_slot, info->class_count, exec->logits);
+    if (exec->embedding != NULL)
+        gather(exec, plan->embedding_slot, info->embedding_size, exec->embedding);
     return CS_OK;
 }
 
@@ -176,7 +248,7 @@ const float *csi_exec_embedding(const struct csi_exec *exec)
 static void unpack(const struct csi_exec *exec, int slot_index, size_t photo, float *out)
 {
     const struct csi_slot *slot = &exec->plan->slots[slot_index];
-    const float *from = exec->memory + slot->offset * exec->batch + photo * slot->photo;
+    const float *from = photo_slot(exec, slot_index, photo);
     size_t pixels = slot->shape.height * slot->shape.width;
 
     for (size_t c = 0; c < slot->shape.channels; c++) {

@@ -37,7 +37,8 @@ struct csi_run {
     const float *input; /* NCHW */
     size_t batch;
     float *arena;
-    float *scratch;        /* plan->scratch_floats, shared by the workers of one step */
+    float *scratch;        /* plan->scratch_floats, shared by the workers of one step; for a single photo
+                              without a pool plan->alone_floats will do */
     struct csi_pool *pool; /* NULL: this thread alone */
 };
 
@@ -148,12 +149,13 @@ struct csi_step {
     int output, residual; /* slots; residual -1: none */
     bool residual_after;
     struct csi_act_params act;
-    float low, high;    /* the activation when it is a clamp, else ±infinity */
-    bool act_pass;      /* the activation is no clamp: a pass of its own over what was just written */
-    bool residual_pass; /* the residual is added by that pass */
-    bool tail_pass;     /* f(0) ≠ 0: padding channels must be zeroed again */
-    bool reads_photo;   /* from the caller's NCHW input instead of a slot */
-    size_t scratch_floats;
+    float low, high;       /* the activation when it is a clamp, else ±infinity */
+    bool act_pass;         /* the activation is no clamp: a pass of its own over what was just written */
+    bool residual_pass;    /* the residual is added by that pass */
+    bool tail_pass;        /* f(0) ≠ 0: padding channels must be zeroed again */
+    bool reads_photo;      /* from the caller's NCHW input instead of a slot */
+    size_t scratch_floats; /* for the plan's threads and largest batch */
+    size_t scratch_alone;  /* for one photo on one thread */
     struct csi_layer layer;
     char name[CSI_NAME_SIZE], algorithm[48];
     union {
@@ -188,8 +190,10 @@ struct csi_plan {
     size_t slot_count;
     int *slot_nodes; /* the graph's node that computes a slot, -1: none in particular */
     int input_slot, output_slot, target_slot, embedding_slot; /* -1: none */
+    size_t photo_floats;                                      /* of the arena, for one photo */
     size_t arena_floats, scratch_floats;                      /* for max_batch photos */
-    void **blocks; /* packed weights and other memory of the steps */
+    size_t alone_floats; /* from the scratch of one thread to the next one's where each has a photo */
+    void **blocks;       /* packed weights and other memory of the steps */
     size_t block_count, block_capacity;
     unsigned char *chunk; /* the rest of the block that small pieces are taken from */
     size_t chunk_left;
@@ -234,7 +238,7 @@ enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir
                                   const struct csi_ir_node *node, struct csi_step *step,
                                   struct cs_error *error);
 /* step_product.c: a step of csi_step_tile_conv over packed inputs: whether that is faster, the run, floats of
- * scratch that it needs. */
+ * scratch that a worker needs. */
 bool csi_product_pays(const struct csi_plan *plan, const struct csi_step *step);
 enum cs_status csi_run_product(const struct csi_step *step, const struct csi_run *run);
 size_t csi_product_scratch(const struct csi_plan *plan, const struct csi_step *step);
@@ -290,8 +294,8 @@ struct csi_range csi_piece(size_t total, size_t pieces, size_t index);
 /* "64x224x224 -> 64x112x112" */
 void csi_describe_shapes(char *text, size_t size, const struct csi_shape *in, const struct csi_shape *out);
 
-/* Places slots in the arena so that those alive at the same time do not overlap; fills offsets and
- * plan->arena_floats. */
+/* Places slots in the arena so that those alive at the same time do not overlap; fills offsets,
+ * plan->photo_floats and plan->arena_floats. */
 enum cs_status csi_memory_plan(struct csi_plan *plan, struct cs_error *error);
 
 #endif

@@ -76,8 +76,9 @@ enum cs_status csi_memory_plan(struct csi_plan *plan, struct cs_error *error)
             offset = csi_max_size(offset, near[k].slot->offset + near[k].floats);
         }
         all[i].slot->offset = offset;
-        plan->arena_floats = csi_max_size(plan->arena_floats, (offset + all[i].floats) * plan->max_batch);
+        plan->photo_floats = csi_max_size(plan->photo_floats, offset + all[i].floats);
     }
+    plan->arena_floats = plan->photo_floats * plan->max_batch;
 done:
     free(all);
     free(near);

@@ -198,6 +198,7 @@ static bool needs_packed_input(const struct csi_plan *plan)
 
 static enum cs_status make_steps(struct csi_plan *plan, const struct csi_ir *ir, struct cs_error *error)
 {
+    const unsigned threads = csi_pool_threads(plan->pool);
     enum cs_status status;
 
     plan->steps = calloc(ir->node_count + 1, sizeof *plan->steps);
@@ -233,12 +234,31 @@ static enum cs_status make_steps(struct csi_plan *plan, const struct csi_ir *ir,
         step->layer.name = step->name;
         step->layer.algorithm = step->algorithm;
         plan->scratch_floats = csi_max_size(plan->scratch_floats, step->scratch_floats);
+        plan->alone_floats = csi_max_size(plan->alone_floats, step->scratch_alone);
     }
+    plan->alone_floats = csi_round_up(plan->alone_floats, CSI_WORKER_FLOATS);
+    if (threads > 1 && plan->max_batch >= threads)
+        plan->scratch_floats = csi_max_size(plan->scratch_floats, threads * plan->alone_floats);
     find_lifetimes(plan);
     return CS_OK;
 }
 
 /* ---- the whole ---- */
+
+/* Weights that are read in far less time than is computed with them, or that a third-level cache holds. On
+ * two threads, batches of 8: a network of 19 MB a GFLOP (ResNet-50) takes 0.94 of the time with a photo a
+ * thread, one of 43 (VGG-11) 1.39, one of 178 (AlexNet) 2.1. */
+#define LIGHT_BYTES     ((size_t)32 << 20)
+#define LIGHT_PER_GFLOP 24e6
+
+static bool has_light_weights(const struct csi_plan *plan)
+{
+    double gflop = 0;
+
+    for (size_t i = 0; i < plan->step_count; i++)
+        gflop += plan->steps[i].layer.gflop;
+    return plan->weight_bytes <= LIGHT_BYTES || (double)plan->weight_bytes <= gflop * LIGHT_PER_GFLOP;
+}
 
 static enum cs_status fill_info(struct csi_plan *plan, const struct csi_ir *ir, struct cs_error *error)
 {
@@ -277,6 +297,7 @@ static enum cs_status fill_info(struct csi_plan *plan, const struct csi_ir *ir, 
     }
     info->arena_bytes = (plan->arena_floats + plan->scratch_floats) * sizeof(float);
     info->weight_bytes = plan->weight_bytes;
+    info->light_weights = has_light_weights(plan);
     return CS_OK;
 }
 

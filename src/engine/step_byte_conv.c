@@ -460,6 +460,7 @@ static void cut(const struct csi_plan *plan, const struct csi_ir *ir, const stru
         p->copied ? csi_round_up((p->band * rows * p->stride[0] + halo) * p->line_bytes + SLACK, 64) : 0;
     p->worker_bytes = csi_round_up(p->scratch_output + p->band * line_out, 64);
     step->scratch_floats = threads * p->worker_bytes / sizeof(float);
+    step->scratch_alone = p->worker_bytes / sizeof(float);
 }
 
 static void describe(const struct csi_plan *plan, const struct csi_ir_node *node, struct csi_step *step)

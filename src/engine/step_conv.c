@@ -76,7 +76,7 @@ static enum cs_status make_wino(struct csi_plan *plan, const struct csi_ir *ir,
 {
     struct csi_wino_step *wino = &step->u.wino;
     struct wino_packing packing = {wino, node, NULL};
-    size_t bytes, scratch;
+    size_t bytes;
 
     wino->desc = describe(ir, node);
     /* Residual and ReLU are done inside; everything else is a pass over the output. */
@@ -96,8 +96,10 @@ static enum cs_status make_wino(struct csi_plan *plan, const struct csi_ir *ir,
         return csi_fail_memory(error, "packed weights");
     wino->packed = packing.packed;
     csi_pool_run(plan->pool, csi_wino_pack_slices(wino->kernel, &wino->desc), pack_wino_slice, &packing);
-    scratch = csi_wino_scratch_size(wino->kernel, &wino->desc, plan->max_batch, csi_pool_threads(plan->pool));
-    step->scratch_floats = (scratch + sizeof(float) - 1) / sizeof(float);
+    step->scratch_floats =
+        csi_wino_scratch_size(wino->kernel, &wino->desc, plan->max_batch, csi_pool_threads(plan->pool)) /
+        sizeof(float);
+    step->scratch_alone = csi_wino_scratch_size(wino->kernel, &wino->desc, 1, 1) / sizeof(float);
     step->run = run_wino;
     snprintf(step->algorithm, sizeof step->algorithm, "%s", csi_wino_name(wino->kernel));
     return CS_OK;
@@ -136,8 +138,8 @@ static enum cs_status make_first(struct csi_plan *plan, const struct csi_ir *ir,
     csi_conv_first_pack(&first->desc, node->weight, node->bias, packed);
     first->packed = packed;
     step->scratch_floats =
-        (csi_conv_first_scratch_size(&first->desc, csi_pool_threads(plan->pool)) + sizeof(float) - 1) /
-        sizeof(float);
+        csi_conv_first_scratch_size(&first->desc, csi_pool_threads(plan->pool)) / sizeof(float);
+    step->scratch_alone = csi_conv_first_scratch_size(&first->desc, 1) / sizeof(float);
     step->reads_photo = true;
     step->run = run_first;
     snprintf(step->algorithm, sizeof step->algorithm, "%s", csi_conv_first_name(first->kernel));
@@ -162,7 +164,6 @@ bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const s
 {
     struct csi_pair_step pair;
     char text[sizeof second->name];
-    size_t scratch;
 
     if (first->run != run_first || second->run != run_wino || second->inputs[0] != first->output ||
         first->act_pass || first->residual_pass || first->tail_pass || second->u.wino.desc.residual ||
@@ -171,12 +172,14 @@ bool csi_step_pair(const struct csi_plan *plan, const struct csi_ir *ir, const s
         return false;
     pair.first = first->u.first;
     pair.wino = second->u.wino;
-    scratch = csi_conv_pair_scratch_size(&pair.first.desc, pair.wino.kernel, &pair.wino.desc,
-                                         csi_pool_threads(plan->pool));
     second->u.pair = pair;
     second->run = run_pair;
     second->reads_photo = true;
-    second->scratch_floats = (scratch + sizeof(float) - 1) / sizeof(float);
+    second->scratch_floats = csi_conv_pair_scratch_size(&pair.first.desc, pair.wino.kernel, &pair.wino.desc,
+                                                        csi_pool_threads(plan->pool)) /
+                             sizeof(float);
+    second->scratch_alone =
+        csi_conv_pair_scratch_size(&pair.first.desc, pair.wino.kernel, &pair.wino.desc, 1) / sizeof(float);
     second->layer.gflop += first->layer.gflop;
     snprintf(text, sizeof text, "%.60s+%.60s", first->name, second->name);
     memcpy(second->name, text, sizeof text);

@@ -133,8 +133,8 @@ enum cs_status csi_step_pool(struct csi_plan *plan, const struct csi_ir *ir, con
     struct csi_pool_step *p = &step->u.pool;
 
     if (node->op == CSI_OP_GLOBAL_AVG_POOL) {
-        step->scratch_floats =
-            plan->max_batch * GLOBAL_PARTS * csi_pitch(ir->values[node->inputs[0]].shape.channels);
+        step->scratch_alone = GLOBAL_PARTS * csi_pitch(ir->values[node->inputs[0]].shape.channels);
+        step->scratch_floats = plan->max_batch * step->scratch_alone;
         step->run = run_global;
         snprintf(step->algorithm, sizeof step->algorithm, "global_average_%s", plan->kernels->name);
         return CS_OK;

@@ -367,6 +367,5 @@ size_t csi_product_scratch(const struct csi_plan *plan, const struct csi_step *s
     const size_t pixels = csi_max_size(plan->kernels->product_rows, BLOCK_PIXELS);
 
     cut_depth(&job, plan);
-    return csi_pool_threads(plan->pool) * csi_min_size(pixels, plan->max_batch * out->height * out->width) *
-           job.chunk_depth * job.taps;
+    return csi_min_size(pixels, plan->max_batch * out->height * out->width) * job.chunk_depth * job.taps;
 }

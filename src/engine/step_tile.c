@@ -494,6 +494,7 @@ enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir
         p->band_rows = csi_min_size(p->band_rows, out->height);
         p->band_floats = csi_round_up(band_lines(p, p->band_rows) * p->compact_line, CSI_WORKER_FLOATS);
         step->scratch_floats = csi_pool_threads(plan->pool) * p->band_floats;
+        step->scratch_alone = p->band_floats;
         step->reads_photo = true;
     }
     step->tail_pass = p->groups > 1 && out->channels % CSI_PITCH != 0;
@@ -505,8 +506,10 @@ enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir
         step->act_pass = false;
     p->product = csi_product_pays(plan, step);
     step->run = p->product ? csi_run_product : run_tile_conv;
-    if (p->product)
-        step->scratch_floats = csi_product_scratch(plan, step);
+    if (p->product) {
+        step->scratch_alone = csi_product_scratch(plan, step);
+        step->scratch_floats = csi_pool_threads(plan->pool) * step->scratch_alone;
+    }
     snprintf(step->algorithm, sizeof step->algorithm, "%s%ux%u%s_%s",
              node->source->op == CSI_OP_LINEAR ? "linear"
              : p->groups > 1                   ? "conv_grouped"

@@ -481,7 +481,7 @@ static void run_staged(struct run *run, size_t batch, float *scratch, struct csi
         run->m_position = m_stride(shape, run->count);
         run->chunks = csi_min_size(run->count, 4u * threads);
         spread(pool, run->chunks, staged_in_task, run);
-        run->chunks = csi_min_size(shape->positions * shape->outputs, 12u * threads);
+        run->chunks = csi_min_size(shape->positions * shape->outputs, 24u * threads);
         spread(pool, run->chunks, staged_multiply_task, run);
         run->chunks = csi_min_size(run->count * shape->outputs, 6u * threads);
         spread(pool, run->chunks, staged_out_task, run);
