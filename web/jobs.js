@@ -8,6 +8,7 @@ import { option } from "./settings.js";
 import { classes, emit, get, itemOf, plants, set, updateItem } from "./state.js";
 
 const AT_ONCE = 2;
+const MOST_OF_A_CASE = 6; // photos that the server combines
 const TRIES_WHEN_BUSY = 4;
 const waiting = [];
 const byRequest = new Map(); // X-Request-Id -> items, for the event stream
@@ -33,12 +34,15 @@ function newItem(file) {
     };
 }
 
-/* Takes files in: one request a photo, or one request for all when they show the same plant. */
+/*
+ * Takes files in: one request a photo, or one request for all when they show the same plant and are few enough for a joint answer.
+ */
 export function addFiles(files) {
     const items = Array.from(files, newItem);
     if (items.length === 0) return;
-    const together = option("samePlant") && items.length > 1;
-    set("plantCase", null);
+    const samePlant = option("samePlant") && items.length > 1;
+    const together = samePlant && items.length <= MOST_OF_A_CASE;
+    set("plantCase", samePlant && !together ? { keys: [], tooMany: items.length, most: MOST_OF_A_CASE } : null);
     set("items", get("items").concat(items));
     set("selected", items[0].key);
     if (together) waiting.push(items);
@@ -180,7 +184,8 @@ function finish(ready, answer) {
             updateItem(item, { phase: "done", diagnosis: result, error: null });
         }
     });
-    if (answer.case) set("plantCase", { ...answer.case, keys: ready.map(({ item }) => item.key) });
+    const read = ready.filter(({ item }) => item.phase === "done");
+    if (answer.case) set("plantCase", { ...answer.case, keys: read.map(({ item }) => item.key) });
 }
 
 function fail(item, error) {

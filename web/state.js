@@ -13,7 +13,7 @@ const state = {
     history: [],
     items: [],
     selected: null, // key of the item shown large
-    plantCase: null, // joint answer for several photos of one plant
+    plantCase: null, // joint answer for several photos of one plant, or { tooMany, most } why there is none
     plant: "", // what the user says grows there; "": nothing said. Not remembered: forgotten, it would mislead
 };
 const listeners = new Map();

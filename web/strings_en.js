@@ -89,6 +89,10 @@ export const strings = {
 
     "verdict.plant": "You said that it is {plant}: only its classes were considered.",
     "case.title": "Joint answer for {count} photos of one plant",
+    "case.title.one": "Joint answer: only one of the photos could be read",
+    "case.none": "No joint answer",
+    "case.too_many":
+        "A joint answer takes at most {most} photos of one plant; these {count} are diagnosed one by one. Choose the best {most} for a joint one.",
     "case.sentence": "{label}, {probability}. {agreement} of the photos agree.",
     "case.few": "The photos disagree. Look at each one, or take new ones.",
 

@@ -82,10 +82,16 @@ function drawCase() {
     const joint = get("plantCase");
     place.hidden = !joint;
     if (!joint) return replace(place);
+    if (joint.tooMany)
+        return replace(
+            place,
+            h("h3", { text: t("case.none") }),
+            h("p", { text: t("case.too_many", { most: joint.most, count: joint.tooMany }) }),
+        );
     const top = joint.predictions[0];
     return replace(
         place,
-        h("h3", { text: t("case.title", { count: joint.keys.length }) }),
+        h("h3", { text: plural("case.title", joint.keys.length) }),
         h(
             "p",
             { class: "case-verdict" },
