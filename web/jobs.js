@@ -15,7 +15,14 @@ const byRequest = new Map(); // X-Request-Id -> items, for the event stream
 let running = 0;
 let nextKey = 1;
 
-const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+const cancelled = () => new api.ApiError("aborted", "");
+
+/* Until the time is over or one of the signals aborts. */
+const wait = (seconds, signals) =>
+    new Promise((resolve) => {
+        setTimeout(resolve, seconds * 1000);
+        for (const signal of signals) signal.addEventListener("abort", resolve);
+    });
 
 function newItem(file) {
     return {
@@ -66,8 +73,14 @@ export function addDiagnosis(diagnosis) {
     return set("selected", item.key);
 }
 
+/* A photo that waits goes at once; of those that travel in one request, none arrives. */
 export function cancel(item) {
     item.abort.abort();
+    const at = waiting.findIndex((items) => items.includes(item));
+    if (at < 0) return;
+    const others = waiting[at].filter((other) => other !== item);
+    waiting.splice(at, 1, ...(others.length > 0 ? [others] : []));
+    fail(item, cancelled());
 }
 
 export function retry(item) {
@@ -120,13 +133,10 @@ function pump() {
 async function work(items) {
     const ready = [];
     for (const item of items) {
-        if (item.abort.signal.aborted) {
-            fail(item, new api.ApiError("aborted", ""));
-            continue;
-        }
         updateItem(item, { phase: "preparing" });
         try {
             const photo = await prepare(item.file, get("status") && get("status").limits);
+            if (item.abort.signal.aborted) throw cancelled();
             if (!item.preview) item.preview = URL.createObjectURL(photo.blob);
             updateItem(item, { converted: photo.converted });
             ready.push({ item, photo });
@@ -144,7 +154,9 @@ async function work(items) {
 
 async function upload(ready) {
     const items = ready.map((entry) => entry.item);
+    const signals = items.map((item) => item.abort.signal);
     for (let attempt = 1; ; attempt++) {
+        if (signals.some((signal) => signal.aborted)) throw cancelled();
         const requestId = api.requestId();
         byRequest.set(requestId, items);
         try {
@@ -155,7 +167,7 @@ async function upload(ready) {
                     plantCase: items.length > 1,
                     plant: plants().includes(get("plant")) ? get("plant") : "",
                     requestId,
-                    signal: items[0].abort.signal,
+                    signals,
                     onUpload: (fraction) => {
                         for (const item of items)
                             updateItem(item, { phase: fraction < 1 ? "uploading" : "working", uploaded: fraction });
@@ -166,7 +178,7 @@ async function upload(ready) {
             const busy = error.code === "overloaded" && attempt < TRIES_WHEN_BUSY;
             if (!busy) throw error;
             for (const item of items) updateItem(item, { phase: "queued" });
-            await wait(Math.min(error.retryAfter || 1, 10));
+            await wait(Math.min(error.retryAfter || 1, 10), signals);
         } finally {
             byRequest.delete(requestId);
         }

@@ -170,7 +170,7 @@ export function start() {
         updateCard(item);
         const settled = item.phase === "done" || item.phase === "failed";
         if (get("selected") === item.key) emit("detail", item);
-        if (settled) say(item);
+        if (settled && itemOf(item.key)) say(item); // not of photos that were put away meanwhile
     });
     on("status", () => classes().length && drawStrip());
 }

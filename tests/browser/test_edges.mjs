@@ -36,3 +36,43 @@ test("the joint answer counts the photos that could be read", async () => {
     assert.match(await page.textContent("#case"), /Joint answer for 2 photos of one plant/);
     await close();
 });
+
+test("cancelling works at once for photos that wait, that are asked for again, and for each of a group", async () => {
+    const photos = await leaves(4, 80);
+    const { page, requests, close } = await visit({ allow: [/status of 503/] });
+    const held = [];
+    const posted = () => requests.filter((request) => request.method === "POST").length;
+    await page.route("**/api/v1/predict*", (route) => held.push(route));
+    await page.setInputFiles("#file-input", photos);
+    await page.waitForFunction(() => document.querySelectorAll(".strip-card[data-phase=queued]").length === 2);
+    await page.click("#strip li:nth-child(4) button");
+    await page.click(".working .button");
+    await page.waitForSelector("#strip li:nth-child(4) button[data-phase=failed]", { timeout: 3000 });
+    assert.match(await page.textContent(".failed"), /Cancelled/);
+
+    // one that the server was too busy for: it is not sent again
+    await page.click("#strip li:nth-child(1) button");
+    for (let i = 0; held.length < 2 && i < 100; i++) await page.waitForTimeout(20);
+    const busy = { error: { code: "overloaded", message: "64 requests in flight" } };
+    await held[0].fulfill({ status: 503, headers: { "Retry-After": "2" }, json: busy });
+    await page.waitForSelector("#strip li:nth-child(1) button[data-phase=queued]");
+    const before = posted();
+    await page.click(".working .button");
+    await page.waitForSelector("#strip li:nth-child(1) button[data-phase=failed]", { timeout: 1500 });
+    await page.waitForFunction(() => document.querySelectorAll(".strip-card[data-phase=queued]").length === 0); // the third goes instead
+    await page.waitForTimeout(2300);
+    assert.equal(posted(), before + 1);
+    await page.click("#start-over");
+    await page.waitForTimeout(150);
+    assert.doesNotMatch(await page.textContent("#announcer"), /leaf[23]/, "photos that were put away are not spoken of");
+
+    // one of a group that travels together
+    await page.click("label[for=same-plant]");
+    const sent = held.length;
+    await page.setInputFiles("#file-input", photos.slice(0, 2));
+    for (let i = 0; held.length === sent && i < 100; i++) await page.waitForTimeout(20);
+    await page.click("#strip li:nth-child(2) button");
+    await page.click(".working .button");
+    await page.waitForSelector("#strip li:nth-child(2) button[data-phase=failed]", { timeout: 3000 });
+    await close();
+});
