@@ -24,6 +24,9 @@ const wait = (seconds, signals) =>
         for (const signal of signals) signal.addEventListener("abort", resolve);
     });
 
+/* What the user says grows there, if the model knows it. */
+const saidPlant = () => (plants().includes(get("plant")) ? get("plant") : "");
+
 function newItem(file) {
     return {
         key: "photo-" + nextKey++,
@@ -146,13 +149,23 @@ async function work(items) {
     }
     if (ready.length === 0) return;
     try {
-        finish(ready, await upload(ready));
+        const plant = saidPlant();
+        const answer = await upload(ready, plant);
+        if (plant === saidPlant()) finish(ready, answer);
+        else putBack(ready); // said while it travelled
     } catch (error) {
         for (const { item } of ready) fail(item, error);
     }
 }
 
-async function upload(ready) {
+/* Photos whose answer is not the one to what the user says by now. */
+function putBack(ready) {
+    const items = ready.map(({ item }) => item);
+    for (const item of items) updateItem(item, { phase: "queued", uploaded: 0, stages: {} });
+    waiting.push(items);
+}
+
+async function upload(ready, plant) {
     const items = ready.map((entry) => entry.item);
     const signals = items.map((item) => item.abort.signal);
     for (let attempt = 1; ; attempt++) {
@@ -165,7 +178,7 @@ async function upload(ready) {
                 {
                     topK: Math.max(classes().length, 3), // all classes: bars and the class switch need no second request
                     plantCase: items.length > 1,
-                    plant: plants().includes(get("plant")) ? get("plant") : "",
+                    plant,
                     requestId,
                     signals,
                     onUpload: (fraction) => {

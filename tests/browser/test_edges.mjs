@@ -76,3 +76,17 @@ test("cancelling works at once for photos that wait, that are asked for again, a
     await page.waitForSelector("#strip li:nth-child(2) button[data-phase=failed]", { timeout: 3000 });
     await close();
 });
+
+test("a plant that is said while a photo travels counts for that photo too", async () => {
+    const [leaf] = await leaves(1, 90);
+    const { page, close } = await visit();
+    let held = null;
+    await page.route("**/api/v1/predict*", (route) => (held ? route.continue() : (held = route)));
+    await page.setInputFiles("#file-input", leaf);
+    for (let i = 0; !held && i < 100; i++) await page.waitForTimeout(20);
+    await page.selectOption("#plant", "Wheat");
+    await held.continue();
+    await settled(page, 1);
+    assert.match(await page.textContent(".verdict"), /You said that it is Wheat/);
+    await close();
+});
