@@ -1,7 +1,8 @@
 /* The edges of the page: too many photos, photos that fail among others, hurried hands, and what arrives late. */
 import assert from "node:assert/strict";
+import fs from "node:fs";
 import { test } from "node:test";
-import { ask, canvasPage, heatPixels, heatShown, settled, upload, visit } from "./harness.mjs";
+import { ask, canvasPage, heatShown, settled, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 const REFUSED = [/status of 4\d\d/]; // Chromium's own line about an answer that the test asks for
@@ -88,5 +89,30 @@ test("a plant that is said while a photo travels counts for that photo too", asy
     await held.continue();
     await settled(page, 1);
     assert.match(await page.textContent(".verdict"), /You said that it is Wheat/);
+    await close();
+});
+
+test("a class whose map cannot be had shows none, whatever the colours, and the picture that is saved is the photo", async () => {
+    const [leaf] = await leaves(1, 100);
+    const { page, close } = await visit({ allow: [/status of 500/] });
+    await upload(page, leaf);
+    const { diagnosis } = (await ask(page, "/api/v1/history")).history[0];
+    await heatShown(page, diagnosis.predictions[0].index);
+    await page.route("**/gradcam*", (route) =>
+        route.fulfill({ status: 500, json: { error: { code: "internal", message: "out of memory" } } }),
+    );
+    await page.selectOption("#heat-class", String(diagnosis.predictions[1].index));
+    await page.waitForFunction(() => document.querySelector(".photo-message").textContent.includes("out of memory"));
+    await page.selectOption("#heat-colormap", "grey");
+    assert.ok(await page.isHidden("#heat-layer"), "the map of another class");
+    assert.doesNotMatch(await page.getAttribute("#photo", "alt"), /heat map/);
+
+    await page.click("#start-over");
+    await upload(page, leaf);
+    await page.waitForFunction(() => document.querySelector(".photo-message").textContent.includes("out of memory"));
+    await page.waitForFunction(() => document.getElementById("photo").naturalWidth > 0);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#heat-save")]);
+    const png = fs.readFileSync(await download.path());
+    assert.deepEqual([png.readUInt32BE(16), png.readUInt32BE(20)], [320, 240]);
     await close();
 });
