@@ -116,3 +116,47 @@ test("a class whose map cannot be had shows none, whatever the colours, and the 
     assert.deepEqual([png.readUInt32BE(16), png.readUInt32BE(20)], [320, 240]);
     await close();
 });
+
+test("a camera that starts late is let go, a second click takes no second photo, and another camera may work", async () => {
+    const { page, context, close } = await visit();
+    await context.grantPermissions(["camera"]);
+    await page.evaluate(() => {
+        const devices = navigator.mediaDevices;
+        const ask = devices.getUserMedia.bind(devices);
+        window.streams = [];
+        window.delay = 400;
+        window.refuse = false;
+        devices.getUserMedia = async (wanted) => {
+            await new Promise((resolve) => setTimeout(resolve, window.delay));
+            if (window.refuse) throw new DOMException("in use", "NotReadableError");
+            const stream = await ask(wanted);
+            window.streams.push(stream);
+            return stream;
+        };
+    });
+    const running = () => page.evaluate(() => window.streams.filter((stream) => stream.active).length);
+    await page.click("label[for=camera-input]");
+    await page.keyboard.press("Escape");
+    await page.waitForFunction(() => window.streams.length === 1);
+    await page.waitForTimeout(100);
+    assert.equal(await running(), 0, "the camera of a closed dialog runs");
+
+    await page.evaluate(() => {
+        window.delay = 0;
+        window.refuse = true;
+    });
+    await page.click("label[for=camera-input]");
+    await page.waitForFunction(() => document.getElementById("camera-said").textContent.includes("does not start"));
+    await page.evaluate(() => {
+        window.refuse = false;
+        document.getElementById("camera-next").hidden = false; // as with two cameras
+    });
+    await page.click("#camera-next");
+    await page.waitForFunction(() => document.querySelector(".camera-picture").videoWidth > 0);
+    await page.waitForFunction(() => document.getElementById("camera-said").textContent === "");
+    await page.dblclick("#camera-shoot");
+    await page.waitForTimeout(500);
+    await settled(page, 1);
+    assert.equal(await running(), 0);
+    await close();
+});
