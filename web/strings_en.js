@@ -59,6 +59,7 @@ export const strings = {
     "banner.locked": "This server asks for an access token. Whoever runs it can tell you.",
     "banner.token": "Access token",
     "banner.unlock": "Unlock",
+    "banner.refused": "The server does not accept this token.",
     "banner.no_model":
         "No model is loaded, so nothing can be diagnosed yet. Whoever runs this server can start it with the built-in model or with --model FILE.",
     "banner.model_error": "A new model file could not be loaded; the one before stays in use. The reason: {reason}",

@@ -26,21 +26,27 @@ function drawPill() {
 
 function unlockForm(refresh) {
     const field = h("input", { type: "password", id: "token", autocomplete: "current-password" });
+    const said = h("p", { class: "small", id: "token-said", role: "status" });
     return h(
         "form",
         {
             class: "banner-form",
             on: {
-                submit: (event) => {
+                submit: async (event) => {
                     event.preventDefault();
+                    said.textContent = "";
                     api.setToken(field.value.trim());
-                    refresh();
+                    await refresh();
+                    if (get("connection") !== "locked") return;
+                    said.textContent = t("banner.refused");
+                    field.select();
                 },
             },
         },
         h("label", { for: "token", text: t("banner.token") }),
         field,
         h("button", { type: "submit", class: "button", text: t("banner.unlock") }),
+        said,
     );
 }
 

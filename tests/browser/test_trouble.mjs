@@ -104,6 +104,9 @@ test("a busy server is asked again; a token is asked for; a missing model is tol
     );
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await page.waitForSelector("#token");
+    await page.fill("#token", "open");
+    await page.click(".banner-form button");
+    await page.waitForFunction(() => document.getElementById("token-said").textContent.includes("does not accept"));
     await page.unroute("**/api/v1/status");
     const [request] = await Promise.all([
         page.waitForRequest("**/api/v1/status"),
