@@ -258,7 +258,7 @@ export const strings = {
     "options.note": "Kept in this browser.",
 
     "failed.retry": "Try again",
-    "failed.detail": "What the server said",
+    "failed.detail": "In detail",
     "error.unsupported_format.title": "This is not a photo CropShield can read",
     "error.unsupported_format.advice":
         "Use a JPEG, PNG or WebP file. If the file came from a message or website, save the picture itself, or take a screenshot of it.",
@@ -276,6 +276,9 @@ export const strings = {
     "error.empty_input.title": "The file is empty",
     "error.empty_input.advice":
         "It has no content. If it lies in a cloud folder, wait until it is downloaded and choose it again.",
+    "error.unreadable_file.title": "The file cannot be read",
+    "error.unreadable_file.advice":
+        "It may have been moved, changed or deleted since it was chosen, or it is a folder. Choose the photos themselves once more.",
     "error.not_found.title": "Not there any more",
     "error.not_found.advice": "The server no longer keeps this. Send the photo again.",
     "error.bad_request.title": "The server did not understand this",

@@ -160,3 +160,18 @@ test("a camera that starts late is let go, a second click takes no second photo,
     assert.equal(await running(), 0);
     await close();
 });
+
+test("a folder, or a file that is gone, is no fault of the server", async () => {
+    const { page, requests, close } = await visit();
+    await page.evaluate(() => {
+        const gone = new File(["x".repeat(4096)], "holiday", { type: "" });
+        gone.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException("not found", "NotFoundError")) });
+        const transfer = { types: ["Files"], files: [gone] };
+        const drop = new Event("drop", { bubbles: true, cancelable: true });
+        document.body.dispatchEvent(Object.assign(drop, { dataTransfer: transfer }));
+    });
+    await settled(page, 1);
+    assert.match(await page.textContent(".failed"), /cannot be read.*a folder/s);
+    assert.equal(requests.filter((request) => request.method === "POST").length, 0);
+    await close();
+});
