@@ -177,6 +177,7 @@ export const strings = {
     "copy.button": "Share result",
     "copy.done": "Copied as text.",
     "copy.failed": "This browser does not let the page copy.",
+    "copy.not_a_leaf": "CropShield: {title}. Photo: {name}. A hint from a photo, not a laboratory result.",
     "copy.text": "CropShield: {label} ({probability}, {verdict}). Photo: {name}. A hint from a photo, not a laboratory result.",
 
     "speed.title": "Speed",

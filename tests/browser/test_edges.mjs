@@ -175,3 +175,29 @@ test("a folder, or a file that is gone, is no fault of the server", async () => 
     assert.equal(requests.filter((request) => request.method === "POST").length, 0);
     await close();
 });
+
+test("what is shared of a photo that shows no leaf names no disease", async () => {
+    const [leaf] = await leaves(1, 110);
+    const { page, close } = await visit({
+        prepare: (page) =>
+            page.addInitScript(() => {
+                window.shared = [];
+                navigator.share = async ({ text }) => window.shared.push(text);
+            }),
+    });
+    let verdict = "confident";
+    await page.route("**/api/v1/predict*", async (route) =>
+        route.fulfill({ json: { ...(await (await route.fetch()).json()), verdict } }),
+    );
+    await upload(page, leaf);
+    const label = await page.textContent("#verdict-title");
+    await page.click(".share button");
+    verdict = "not_a_leaf";
+    await upload(page, leaf);
+    await page.click("#strip li:nth-child(2) button");
+    await page.click(".share button");
+    const [first, second] = await page.evaluate(() => window.shared);
+    assert.ok(first.includes(label), first);
+    assert.ok(!second.includes(label) && second.includes("Not a leaf that CropShield knows"), second);
+    await close();
+});
