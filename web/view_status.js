@@ -34,10 +34,14 @@ function unlockForm(refresh) {
             on: {
                 submit: async (event) => {
                     event.preventDefault();
+                    const token = field.value.trim();
                     said.textContent = "";
-                    api.setToken(field.value.trim());
-                    await refresh();
-                    if (get("connection") !== "locked") return;
+                    if (/^[\x20-\x7e]*$/.test(token)) {
+                        // anything else, say typographic quotes, no request could carry
+                        api.setToken(token);
+                        await refresh();
+                        if (get("connection") !== "locked") return;
+                    }
                     said.textContent = t("banner.refused");
                     field.select();
                 },

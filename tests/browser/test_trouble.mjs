@@ -104,9 +104,13 @@ test("a busy server is asked again; a token is asked for; a missing model is tol
     );
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await page.waitForSelector("#token");
-    await page.fill("#token", "open");
-    await page.click(".banner-form button");
-    await page.waitForFunction(() => document.getElementById("token-said").textContent.includes("does not accept"));
+    for (const wrong of ["open", "\u201csesame\u201d"]) {
+        await page.fill("#token", wrong);
+        await page.click(".banner-form button");
+        await page.waitForFunction(() => document.getElementById("token-said").textContent.includes("does not accept"));
+        await page.waitForTimeout(200);
+        assert.ok(await page.isVisible("#token"), `the form is gone after ${wrong}`);
+    }
     await page.unroute("**/api/v1/status");
     const [request] = await Promise.all([
         page.waitForRequest("**/api/v1/status"),
