@@ -102,6 +102,8 @@ export function start(refresh) {
     };
     on(["connection", "status"], draw);
     on("theme", drawTheme);
+    const dark = window.matchMedia("(prefers-color-scheme: dark)");
+    if (dark.addEventListener) dark.addEventListener("change", drawTheme); // theme.js has followed it by then
     byId("theme").addEventListener("click", () => setTheme(theme() === "dark" ? "light" : "dark"));
     draw();
     drawTheme();

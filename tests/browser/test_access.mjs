@@ -85,6 +85,15 @@ test("the theme can be switched and is remembered", async () => {
     await close();
 });
 
+test("the button tells what it does after the system's colours have changed", async () => {
+    const { page, close } = await visit({ scheme: "light" });
+    assert.match(await page.getAttribute("#theme", "aria-label"), /dark/);
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.waitForSelector("html[data-theme=dark]");
+    assert.match(await page.getAttribute("#theme", "aria-label"), /light/);
+    await close();
+});
+
 test("the keyboard alone is enough", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 800, height: 600, seed: 42 });
     const { page, close } = await visit();
