@@ -141,6 +141,44 @@ test("the keyboard alone is enough", async () => {
     await close();
 });
 
+test("fresh figures leave the keyboard and the scroll position where they are", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 44 });
+    const { page, close } = await visit();
+    await upload(page, [leaf, { ...leaf, name: "second.jpg" }, { ...leaf, name: "third.jpg" }]);
+    await page.waitForFunction(() => document.querySelectorAll(".history-row").length === 3);
+    const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label") || document.activeElement.textContent);
+    const row = page.locator(".history-row").nth(1);
+    const name = await row.getAttribute("aria-label");
+    await row.focus();
+    await page.evaluate(() => document.querySelector(".history").style.setProperty("max-height", "60px"));
+    await page.waitForFunction(() => document.querySelector(".history").clientHeight === 60);
+    await page.evaluate(() => (document.querySelector(".history").scrollTop = 40));
+    const [asked] = await Promise.all([
+        page.waitForResponse("**/api/v1/history"),
+        page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))),
+    ]);
+    await asked.finished();
+    await page.waitForTimeout(100);
+    assert.equal(await focused(), name);
+    assert.equal(await page.evaluate(() => document.querySelector(".history").scrollTop), 40);
+
+    const another = async (file) => {
+        await page.evaluate(async (bytes) => {
+            await fetch("/api/v1/predict?name=from_elsewhere.jpg", { method: "POST", body: new Uint8Array(bytes) });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }, Array.from(file.buffer));
+    };
+    await another(leaf);
+    await page.waitForFunction(() => document.querySelectorAll(".history-row").length === 4);
+    assert.equal(await focused(), name);
+    await page.click("#panel-speed .chart-table summary");
+    await page.locator("#panel-speed .chart-table summary").focus();
+    await another(leaf);
+    await page.waitForFunction(() => document.querySelectorAll("#panel-speed .chart-bar").length === 5);
+    assert.match(await focused(), /same as a table/);
+    await close();
+});
+
 test("names, landmarks and labels", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 800, height: 600, seed: 43 });
     const { page, close } = await visit();
