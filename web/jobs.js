@@ -9,6 +9,7 @@ import { classes, emit, get, itemOf, plants, set, updateItem } from "./state.js"
 
 const AT_ONCE = 2;
 const MOST_OF_A_CASE = 6; // photos that the server combines
+const MOST_CLASSES = 1000; // that the server lists in an answer
 const TRIES_WHEN_BUSY = 4;
 const waiting = [];
 const byRequest = new Map(); // X-Request-Id -> items, for the event stream
@@ -176,7 +177,8 @@ async function upload(ready, plant) {
             return await api.predict(
                 ready.map((entry) => entry.photo),
                 {
-                    topK: Math.max(classes().length, 3), // all classes: bars and the class switch need no second request
+                    // all classes that the server lists: bars and the class switch need no second request
+                    topK: Math.min(Math.max(classes().length, 3), MOST_CLASSES),
                     plantCase: items.length > 1,
                     plant,
                     requestId,

@@ -74,6 +74,29 @@ for (const size of Object.keys(SIZES)) {
     }
 }
 
+test("at 320 pixels, which is 1280 at 400 %, no word of a button is broken", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 45 });
+    const { page, close } = await visit();
+    await page.setViewportSize({ width: 320, height: 640 });
+    await upload(page, leaf);
+    await noSidewaysScroll(page, "the result");
+    const broken = await page.evaluate(() => {
+        const words = [];
+        for (const face of document.querySelectorAll(".picker-title, .button")) {
+            const text = Array.from(face.childNodes).find((node) => node.nodeType === Node.TEXT_NODE);
+            for (const { 0: word, index } of (text ? text.data : "").matchAll(/\S+/g)) {
+                const range = document.createRange();
+                range.setStart(text, index);
+                range.setEnd(text, index + word.length);
+                if (range.getClientRects().length > 1) words.push(word);
+            }
+        }
+        return words;
+    });
+    assert.deepEqual(broken, []);
+    await close();
+});
+
 test("the theme can be switched and is remembered", async () => {
     const { page, close } = await visit({ scheme: "light" });
     await page.click("#theme");

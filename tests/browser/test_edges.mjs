@@ -201,3 +201,20 @@ test("what is shared of a photo that shows no leaf names no disease", async () =
     assert.ok(!second.includes(label) && second.includes("Not a leaf that CropShield knows"), second);
     await close();
 });
+
+test("a model of more classes than the server lists is asked for those that it lists", async () => {
+    const [leaf] = await leaves(1, 120);
+    const { page, requests, close } = await visit({
+        prepare: (page) =>
+            page.route("**/api/v1/status", async (route) => {
+                const answer = await (await route.fetch()).json();
+                const more = Array.from({ length: 1001 }, (_, index) => ({ index, class: `c${index}`, label: `c${index}` }));
+                answer.model.classes = answer.model.classes.concat(more.slice(answer.model.classes.length));
+                await route.fulfill({ json: answer });
+            }),
+    });
+    await upload(page, leaf);
+    assert.equal(await page.locator(".strip-card[data-phase=done]").count(), 1);
+    assert.ok(requests.some(({ url }) => url.includes("top_k=1000")));
+    await close();
+});
