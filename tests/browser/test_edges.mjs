@@ -50,6 +50,10 @@ test("cancelling works at once for photos that wait, that are asked for again, a
     await page.click(".working .button");
     await page.waitForSelector("#strip li:nth-child(4) button[data-phase=failed]", { timeout: 3000 });
     assert.match(await page.textContent(".failed"), /Cancelled/);
+    await page.click(".failed .button");
+    await page.waitForSelector("#strip li:nth-child(4) button[data-phase=queued]");
+    await page.click(".working .button");
+    await page.waitForSelector("#strip li:nth-child(4) button[data-phase=failed]");
 
     // one that the server was too busy for: it is not sent again
     await page.click("#strip li:nth-child(1) button");
