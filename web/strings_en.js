@@ -21,7 +21,7 @@ export const strings = {
     "intake.drop_now": "Let go to diagnose",
     "intake.crops": "It knows leaves of {crops}: {count} classes.",
     "intake.same_plant": "My photos show the same plant",
-    "intake.same_plant_hint": "Several photos then give one joint answer.",
+    "intake.same_plant_hint": "Several photos that are chosen together then give one joint answer.",
     "intake.plant": "What grows there?",
     "intake.plant_any": "Not said",
     "intake.plant_hint": "Knowing the plant, CropShield chooses among its diseases only.",
