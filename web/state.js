@@ -59,15 +59,10 @@ export function plants() {
     return (model && model.plants) || [];
 }
 
-/* { resize, crop } of the model: the short side in pixels and the square in its middle that the network sees; null when unknown. */
+/* { resize, crop } in use: the short side in pixels and the square in its middle that the network sees; null when unknown. */
 export function preprocessing() {
     const model = state.status && state.status.model;
-    try {
-        const told = model && model.metadata && model.metadata.preprocess;
-        return typeof told === "string" ? JSON.parse(told) : told || null;
-    } catch (_) {
-        return null;
-    }
+    return model && model.resize ? { resize: model.resize, crop: model.input_size } : null;
 }
 
 export const targetMs = () => (state.status && state.status.target_ms) || 200;

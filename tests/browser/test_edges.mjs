@@ -222,3 +222,25 @@ test("a model of more classes than the server lists is asked for those that it l
     assert.ok(requests.some(({ url }) => url.includes("top_k=1000")));
     await close();
 });
+
+test("the heat map lies on what the network sees with the preprocessing in use, whatever the model's file says", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 800, height: 600, seed: 130 });
+    const { page, close } = await visit({
+        prepare: (page) =>
+            page.route("**/api/v1/status", async (route) => {
+                const answer = await (await route.fetch()).json();
+                assert.equal(answer.model.resize, 256);
+                answer.model.resize = 448; // as with --resize 448, or a checkpoint without metadata
+                await route.fulfill({ json: answer });
+            }),
+    });
+    await upload(page, leaf);
+    await page.waitForSelector("#heat-layer:not([hidden])");
+    const columns = await page.evaluate(() => {
+        const canvas = document.getElementById("heat-layer");
+        const { data } = canvas.getContext("2d").getImageData(0, 300, canvas.width, 1);
+        return Array.from({ length: canvas.width }, (_, x) => data[x * 4 + 3]).filter((alpha) => alpha === 255).length;
+    });
+    assert.equal(columns, 300);
+    await close();
+});
