@@ -4,7 +4,7 @@
  * Keys are class names; `urgent` marks what spreads fast enough that asking for help should not wait.
  */
 const healthy = (crop) => ({
-    about: `The leaf shows none of the ${crop} diseases that CropShield knows. That is not a proof of health: an early infection can be invisible, and roots, stems and fruit are not in the picture.`,
+    about: `A leaf of this class shows none of the ${crop} diseases that CropShield knows. That is not a proof of health: an early infection can be invisible, and roots, stems and fruit are not in the picture.`,
     look: [
         "Look at the underside of the leaf and at a few leaves at other heights.",
         "Take another photo in a few days if the plant worries you.",

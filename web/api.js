@@ -85,9 +85,9 @@ export const gradcamMap = (id, index, method, signal) =>
 /*
  * Uploads photos. XMLHttpRequest rather than fetch, because only it tells how much of the body has left.
  * No overlay is asked for: the page draws it from the map, which the forward pass leaves behind anyway.
- * `onUpload(fraction)`; `signal` aborts. Resolves with the server's answer.
+ * `onUpload(fraction)`; each of `signals` aborts. Resolves with the server's answer.
  */
-export function predict(photos, { topK, plantCase, plant, requestId, onUpload, signal }) {
+export function predict(photos, { topK, plantCase, plant, requestId, onUpload, signals }) {
     const body = new FormData();
     for (const photo of photos) body.append("image", photo.blob, photo.name);
     const query = `top_k=${topK}&gradcam=0${plantCase ? "&case=1" : ""}${plant ? "&plant=" + encodeURIComponent(plant) : ""}`;
@@ -112,7 +112,7 @@ export function predict(photos, { topK, plantCase, plant, requestId, onUpload, s
         };
         call.onerror = () => reject(new ApiError("network", ""));
         call.onabort = () => reject(new ApiError("aborted", ""));
-        if (signal) signal.addEventListener("abort", () => call.abort());
+        for (const signal of signals) signal.addEventListener("abort", () => call.abort());
         call.send(body);
     });
 }

@@ -43,6 +43,14 @@ export function replace(parent, ...children) {
     return append(parent, children);
 }
 
+/* Draws `place` anew; the keyboard stays on the element with the same data-key. */
+export function redraw(place, draw) {
+    const key = place.contains(document.activeElement) && document.activeElement.dataset.key;
+    draw();
+    const again = key && Array.from(place.querySelectorAll("[data-key]")).find((element) => element.dataset.key === key);
+    if (again) again.focus();
+}
+
 export const byId = (id) => document.getElementById(id);
 
 export const reducedMotion = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;

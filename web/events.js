@@ -27,15 +27,34 @@ export function parseEvents(buffer, emit) {
     return rest;
 }
 
-/* `onEvent(name, data)`, `onState(open)`. Runs until the page goes away. */
+const seen = () =>
+    new Promise((resolve) => {
+        const look = () => {
+            if (document.hidden) return;
+            document.removeEventListener("visibilitychange", look);
+            resolve();
+        };
+        document.addEventListener("visibilitychange", look);
+        look();
+    });
+
+/*
+ * `onEvent(name, data)`, `onState(open)`. Runs until the page goes away, while it is seen: browsers open six connections to a
+ * server, and as many forgotten tabs would keep the next one out.
+ */
 export async function listen(onEvent, onState) {
     let failures = 0;
     for (;;) {
+        await seen();
+        const hidden = new AbortController();
+        const leave = () => document.hidden && hidden.abort();
+        document.addEventListener("visibilitychange", leave);
         try {
             const response = await fetch("/api/v1/events", {
                 headers: headers({ Accept: "text/event-stream" }),
                 credentials: "same-origin",
                 cache: "no-store",
+                signal: hidden.signal,
             });
             if (!response.ok || !response.body) throw new Error("no stream");
             onState(true);
@@ -50,7 +69,9 @@ export async function listen(onEvent, onState) {
         } catch (_) {
             // falls through to the wait
         }
+        document.removeEventListener("visibilitychange", leave);
         onState(false);
+        if (hidden.signal.aborted) continue;
         await new Promise((resolve) => setTimeout(resolve, WAITS_MS[Math.min(failures, WAITS_MS.length - 1)]));
         failures += 1;
     }

@@ -48,7 +48,13 @@ async function toJpeg(file) {
  */
 export async function prepare(file, limits) {
     if (file.size === 0) throw new ApiError("empty_input", "");
-    const format = sniff(new Uint8Array(await file.slice(0, 16).arrayBuffer()));
+    let head;
+    try {
+        head = await file.slice(0, 16).arrayBuffer();
+    } catch (error) {
+        throw new ApiError("unreadable_file", error.message); // a folder, or gone since it was chosen
+    }
+    const format = sniff(new Uint8Array(head));
     let blob = file;
     let name = file.name || "photo";
     let converted = null;

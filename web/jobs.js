@@ -8,13 +8,25 @@ import { option } from "./settings.js";
 import { classes, emit, get, itemOf, plants, set, updateItem } from "./state.js";
 
 const AT_ONCE = 2;
+const MOST_OF_A_CASE = 6; // photos that the server combines
+const MOST_CLASSES = 1000; // that the server lists in an answer
 const TRIES_WHEN_BUSY = 4;
 const waiting = [];
 const byRequest = new Map(); // X-Request-Id -> items, for the event stream
 let running = 0;
 let nextKey = 1;
 
-const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+const cancelled = () => new api.ApiError("aborted", "");
+
+/* Until the time is over or one of the signals aborts. */
+const wait = (seconds, signals) =>
+    new Promise((resolve) => {
+        setTimeout(resolve, seconds * 1000);
+        for (const signal of signals) signal.addEventListener("abort", resolve);
+    });
+
+/* What the user says grows there, if the model knows it. */
+const saidPlant = () => (plants().includes(get("plant")) ? get("plant") : "");
 
 function newItem(file) {
     return {
@@ -33,12 +45,15 @@ function newItem(file) {
     };
 }
 
-/* Takes files in: one request a photo, or one request for all when they show the same plant. */
+/*
+ * Takes files in: one request a photo, or one request for all when they show the same plant and are few enough for a joint answer.
+ */
 export function addFiles(files) {
     const items = Array.from(files, newItem);
     if (items.length === 0) return;
-    const together = option("samePlant") && items.length > 1;
-    set("plantCase", null);
+    const samePlant = option("samePlant") && items.length > 1;
+    const together = samePlant && items.length <= MOST_OF_A_CASE;
+    set("plantCase", samePlant && !together ? { keys: [], tooMany: items.length, most: MOST_OF_A_CASE } : null);
     set("items", get("items").concat(items));
     set("selected", items[0].key);
     if (together) waiting.push(items);
@@ -62,8 +77,14 @@ export function addDiagnosis(diagnosis) {
     return set("selected", item.key);
 }
 
+/* A photo that waits goes at once; of those that travel in one request, none arrives. */
 export function cancel(item) {
     item.abort.abort();
+    const at = waiting.findIndex((items) => items.includes(item));
+    if (at < 0) return;
+    const others = waiting[at].filter((other) => other !== item);
+    waiting.splice(at, 1, ...(others.length > 0 ? [others] : []));
+    fail(item, cancelled());
 }
 
 export function retry(item) {
@@ -116,13 +137,10 @@ function pump() {
 async function work(items) {
     const ready = [];
     for (const item of items) {
-        if (item.abort.signal.aborted) {
-            fail(item, new api.ApiError("aborted", ""));
-            continue;
-        }
         updateItem(item, { phase: "preparing" });
         try {
             const photo = await prepare(item.file, get("status") && get("status").limits);
+            if (item.abort.signal.aborted) throw cancelled();
             if (!item.preview) item.preview = URL.createObjectURL(photo.blob);
             updateItem(item, { converted: photo.converted });
             ready.push({ item, photo });
@@ -132,26 +150,39 @@ async function work(items) {
     }
     if (ready.length === 0) return;
     try {
-        finish(ready, await upload(ready));
+        const plant = saidPlant();
+        const answer = await upload(ready, plant);
+        if (plant === saidPlant()) finish(ready, answer);
+        else putBack(ready); // said while it travelled
     } catch (error) {
         for (const { item } of ready) fail(item, error);
     }
 }
 
-async function upload(ready) {
+/* Photos whose answer is not the one to what the user says by now. */
+function putBack(ready) {
+    const items = ready.map(({ item }) => item);
+    for (const item of items) updateItem(item, { phase: "queued", uploaded: 0, stages: {} });
+    waiting.push(items);
+}
+
+async function upload(ready, plant) {
     const items = ready.map((entry) => entry.item);
+    const signals = items.map((item) => item.abort.signal);
     for (let attempt = 1; ; attempt++) {
+        if (signals.some((signal) => signal.aborted)) throw cancelled();
         const requestId = api.requestId();
         byRequest.set(requestId, items);
         try {
             return await api.predict(
                 ready.map((entry) => entry.photo),
                 {
-                    topK: Math.max(classes().length, 3), // all classes: bars and the class switch need no second request
+                    // all classes that the server lists: bars and the class switch need no second request
+                    topK: Math.min(Math.max(classes().length, 3), MOST_CLASSES),
                     plantCase: items.length > 1,
-                    plant: plants().includes(get("plant")) ? get("plant") : "",
+                    plant,
                     requestId,
-                    signal: items[0].abort.signal,
+                    signals,
                     onUpload: (fraction) => {
                         for (const item of items)
                             updateItem(item, { phase: fraction < 1 ? "uploading" : "working", uploaded: fraction });
@@ -162,7 +193,7 @@ async function upload(ready) {
             const busy = error.code === "overloaded" && attempt < TRIES_WHEN_BUSY;
             if (!busy) throw error;
             for (const item of items) updateItem(item, { phase: "queued" });
-            await wait(Math.min(error.retryAfter || 1, 10));
+            await wait(Math.min(error.retryAfter || 1, 10), signals);
         } finally {
             byRequest.delete(requestId);
         }
@@ -180,7 +211,8 @@ function finish(ready, answer) {
             updateItem(item, { phase: "done", diagnosis: result, error: null });
         }
     });
-    if (answer.case) set("plantCase", { ...answer.case, keys: ready.map(({ item }) => item.key) });
+    const read = ready.filter(({ item }) => item.phase === "done");
+    if (answer.case) set("plantCase", { ...answer.case, keys: read.map(({ item }) => item.key) });
 }
 
 function fail(item, error) {

@@ -20,15 +20,25 @@ import * as tips from "./view_tips.js";
 const LOOK_AGAIN_MS = 5000; // while the server does not answer
 const LOOK_NOW_AND_THEN_MS = 60000; // while it does
 
+let questions = 0;
+const answered = new Map(); // name -> the latest question whose answer is known
+
 function note(error) {
     if (error.code === "unauthorized") set("connection", "locked");
     else if (error.code === "network") set("connection", "offline");
 }
 
-/* Asks for one thing and keeps it; a failure shows in the header and leaves the old value. */
+/*
+ * Asks for one thing and keeps it; a failure shows in the header and leaves the old value. What is as it was is not drawn again:
+ * who scrolls in it or has the keyboard there stays.
+ */
 async function look(name, ask, pick = (answer) => answer) {
+    const question = ++questions;
     try {
-        set(name, pick(await ask()));
+        const found = pick(await ask());
+        if (question < (answered.get(name) || 0)) return true; // a later question was answered first
+        answered.set(name, question);
+        if (JSON.stringify(found) !== JSON.stringify(get(name))) set(name, found);
         return true;
     } catch (error) {
         note(error);

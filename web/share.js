@@ -30,12 +30,12 @@ export function shareButton(item) {
         class: "button quiet",
         on: {
             click: async () => {
-                const diagnosis = item.diagnosis;
-                const top = diagnosis.predictions[0];
-                const text = t("copy.text", {
-                    label: top.label,
-                    probability: percent(top.probability),
-                    verdict: t("verdict." + diagnosis.verdict),
+                const { predictions, verdict } = item.diagnosis;
+                const text = t(verdict === "not_a_leaf" ? "copy.not_a_leaf" : "copy.text", {
+                    label: predictions[0].label,
+                    probability: percent(predictions[0].probability),
+                    verdict: t("verdict." + verdict),
+                    title: t("title.not_a_leaf"),
                     name: item.name,
                 });
                 try {

@@ -13,7 +13,7 @@ const state = {
     history: [],
     items: [],
     selected: null, // key of the item shown large
-    plantCase: null, // joint answer for several photos of one plant
+    plantCase: null, // joint answer for several photos of one plant, or { tooMany, most } why there is none
     plant: "", // what the user says grows there; "": nothing said. Not remembered: forgotten, it would mislead
 };
 const listeners = new Map();
@@ -59,15 +59,10 @@ export function plants() {
     return (model && model.plants) || [];
 }
 
-/* { resize, crop } of the model: the short side in pixels and the square in its middle that the network sees; null when unknown. */
+/* { resize, crop } in use: the short side in pixels and the square in its middle that the network sees; null when unknown. */
 export function preprocessing() {
     const model = state.status && state.status.model;
-    try {
-        const told = model && model.metadata && model.metadata.preprocess;
-        return typeof told === "string" ? JSON.parse(told) : told || null;
-    } catch (_) {
-        return null;
-    }
+    return model && model.resize ? { resize: model.resize, crop: model.input_size } : null;
 }
 
 export const targetMs = () => (state.status && state.status.target_ms) || 200;

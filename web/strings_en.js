@@ -21,7 +21,7 @@ export const strings = {
     "intake.drop_now": "Let go to diagnose",
     "intake.crops": "It knows leaves of {crops}: {count} classes.",
     "intake.same_plant": "My photos show the same plant",
-    "intake.same_plant_hint": "Several photos then give one joint answer.",
+    "intake.same_plant_hint": "Several photos that are chosen together then give one joint answer.",
     "intake.plant": "What grows there?",
     "intake.plant_any": "Not said",
     "intake.plant_hint": "Knowing the plant, CropShield chooses among its diseases only.",
@@ -59,6 +59,7 @@ export const strings = {
     "banner.locked": "This server asks for an access token. Whoever runs it can tell you.",
     "banner.token": "Access token",
     "banner.unlock": "Unlock",
+    "banner.refused": "The server does not accept this token.",
     "banner.no_model":
         "No model is loaded, so nothing can be diagnosed yet. Whoever runs this server can start it with the built-in model or with --model FILE.",
     "banner.model_error": "A new model file could not be loaded; the one before stays in use. The reason: {reason}",
@@ -89,6 +90,10 @@ export const strings = {
 
     "verdict.plant": "You said that it is {plant}: only its classes were considered.",
     "case.title": "Joint answer for {count} photos of one plant",
+    "case.title.one": "Joint answer: only one of the photos could be read",
+    "case.none": "No joint answer",
+    "case.too_many":
+        "A joint answer takes at most {most} photos of one plant; these {count} are diagnosed one by one. Choose the best {most} for a joint one.",
     "case.sentence": "{label}, {probability}. {agreement} of the photos agree.",
     "case.few": "The photos disagree. Look at each one, or take new ones.",
 
@@ -172,6 +177,7 @@ export const strings = {
     "copy.button": "Share result",
     "copy.done": "Copied as text.",
     "copy.failed": "This browser does not let the page copy.",
+    "copy.not_a_leaf": "CropShield: {title}. Photo: {name}. A hint from a photo, not a laboratory result.",
     "copy.text": "CropShield: {label} ({probability}, {verdict}). Photo: {name}. A hint from a photo, not a laboratory result.",
 
     "speed.title": "Speed",
@@ -253,7 +259,7 @@ export const strings = {
     "options.note": "Kept in this browser.",
 
     "failed.retry": "Try again",
-    "failed.detail": "What the server said",
+    "failed.detail": "In detail",
     "error.unsupported_format.title": "This is not a photo CropShield can read",
     "error.unsupported_format.advice":
         "Use a JPEG, PNG or WebP file. If the file came from a message or website, save the picture itself, or take a screenshot of it.",
@@ -271,6 +277,9 @@ export const strings = {
     "error.empty_input.title": "The file is empty",
     "error.empty_input.advice":
         "It has no content. If it lies in a cloud folder, wait until it is downloaded and choose it again.",
+    "error.unreadable_file.title": "The file cannot be read",
+    "error.unreadable_file.advice":
+        "It may have been moved, changed or deleted since it was chosen, or it is a folder. Choose the photos themselves once more.",
     "error.not_found.title": "Not there any more",
     "error.not_found.advice": "The server no longer keeps this. Send the photo again.",
     "error.bad_request.title": "The server did not understand this",

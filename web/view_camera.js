@@ -13,6 +13,7 @@ let video = null;
 let stream = null;
 let cameras = [];
 let chosen = 0;
+let turn = 0; // counts starts and stops: a camera that answers after the dialog was closed is let go
 
 /* Worth a dialog: a mouse-driven device whose browser lets pages use the camera (HTTPS or this very machine). */
 export function usable() {
@@ -24,20 +25,33 @@ export function usable() {
     );
 }
 
+const release = (used) => used.getTracks().forEach((track) => track.stop());
+
 function stop() {
-    if (stream) for (const track of stream.getTracks()) track.stop();
+    turn += 1;
+    if (stream) release(stream);
     stream = null;
 }
 
 async function start() {
     stop();
+    const mine = turn;
     const wanted = { width: { ideal: 4096 }, height: { ideal: 2160 } };
     const camera = cameras[chosen];
-    stream = await navigator.mediaDevices.getUserMedia({
-        video: camera ? { ...wanted, deviceId: { exact: camera.deviceId } } : wanted,
-    });
-    video.srcObject = stream;
-    await video.play();
+    try {
+        const got = await navigator.mediaDevices.getUserMedia({
+            video: camera ? { ...wanted, deviceId: { exact: camera.deviceId } } : wanted,
+        });
+        if (mine !== turn) return release(got);
+        stream = got;
+        video.srcObject = stream;
+        await video.play();
+        dialog.querySelector("#camera-said").textContent = "";
+        dialog.querySelector("#camera-shoot").disabled = false;
+    } catch (error) {
+        if (mine === turn) fail(error);
+        return;
+    }
     const all = await navigator.mediaDevices.enumerateDevices(); // names come only after the permission
     cameras = all.filter((device) => device.kind === "videoinput" && device.deviceId);
     dialog.querySelector("#camera-next").hidden = cameras.length < 2;
@@ -46,6 +60,7 @@ async function start() {
 function fail(error) {
     const reason =
         error.name === "NotAllowedError" ? "camera.denied" : error.name === "NotFoundError" ? "camera.none" : "camera.failed";
+    cameras = []; // the next try takes whichever there is: this one may have been unplugged
     dialog.querySelector("#camera-said").textContent = t(reason);
     dialog.querySelector("#camera-shoot").disabled = true;
 }
@@ -55,6 +70,7 @@ async function shoot() {
     canvas.width = video.videoWidth;
     canvas.height = video.videoHeight;
     if (canvas.width === 0) return;
+    dialog.querySelector("#camera-shoot").disabled = true; // a second click takes no second photo
     canvas.getContext("2d").drawImage(video, 0, 0);
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
     const stamp = new Date().toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "_");
@@ -81,8 +97,8 @@ function build() {
             { class: "camera-buttons" },
             button("camera-shoot", "button", "camera", t("camera.shoot"), shoot),
             button("camera-next", "button quiet", "again", t("camera.next"), () => {
-                chosen = (chosen + 1) % cameras.length;
-                start().catch(fail);
+                chosen = cameras.length > 0 ? (chosen + 1) % cameras.length : 0;
+                start();
             }),
             button("camera-close", "button quiet", "close", t("camera.close"), () => dialog.close()),
         ),
@@ -97,5 +113,5 @@ export function open() {
     dialog.querySelector("#camera-next").hidden = true;
     dialog.showModal();
     dialog.querySelector("#camera-shoot").focus();
-    start().catch(fail);
+    start();
 }

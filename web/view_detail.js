@@ -15,11 +15,21 @@ import { drawTimes } from "./view_times.js";
 import { drawAdvice, drawBars, drawVerdict } from "./view_verdict.js";
 
 const STAGES = ["decode", "resize", "preprocess", "inference", "gradcam"];
+/* Errors of the file itself: sending it again would not help. */
+const FINAL = [
+    "unsupported_format",
+    "corrupt_image",
+    "image_too_large",
+    "too_many_bytes",
+    "empty_input",
+    "heic",
+    "unreadable_file",
+];
 let drawn = ""; // "key phase" of what stands there
 
 function drawError(item) {
     const words = errorWords(item.error, item);
-    const tried = item.preview && !["unsupported_format", "corrupt_image", "image_too_large", "empty_input", "heic"].includes(item.error.code);
+    const again = item.file && !FINAL.includes(item.error.code);
     return h(
         "div",
         { class: "card failed" },
@@ -37,7 +47,7 @@ function drawError(item) {
                     h("summary", { text: t("failed.detail") }),
                     h("p", { text: `${item.error.code}: ${words.detail}` }),
                 ),
-            tried && h("button", { type: "button", class: "button", text: t("failed.retry"), on: { click: () => retry(item) } }),
+            again && h("button", { type: "button", class: "button", text: t("failed.retry"), on: { click: () => retry(item) } }),
         ),
     );
 }

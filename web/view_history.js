@@ -2,7 +2,7 @@
  * The session's history: what was diagnosed, newest first; a click shows it again.
  */
 import * as api from "./api.js";
-import { announce, byId, h, replace } from "./dom.js";
+import { announce, byId, h, redraw, replace } from "./dom.js";
 import { clock, percent } from "./format.js";
 import { t } from "./i18n.js";
 import { light } from "./icons.js";
@@ -24,6 +24,7 @@ function row(entry) {
             {
                 type: "button",
                 class: "history-row",
+                "data-key": `${entry.at} ${diagnosis.id}`,
                 "aria-label": t("history.show", { name, label: titleOf(diagnosis) }),
                 on: { click: () => addDiagnosis(diagnosis) },
             },
@@ -55,6 +56,7 @@ export function start(place) {
                 type: "button",
                 class: "button quiet",
                 id: "history-clear",
+                "data-key": "clear",
                 text: t("history.clear"),
                 on: {
                     click: async () => {
@@ -72,5 +74,5 @@ export function start(place) {
         );
     };
     draw();
-    on("history", draw);
+    on("history", () => redraw(body, draw));
 }

@@ -69,7 +69,9 @@ async function loadMap(view) {
             emit("cachesUsed");
         } catch (error) {
             if (open === view && view.wanted === wanted && error.code !== "aborted") {
+                view.map = null; // the one before is another class's
                 view.canvas.hidden = true;
+                view.image.alt = t("photo.alt", { name: view.item.name });
                 view.message.textContent = t("heat.failed", { reason: error.message || errorWords(error).title });
             }
             return;
@@ -103,13 +105,14 @@ function setOpacity(view, value) {
 
 /* What the page shows, as a picture to keep. */
 async function save(view) {
+    const { image } = view.item.diagnosis;
     const canvas = document.createElement("canvas");
-    canvas.width = view.canvas.width;
-    canvas.height = view.canvas.height;
+    canvas.width = image.display_width;
+    canvas.height = image.display_height;
     const context = canvas.getContext("2d");
-    context.drawImage(view.image, 0, 0, canvas.width, canvas.height);
+    if (view.image.naturalWidth > 0) context.drawImage(view.image, 0, 0, canvas.width, canvas.height);
     context.globalAlpha = option("opacity") / 100;
-    context.drawImage(view.canvas, 0, 0);
+    if (!view.canvas.hidden) context.drawImage(view.canvas, 0, 0);
     const picture = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
     const url = URL.createObjectURL(picture);
     h("a", { href: url, download: view.item.name.replace(/\.\w+$/, "") + "_heatmap.png" }).click();

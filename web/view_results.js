@@ -82,10 +82,16 @@ function drawCase() {
     const joint = get("plantCase");
     place.hidden = !joint;
     if (!joint) return replace(place);
+    if (joint.tooMany)
+        return replace(
+            place,
+            h("h3", { text: t("case.none") }),
+            h("p", { text: t("case.too_many", { most: joint.most, count: joint.tooMany }) }),
+        );
     const top = joint.predictions[0];
     return replace(
         place,
-        h("h3", { text: t("case.title", { count: joint.keys.length }) }),
+        h("h3", { text: plural("case.title", joint.keys.length) }),
         h(
             "p",
             { class: "case-verdict" },
@@ -164,7 +170,7 @@ export function start() {
         updateCard(item);
         const settled = item.phase === "done" || item.phase === "failed";
         if (get("selected") === item.key) emit("detail", item);
-        if (settled) say(item);
+        if (settled && itemOf(item.key)) say(item); // not of photos that were put away meanwhile
     });
     on("status", () => classes().length && drawStrip());
 }

@@ -2,7 +2,7 @@
  * The speed panel: mean of the last 10, and a chart of the last 20 requests with mean, fastest, slowest and target.
  * The chart is an SVG of our own; the same numbers stand in a table for who cannot see it.
  */
-import { byId, h, replace, s } from "./dom.js";
+import { byId, h, redraw, replace, s } from "./dom.js";
 import { clock, ms, speedLight } from "./format.js";
 import { plural, t } from "./i18n.js";
 import { light } from "./icons.js";
@@ -103,10 +103,10 @@ function table(data) {
     return h(
         "details",
         { class: "small chart-table" },
-        h("summary", { text: t("speed.table") }),
+        h("summary", { "data-key": "summary", text: t("speed.table") }),
         h(
             "div",
-            { class: "table-scroll", tabindex: "0", role: "region", "aria-label": t("speed.table") },
+            { class: "table-scroll", "data-key": "table", tabindex: "0", role: "region", "aria-label": t("speed.table") },
             h(
                 "table",
                 {},
@@ -199,5 +199,5 @@ export function start(place) {
     const { root, body } = panel("speed", "clock");
     place.append(root);
     draw(body);
-    on("performance", () => draw(body));
+    on("performance", () => redraw(body, () => draw(body)));
 }

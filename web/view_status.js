@@ -26,21 +26,31 @@ function drawPill() {
 
 function unlockForm(refresh) {
     const field = h("input", { type: "password", id: "token", autocomplete: "current-password" });
+    const said = h("p", { class: "small", id: "token-said", role: "status" });
     return h(
         "form",
         {
             class: "banner-form",
             on: {
-                submit: (event) => {
+                submit: async (event) => {
                     event.preventDefault();
-                    api.setToken(field.value.trim());
-                    refresh();
+                    const token = field.value.trim();
+                    said.textContent = "";
+                    if (/^[\x20-\x7e]*$/.test(token)) {
+                        // anything else, say typographic quotes, no request could carry
+                        api.setToken(token);
+                        await refresh();
+                        if (get("connection") !== "locked") return;
+                    }
+                    said.textContent = t("banner.refused");
+                    field.select();
                 },
             },
         },
         h("label", { for: "token", text: t("banner.token") }),
         field,
         h("button", { type: "submit", class: "button", text: t("banner.unlock") }),
+        said,
     );
 }
 
@@ -92,6 +102,8 @@ export function start(refresh) {
     };
     on(["connection", "status"], draw);
     on("theme", drawTheme);
+    const dark = window.matchMedia("(prefers-color-scheme: dark)");
+    if (dark.addEventListener) dark.addEventListener("change", drawTheme); // theme.js has followed it by then
     byId("theme").addEventListener("click", () => setTheme(theme() === "dark" ? "light" : "dark"));
     draw();
     drawTheme();

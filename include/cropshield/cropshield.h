@@ -282,6 +282,7 @@ struct cs_model_info {
     const char *const *plants; /* "Tomato": the parts of class names before "__", each once; may be none */
     size_t plant_count;
     const size_t *plant_of; /* of each class: an index into `plants`; SIZE_MAX: its name tells none */
+    uint32_t resize;        /* the photo's short side becomes this, before the centre crop to S */
 };
 /* Pointers live as long as the model. */
 CS_API struct cs_model_info cs_model_info(const cs_model *model);

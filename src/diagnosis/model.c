@@ -415,6 +415,7 @@ struct cs_model_info csi_model_info(const cs_model *model)
         .plants = (const char *const *)model->plants,
         .plant_count = model->plant_count,
         .plant_of = model->plant_of,
+        .resize = model->preprocess.resize,
     };
 }
 

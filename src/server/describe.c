@@ -53,6 +53,7 @@ static json_t *model_object(struct csi_server *server, const struct cs_model_inf
                        "format", info->format, "parameters", (json_int_t)info->parameters, "gmac", info->gmac,
                        "classes", describe_classes(info), "input_size", (json_int_t)info->input_size,
                        "temperature", info->temperature);
+    json_object_set_new(object, "resize", json_integer((json_int_t)info->resize));
     json_object_set_new(object, "plants", describe_plants(info));
     json_object_set_new(object, "load_ms", json_real(status.model_load_ms));
     json_object_set_new(object, "loaded_at", json_string(loaded));

@@ -74,6 +74,29 @@ for (const size of Object.keys(SIZES)) {
     }
 }
 
+test("at 320 pixels, which is 1280 at 400 %, no word of a button is broken", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 45 });
+    const { page, close } = await visit();
+    await page.setViewportSize({ width: 320, height: 640 });
+    await upload(page, leaf);
+    await noSidewaysScroll(page, "the result");
+    const broken = await page.evaluate(() => {
+        const words = [];
+        for (const face of document.querySelectorAll(".picker-title, .button")) {
+            const text = Array.from(face.childNodes).find((node) => node.nodeType === Node.TEXT_NODE);
+            for (const { 0: word, index } of (text ? text.data : "").matchAll(/\S+/g)) {
+                const range = document.createRange();
+                range.setStart(text, index);
+                range.setEnd(text, index + word.length);
+                if (range.getClientRects().length > 1) words.push(word);
+            }
+        }
+        return words;
+    });
+    assert.deepEqual(broken, []);
+    await close();
+});
+
 test("the theme can be switched and is remembered", async () => {
     const { page, close } = await visit({ scheme: "light" });
     await page.click("#theme");
@@ -82,6 +105,15 @@ test("the theme can be switched and is remembered", async () => {
     assert.equal(await page.getAttribute("html", "data-theme"), "dark");
     await page.click("#theme");
     assert.equal(await page.getAttribute("html", "data-theme"), "light");
+    await close();
+});
+
+test("the button tells what it does after the system's colours have changed", async () => {
+    const { page, close } = await visit({ scheme: "light" });
+    assert.match(await page.getAttribute("#theme", "aria-label"), /dark/);
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.waitForSelector("html[data-theme=dark]");
+    assert.match(await page.getAttribute("#theme", "aria-label"), /light/);
     await close();
 });
 
@@ -129,6 +161,44 @@ test("the keyboard alone is enough", async () => {
     await tabTo((at) => at.id === "clear-all");
     await page.keyboard.press("Enter");
     await page.waitForFunction(() => document.getElementById("caches-said").textContent !== "");
+    await close();
+});
+
+test("fresh figures leave the keyboard and the scroll position where they are", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 44 });
+    const { page, close } = await visit();
+    await upload(page, [leaf, { ...leaf, name: "second.jpg" }, { ...leaf, name: "third.jpg" }]);
+    await page.waitForFunction(() => document.querySelectorAll(".history-row").length === 3);
+    const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label") || document.activeElement.textContent);
+    const row = page.locator(".history-row").nth(1);
+    const name = await row.getAttribute("aria-label");
+    await row.focus();
+    await page.evaluate(() => document.querySelector(".history").style.setProperty("max-height", "60px"));
+    await page.waitForFunction(() => document.querySelector(".history").clientHeight === 60);
+    await page.evaluate(() => (document.querySelector(".history").scrollTop = 40));
+    const [asked] = await Promise.all([
+        page.waitForResponse("**/api/v1/history"),
+        page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))),
+    ]);
+    await asked.finished();
+    await page.waitForTimeout(100);
+    assert.equal(await focused(), name);
+    assert.equal(await page.evaluate(() => document.querySelector(".history").scrollTop), 40);
+
+    const another = async (file) => {
+        await page.evaluate(async (bytes) => {
+            await fetch("/api/v1/predict?name=from_elsewhere.jpg", { method: "POST", body: new Uint8Array(bytes) });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }, Array.from(file.buffer));
+    };
+    await another(leaf);
+    await page.waitForFunction(() => document.querySelectorAll(".history-row").length === 4);
+    assert.equal(await focused(), name);
+    await page.click("#panel-speed .chart-table summary");
+    await page.locator("#panel-speed .chart-table summary").focus();
+    await another(leaf);
+    await page.waitForFunction(() => document.querySelectorAll("#panel-speed .chart-bar").length === 5);
+    assert.match(await focused(), /same as a table/);
     await close();
 });
 

@@ -82,6 +82,20 @@ test("without the event stream everything still works", async () => {
     await close();
 });
 
+test("a tab in the background holds no connection, and listens again when it is seen", async () => {
+    const { page, close } = await visit();
+    const stream = (request) => request.url().endsWith("/api/v1/events");
+    const turn = (hidden) =>
+        page.evaluate((value) => {
+            Object.defineProperty(document, "hidden", { configurable: true, get: () => value });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }, hidden);
+    await page.waitForTimeout(200);
+    await Promise.all([page.waitForEvent("requestfailed", { predicate: stream, timeout: 5000 }), turn(true)]);
+    await Promise.all([page.waitForEvent("request", { predicate: stream, timeout: 5000 }), turn(false)]);
+    await close();
+});
+
 test("a busy server is asked again; a token is asked for; a missing model is told", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 640, height: 480, seed: 34 });
     const { page, close } = await visit({ allow: [/status of (401|503)/] });
@@ -104,6 +118,13 @@ test("a busy server is asked again; a token is asked for; a missing model is tol
     );
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await page.waitForSelector("#token");
+    for (const wrong of ["open", "\u201csesame\u201d"]) {
+        await page.fill("#token", wrong);
+        await page.click(".banner-form button");
+        await page.waitForFunction(() => document.getElementById("token-said").textContent.includes("does not accept"));
+        await page.waitForTimeout(200);
+        assert.ok(await page.isVisible("#token"), `the form is gone after ${wrong}`);
+    }
     await page.unroute("**/api/v1/status");
     const [request] = await Promise.all([
         page.waitForRequest("**/api/v1/status"),

@@ -26,7 +26,7 @@ static void status_tells(void **state)
         "name",          "path",          "architecture", "digest",        "format",
         "parameters",    "gmac",          "classes",      "input_size",    "temperature",
         "load_ms",       "loaded_at",     "loads",        "load_failures", "last_error",
-        "has_leaf_gate", "gradcam_layer", "metadata",     "plants"};
+        "has_leaf_gate", "gradcam_layer", "metadata",     "plants",        "resize"};
     struct answer answer = get("/api/v1/status");
     json_t *json = parse(&answer), *model = json_object_get(json, "model");
 
