@@ -61,8 +61,8 @@ static void fuse_pad(struct csi_ir *ir, struct csi_ir_node *node)
     const struct csi_ir_value *in = &ir->values[node->inputs[0]];
     const struct csi_ir_node *pad;
 
-    if (node->op != CSI_OP_CONV || in->producer < 0)
-        return;
+    if (node->op != CSI_OP_CONV || node->source->op == CSI_OP_LINEAR || in->producer < 0)
+        return; /* a linear layer reads its whole map as one run, padding included */
     pad = &ir->nodes[in->producer];
     if (pad->op != CSI_OP_PAD)
         return;
