@@ -157,6 +157,8 @@ static enum cs_status make_dict(struct csi_pickle *pickle, const struct csi_pick
     *result = csi_pickle_new(pickle, CSI_PICKLE_DICT);
     if (*result == NULL)
         return csi_fail_memory(error, "pickle");
+    if (pairs != NULL && !csi_pickle_may_copy(pickle, pairs->count))
+        return csi_fail(error, CS_MODEL_INVALID, "many OrderedDicts of the same list");
     for (size_t i = 0; pairs != NULL && i < pairs->count; i++) {
         const struct csi_pickle_object *pair = pairs->items[i];
 
