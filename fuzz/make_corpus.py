@@ -6,6 +6,7 @@ make_corpus.py        standard library only; the same bytes every time
 Small files, good and hostile. Each hostile one is named after its trick; tests/unit/test_formats_hostile.c says what the
 reader must answer.
 """
+import collections
 import io
 import json
 import pathlib
@@ -121,6 +122,7 @@ def pickle_files():
     yield "own_member", b"\x80\x02]q\x00h\x00a."
     yield "billion_laughs", b"\x80\x02]q\x000" + b"".join(
         b"](" + b"h%c" % (i - 1) * 10 + b"eq%c0" % i for i in range(1, 30)) + b"h\x1d."
+    yield "counter", pickle.dumps({"milestones": collections.Counter([30, 60])}, 2)  # of a MultiStepLR
     yield "ordered_dicts_of_one_list", (b"\x80\x02]q\x00(" + b"N)\x86" * 100 + b"e0ccollections\nOrderedDict\nq\x010](" +
                                         b"h\x01h\x00\x85R" * 100 + b"e.")
     yield "deep_tuples", b"\x80\x02N" + b"\x85" * 3000 + b"."

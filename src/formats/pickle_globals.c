@@ -38,6 +38,7 @@ static const struct {
     {"torch", "Size", MEANS_FIRST, CSI_F32},
     {"torch", "device", MEANS_OPAQUE, CSI_F32},
     {"collections", "OrderedDict", MEANS_DICT, CSI_F32},
+    {"collections", "Counter", MEANS_FIRST, CSI_F32}, /* of a dictionary */
     {"__builtin__", "set", MEANS_LIST, CSI_F32},
     {"builtins", "set", MEANS_LIST, CSI_F32},
     {"_codecs", "encode", MEANS_FIRST, CSI_F32}, /* bytes in protocol 2 */
