@@ -3,6 +3,7 @@
  * photo, what stands between a convolution and its pool) on each kernel set, against a plain evaluation in
  * float32. The layers of shipped networks are covered by the parity tests.
  */
+#include "engine/calibrate.h"
 #include "unit/nets.h"
 
 #define THREADS   2u
@@ -152,12 +153,65 @@ static void test_photo_read_twice(void **state)
     check_integers(&net, 3);
 }
 
+/* Corrections are found by the layer's name: names that are the same, or in their first hundred bytes, must
+ * not be mixed up. */
+static void test_corrections_of_layers_named_alike(void **state)
+{
+    static const char *const names[][2] = {{"a", "b"}, {"same", "same"}, {NULL, NULL}};
+    float input[BATCH * 3 * 12 * 12];
+
+    (void)state;
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+        struct net net;
+        uint32_t features;
+        struct csi_calibration *calibration;
+        const struct csi_output_scale *scales;
+        const struct csi_tensor *corrections;
+        size_t count;
+
+        start(&net, 3, 12, 12);
+        for (size_t i = 0; i < 2; i++) {
+            conv(&net, net.last, (struct conv_shape){16, 3, 1, 1, 1, 1, true});
+            if (names[k][i] != NULL)
+                snprintf(last_node(&net)->name, CSI_NAME_SIZE, "%s", names[k][i]);
+            else
+                snprintf(last_node(&net)->name, CSI_NAME_SIZE, "%0110d.%zu", 0, i);
+            act(&net, net.last, CSI_ACT_RELU, 0, 0);
+        }
+        head(&net, 5);
+        net.graph->output = net.last;
+        for (size_t i = 0; i < sizeof input / sizeof input[0]; i++)
+            input[i] = random_float(&net);
+        assert_int_equal(csi_cpu_allowed("all", &features, NULL), CS_OK);
+        assert_int_equal(csi_calibration_create(net.graph, features, NULL, &calibration, NULL), CS_OK);
+        for (size_t n = 0; n < BATCH; n++)
+            assert_int_equal(csi_calibration_add(calibration, input + n * 3 * 12 * 12, NULL), CS_OK);
+        assert_int_equal(csi_calibration_scales(calibration, CSI_CALIBRATE_MINMAX, 0, &scales, &count, NULL),
+                         CS_OK);
+        assert_int_equal(csi_graph_set_scales(net.graph, scales, count, NULL), CS_OK);
+        assert_int_equal(csi_calibration_corrections(calibration, net.graph, &corrections, &count, NULL),
+                         CS_OK);
+        assert_int_equal(count, 3);
+        for (size_t i = 0; i < count; i++) {
+            for (size_t j = 0; j < i; j++)
+                assert_string_not_equal(corrections[i].name, corrections[j].name);
+            assert_int_equal(csi_graph_add_extra(net.graph, corrections[i].name, corrections[i].rank,
+                                                 corrections[i].dims, corrections[i].data, NULL),
+                             CS_OK);
+        }
+        check_mask(&net, "all", input, 3 * 12 * 12, 2);
+        csi_calibration_destroy(calibration);
+        csi_graph_destroy(net.graph);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pool_before_activation),
         cmocka_unit_test(test_readers_of_the_photo),
         cmocka_unit_test(test_photo_read_twice),
+        cmocka_unit_test(test_corrections_of_layers_named_alike),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -253,6 +254,21 @@ static void input_counts(void **state)
     refuse(f, &conv, CS_MODEL_INVALID, "1 inputs");
 }
 
+/* Weights' scales go by the weights' names, of which long ones may differ at their end only. */
+static void scales_by_name(void **state)
+{
+    char first[CSI_NAME_SIZE], second[CSI_NAME_SIZE];
+
+    (void)state;
+    assert_string_equal(csi_graph_scales_name("block1.0.weight").text, "int8.scales.block1.0.weight");
+    for (int length = 105; length < 126; length++) {
+        snprintf(first, sizeof first, "%0*d1", length, 0);
+        snprintf(second, sizeof second, "%0*d2", length, 0);
+        assert_string_not_equal(csi_graph_scales_name(first).text, csi_graph_scales_name(second).text);
+        assert_true(strlen(csi_graph_scales_name(first).text) < CSI_NAME_SIZE - 1);
+    }
+}
+
 static void sizes_are_bounded(void **state)
 {
     struct fixture *f = *state;
@@ -344,6 +360,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(broadcasting, set_up, tear_down),
         cmocka_unit_test_setup_teardown(other_operators, set_up, tear_down),
         cmocka_unit_test_setup_teardown(input_counts, set_up, tear_down),
+        cmocka_unit_test(scales_by_name),
         cmocka_unit_test_setup_teardown(sizes_are_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(layers_by_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(counts, set_up, tear_down),
