@@ -441,6 +441,14 @@ static void test_gradient_closed_form(void **state)
     target = conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true});
     head(&net, 5);
     check_gradient(&net, target, true);
+    for (unsigned kernel = 1; kernel <= 3; kernel += 2) { /* heads that are convolutions */
+        start(&net, 3, 12, 12);
+        target = conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true});
+        simple(&net, net.last, CSI_OP_GLOBAL_AVG_POOL);
+        conv(&net, net.last, (struct conv_shape){5, kernel, 1, kernel / 2, 1, 1, true});
+        simple(&net, net.last, CSI_OP_FLATTEN);
+        check_gradient(&net, target, kernel == 1);
+    }
 }
 
 /* Smooth operators, so that differences are good: convolution, norm, sigmoid and swish, average pools, a
