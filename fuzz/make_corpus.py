@@ -6,6 +6,7 @@ make_corpus.py        standard library only; the same bytes every time
 Small files, good and hostile. Each hostile one is named after its trick; tests/unit/test_formats_hostile.c says what the
 reader must answer.
 """
+import collections
 import io
 import json
 import pathlib
@@ -121,6 +122,9 @@ def pickle_files():
     yield "own_member", b"\x80\x02]q\x00h\x00a."
     yield "billion_laughs", b"\x80\x02]q\x000" + b"".join(
         b"](" + b"h%c" % (i - 1) * 10 + b"eq%c0" % i for i in range(1, 30)) + b"h\x1d."
+    yield "counter", pickle.dumps({"milestones": collections.Counter([30, 60])}, 2)  # of a MultiStepLR
+    yield "ordered_dicts_of_one_list", (b"\x80\x02]q\x00(" + b"N)\x86" * 100 + b"e0ccollections\nOrderedDict\nq\x010](" +
+                                        b"h\x01h\x00\x85R" * 100 + b"e.")
     yield "deep_tuples", b"\x80\x02N" + b"\x85" * 3000 + b"."
     yield "persistent_id_not_storage", b"\x80\x02K\x01Q."
     yield "tensor_out_of_storage", state(("a", rebuilt(storage("0", 6), 0, (2, 4), (4, 1))))
@@ -226,6 +230,11 @@ def pytorch_files():
     nested = b"\x80\x02" + b"".join(b"c__torch__\nM\n)\x81}(" + text("m") for _ in range(60)) + b"N" + b"ub" * 60 + b"."
     yield "torchscript_deep", torch_file(nested, more=[("archive/constants.pkl", b"\x80\x02).")])
     yield "torchscript_class_without_archive", torch_file(module)
+    shared = b"\x80\x02}q\x00(" + (text("a") + b"N") * 100 + b"u0](" + b"c__torch__\nM\n)\x81h\x00b" * 100 + b"e."
+    yield "torchscript_one_state", torch_file(shared, more=[("archive/constants.pkl", b"\x80\x02).")])
+    tree = b"\x80\x02c__torch__\nM\n)\x81q\x00" + b"".join(
+        b"0c__torch__\nM\n)\x81}(" + b"".join(text(c) + b"h%c" % i for c in "abcd") + b"ubq%c" % (i + 1) for i in range(30))
+    yield "torchscript_many_modules", torch_file(tree + b".", more=[("archive/constants.pkl", b"\x80\x02).")])
 
 
 def model_files():

@@ -19,7 +19,12 @@
  * such blocks from its heaps, where the memory of a replaced model stays behind. Blocks of a request come and
  * go, and are best served from a heap that is warm, up to a larger size than those of a model.
  * AddressSanitizer sees overruns of its own blocks alone, so under it malloc serves all. */
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature) /* clang's way to say it */
+#if __has_feature(address_sanitizer)
+#define WATCHED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(WATCHED)
 #define MAPPED_FROM SIZE_MAX
 #define MODEL_FROM  SIZE_MAX
 #else

@@ -315,8 +315,9 @@ enum cs_status csi_model_load(const struct cs_model_options *options, struct csi
     pthread_cond_init(&made->session_back, NULL);
     made->embedded = is_embedded(options->path);
     made->path = csi_strdup(made->embedded ? "embedded" : options->path);
+    made->classes_path = csi_strdup(options->classes_path);
     made->max_batch = options->max_batch != 0 ? options->max_batch : DEFAULT_BATCH;
-    if (made->path == NULL)
+    if (made->path == NULL || (made->classes_path == NULL && options->classes_path != NULL))
         status = csi_fail_memory(error, "model");
     else if (compute != NULL)
         made->compute = csi_compute_retain(compute);
@@ -373,6 +374,7 @@ void csi_model_release(cs_model *model)
     free(model->tested);
     free(model->name);
     free(model->path);
+    free(model->classes_path);
     free(model->format);
     free(model->architecture);
     free(model->metadata_json);
@@ -446,6 +448,9 @@ enum cs_status csi_model_save(const cs_model *model, const char *metadata_json, 
                               struct cs_error *error)
 {
     struct csi_model_file_options file = {.path = model->embedded ? NULL : model->path,
+                                          .classes_path = model->classes_path,
+                                          .input_size = model->preprocess.crop,
+                                          .preprocess = &model->preprocess,
                                           .metadata_json = metadata_json};
     const uint8_t *bytes = NULL;
     uint8_t *owned = NULL, *out = NULL;

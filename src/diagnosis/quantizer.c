@@ -41,6 +41,7 @@ static enum cs_status to_native(cs_quantizer *quantizer, struct cs_error *error)
     enum cs_status status = csi_model_bytes(quantizer->model, &bytes, &owned, &size, error);
 
     file.extra_prefix = CSI_CORRECTION_PREFIX;
+    file.preprocess = &quantizer->model->preprocess; /* photos are shown so */
     if (status == CS_OK)
         status =
             csi_model_file_convert(bytes, size, &file, &quantizer->native, &quantizer->native_size, error);
@@ -70,7 +71,7 @@ enum cs_status csi_quantizer_create(const struct cs_model_options *model,
     wanted.precision = CS_PRECISION_FP32;
     status = csi_model_load(&wanted, NULL, &made->model, error);
     if (status == CS_OK) {
-        made->file.classes_path = model->classes_path;
+        made->file.classes_path = made->model->classes_path;
         made->file.input_size = model->preprocess.crop;
         made->file.path = made->model->embedded ? NULL : made->model->path;
         status = to_native(made, error);

@@ -112,7 +112,8 @@ static void skip_photo_mark(struct csi_ir *ir, struct csi_ir_node *node)
 static bool reads_photo(const struct csi_ir *ir, const struct csi_ir_node *node)
 {
     return node->integer && node->op == CSI_OP_CONV && node->inputs[0] == ir->input &&
-           ir->values[ir->input].shape.channels <= PHOTO_CHANNELS && node->dilation[1] == 1;
+           ir->values[ir->input].shape.channels <= PHOTO_CHANNELS && node->dilation[1] == 1 &&
+           !csi_ir_is_depthwise(ir, node);
 }
 
 static void choose_nodes(struct csi_ir *ir)
@@ -233,7 +234,7 @@ static void settle_output(struct pass *pass, struct csi_ir_node *producer, int v
     }
     if (raw != value)
         append_conversion(pass, producer, raw, value);
-    if (values[value].bytes ? demand->floats : demand->bytes && value != pass->ir->input) {
+    if (values[value].bytes ? demand->floats : demand->bytes) {
         demand->twin = new_value(pass, value, !values[value].bytes);
         append_conversion(pass, producer, value, demand->twin);
         values[values[value].bytes ? value : demand->twin].kept = false; /* callers read floats */

@@ -362,7 +362,7 @@ static enum cs_status correct_node(struct csi_calibration *calibration, const st
     free(levels);
     free(scales);
     *tensor = (struct csi_tensor){.rank = 1, .dims = {outputs}, .data = data};
-    snprintf(tensor->name, sizeof tensor->name, "%s", csi_byte_correction_name(node->name).text);
+    snprintf(tensor->name, sizeof tensor->name, "%s", csi_byte_correction_name(ir->graph, node->source).text);
     calibration->correction_count++;
     return CS_OK;
 }

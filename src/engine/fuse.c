@@ -61,8 +61,8 @@ static void fuse_pad(struct csi_ir *ir, struct csi_ir_node *node)
     const struct csi_ir_value *in = &ir->values[node->inputs[0]];
     const struct csi_ir_node *pad;
 
-    if (node->op != CSI_OP_CONV || in->producer < 0)
-        return;
+    if (node->op != CSI_OP_CONV || node->source->op == CSI_OP_LINEAR || in->producer < 0)
+        return; /* a linear layer reads its whole map as one run, padding included */
     pad = &ir->nodes[in->producer];
     if (pad->op != CSI_OP_PAD)
         return;
@@ -144,8 +144,12 @@ static enum cs_status fuse_batch_norm(struct csi_ir *ir, struct csi_ir_node *nor
 static void fuse_activation(struct csi_ir *ir, struct csi_ir_node *node)
 {
     struct csi_ir_node *before = swallowable(ir, node->inputs[0]);
+    float low, high;
 
     if (before == NULL || before->act.kind != CSI_FN_NONE || before->residual_after)
+        return;
+    /* A convolution on bytes does one of the two from its scratch memory: the pool or what is no clamp. */
+    if (ir->integers && before->pool && !csi_act_as_clamp(&node->act, &low, &high))
         return;
     switch (before->op) {
     case CSI_OP_CONV:

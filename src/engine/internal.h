@@ -262,10 +262,12 @@ enum cs_status csi_step_byte(struct csi_plan *plan, const struct csi_ir *ir, con
  * both for free(). False: no memory. */
 bool csi_byte_levels(const struct csi_ir *ir, const struct csi_ir_node *node, int8_t **levels,
                      float **scales);
-/* The bias of an output, with the correction that calibration found for layers that lose some of their mean:
- * an extra of the graph by the name below. */
-float csi_byte_bias(const struct csi_ir *ir, const struct csi_ir_node *node, size_t output);
-struct csi_layer_name csi_byte_correction_name(const char *layer);
+/* What calibration found that must be added to each bias of a layer that loses some of its mean: an extra of
+ * the graph by the name below. NULL: nothing. */
+const float *csi_byte_correction(const struct csi_ir *ir, const struct csi_ir_node *node);
+/* "int8.correction.<layer>", and its number where another layer's name begins alike. `layer`: a node of
+ * `graph`. */
+struct csi_layer_name csi_byte_correction_name(const struct csi_graph *graph, const struct csi_node *layer);
 /* The clamp of a step's output: that of its activation, and for bytes that of their range. */
 void csi_byte_bounds(const struct csi_slot *out, float *low, float *high);
 /* step_shape.c */

@@ -182,7 +182,8 @@ static void find_head(struct csi_ir *ir)
     if (ir->output < 0 || ir->values[ir->output].producer < 0)
         return;
     linear = &ir->nodes[ir->values[ir->output].producer];
-    if (linear->op != CSI_OP_CONV || linear->source->op == CSI_OP_INPUT || linear->groups != 1)
+    if (linear->op != CSI_OP_CONV || linear->source->op == CSI_OP_INPUT || linear->groups != 1 ||
+        linear->kernel[0] != 1 || linear->kernel[1] != 1) /* the head's weights are one number a channel */
         return;
     input = linear->inputs[0];
     if (ir->values[input].producer < 0 || ir->values[input].shape.height * ir->values[input].shape.width != 1)

@@ -74,22 +74,33 @@ bool csi_byte_levels(const struct csi_ir *ir, const struct csi_ir_node *node, in
     return true;
 }
 
-float csi_byte_bias(const struct csi_ir *ir, const struct csi_ir_node *node, size_t output)
+const float *csi_byte_correction(const struct csi_ir *ir, const struct csi_ir_node *node)
 {
     const struct csi_value *correction =
-        csi_graph_find_extra(ir->graph, csi_byte_correction_name(node->name).text);
-    float bias = node->bias == NULL ? 0.0f : node->bias[output];
+        csi_graph_find_extra(ir->graph, csi_byte_correction_name(ir->graph, node->source).text);
 
-    if (correction != NULL && csi_value_elements(correction) == ir->values[node->output].shape.channels)
-        bias += correction->data[output];
-    return bias;
+    return correction != NULL && csi_value_elements(correction) == ir->values[node->output].shape.channels
+               ? correction->data
+               : NULL;
 }
 
-struct csi_layer_name csi_byte_correction_name(const char *layer)
+struct csi_layer_name csi_byte_correction_name(const struct csi_graph *graph, const struct csi_node *layer)
 {
+    enum { LENGTH = 100 };
     struct csi_layer_name name;
+    bool alone = true;
 
-    snprintf(name.text, sizeof name.text, "int8.correction.%.100s", layer);
+    for (size_t i = 0; i < graph->node_count && alone; i++) {
+        const struct csi_node *other = &graph->nodes[i];
+
+        alone = other == layer || (other->op != CSI_OP_CONV && other->op != CSI_OP_LINEAR) ||
+                strncmp(other->name, layer->name, LENGTH) != 0;
+    }
+    if (alone)
+        snprintf(name.text, sizeof name.text, "int8.correction.%.*s", LENGTH, layer->name);
+    else
+        snprintf(name.text, sizeof name.text, "int8.correction.%.*s.%zu", LENGTH - 12, layer->name,
+                 (size_t)(layer - graph->nodes));
     return name;
 }
 
@@ -303,6 +314,7 @@ static enum cs_status make_depthwise(struct csi_plan *plan, const struct csi_ir 
     float *weights = csi_plan_alloc(plan, taps * pitch * sizeof *weights);
     float *scale = csi_plan_alloc(plan, pitch * sizeof *scale);
     float *bias = csi_plan_alloc(plan, pitch * sizeof *bias);
+    const float *correction = csi_byte_correction(ir, node);
     float *scales;
     int8_t *levels;
 
@@ -315,7 +327,7 @@ static enum cs_status make_depthwise(struct csi_plan *plan, const struct csi_ir 
         for (size_t t = 0; t < taps; t++)
             weights[t * pitch + c] = (float)levels[c * taps + t];
         scale[c] = p->in.scale * scales[c];
-        bias[c] = csi_byte_bias(ir, node, c);
+        bias[c] = (node->bias == NULL ? 0.0f : node->bias[c]) + (correction == NULL ? 0.0f : correction[c]);
     }
     free(levels);
     free(scales);

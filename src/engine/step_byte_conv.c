@@ -370,6 +370,7 @@ static enum cs_status pack(struct csi_plan *plan, const struct csi_ir *ir, const
     size_t inputs = ir->values[node->inputs[0]].shape.channels,
            outputs = ir->values[node->output].shape.channels;
     size_t window = (size_t)node->kernel[0] * node->kernel[1], depth = inputs * window / p->taps;
+    const float *correction = csi_byte_correction(ir, node);
     int8_t *levels, *packed;
     float *scales, *scale, *bias;
     int32_t *start;
@@ -390,7 +391,7 @@ static enum cs_status pack(struct csi_plan *plan, const struct csi_ir *ir, const
             sum += levels[o * inputs * window + i];
         start[o] = (plan->kernels->byte_offset - p->in.zero) * sum;
         scale[o] = p->in.scale * scales[o];
-        bias[o] = csi_byte_bias(ir, node, o);
+        bias[o] = (node->bias == NULL ? 0.0f : node->bias[o]) + (correction == NULL ? 0.0f : correction[o]);
     }
     for (size_t panel = 0; panel < p->panels; panel++)
         csi_pack_byte_panel(

@@ -361,6 +361,10 @@ enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
     status = csi_graph_create(&graph, error);
     if (status == CS_OK)
         status = read_graph(bytes, size, options, &set, graph, error);
+    if (status == CS_OK && options->preprocess != NULL) {
+        graph->preprocess = *options->preprocess;
+        status = csi_graph_validate(graph, error); /* a reader of the file will ask for no less */
+    }
     if (status == CS_OK && set.count == 0)
         status = describe_graph(graph, &set, error);
     if (status == CS_OK)

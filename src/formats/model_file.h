@@ -14,9 +14,11 @@
 
 struct csi_model_file_options {
     const char *path; /* shown in messages, and where class_to_idx.json is looked for beside; NULL: none */
-    const char *classes_path;  /* class_to_idx.json that wins; NULL: metadata, else beside the model, else
-                                  "class_0", … */
-    uint32_t input_size;       /* 0: what the file says, else 224 */
+    const char *classes_path; /* class_to_idx.json that wins; NULL: metadata, else beside the model, else
+                                 "class_0", … */
+    uint32_t input_size;      /* 0: what the file says, else 224 */
+    const struct csi_preprocess *preprocess; /* when converting: written instead of what the file says; its
+                                                crop is the input's size; NULL: what the file says */
     const char *metadata_json; /* when converting: a JSON object of strings put over the file's metadata;
                                   NULL: none */
     /* When converting: tensors that are no part of the network, put over those of the file (of the prefix

@@ -3,6 +3,8 @@
  * pickle_globals.c's.
  *
  * Memory is bounded by the pickle's size: every opcode makes at most one object, and takes at least one byte.
+ * What opcodes copy from one container into another is counted, because objects can be taken from the memo
+ * again and again.
  */
 #include "formats/pickle.h"
 
@@ -35,6 +37,7 @@ struct csi_pickle {
     size_t mark_count, mark_capacity;
     struct csi_pickle_object **memo;
     size_t memo_capacity, memo_next;
+    size_t copied; /* items, from container to container */
     struct csi_pickle_object *root;
     struct cs_error *error;
 };
@@ -70,6 +73,12 @@ bool csi_pickle_append(struct csi_pickle_object *object, struct csi_pickle_objec
     }
     object->items[object->count++] = item;
     return true;
+}
+
+bool csi_pickle_may_copy(struct csi_pickle *pickle, size_t count)
+{
+    /* Copied once, as in files that Python wrote, items are fewer than the opcodes that made them. */
+    return !csi_add_overflows(pickle->copied, count, &pickle->copied) && pickle->copied <= pickle->size;
 }
 
 bool csi_pickle_torchscript(const struct csi_pickle *pickle)
@@ -434,6 +443,8 @@ static enum cs_status op_build(struct csi_pickle *pickle)
         return CS_OK;
     if (object->kind != CSI_PICKLE_OBJECT || state->kind != CSI_PICKLE_DICT)
         return damaged(pickle, "state for something that has none");
+    if (!csi_pickle_may_copy(pickle, state->count))
+        return damaged(pickle, "the same state for many objects");
     for (size_t i = 0; i < state->count; i++)
         if (!csi_pickle_append(object, state->items[i]))
             return no_memory(pickle);
@@ -651,9 +662,12 @@ static json_t *to_json(const struct csi_pickle_object *object, unsigned depth, s
     }
 }
 
-json_t *csi_pickle_to_json(const struct csi_pickle_object *object)
+json_t *csi_pickle_to_json(const struct csi_pickle_object *object, size_t *budget)
 {
-    size_t left = MAX_JSON;
+    const size_t most = csi_min_size(*budget, MAX_JSON);
+    size_t left = most;
+    json_t *json = to_json(object, 0, &left);
 
-    return to_json(object, 0, &left);
+    *budget -= most - left;
+    return json;
 }

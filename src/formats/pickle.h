@@ -64,13 +64,19 @@ const struct csi_pickle_object *csi_pickle_root(const struct csi_pickle *pickle)
 const struct csi_pickle_object *csi_pickle_get(const struct csi_pickle_object *dict, const char *key);
 bool csi_pickle_is_text(const struct csi_pickle_object *object, const char *text);
 
-/* Plain data (no tensors, bounded size and depth) as JSON; NULL when it is something else. */
-json_t *csi_pickle_to_json(const struct csi_pickle_object *object);
+/* Plain data (no tensors, bounded size and depth) as JSON; NULL when it is something else. What it looks at
+ * is taken from
+ * `*budget`, values of all conversions of a file: parts that objects share would multiply otherwise. */
+#define CSI_PICKLE_JSON_BUDGET ((size_t)1 << 20)
+json_t *csi_pickle_to_json(const struct csi_pickle_object *object, size_t *budget);
 
 /* Shared between pickle.c (the opcodes) and pickle_globals.c (what globals stand for). */
 struct csi_pickle_object *csi_pickle_new(struct csi_pickle *pickle, enum csi_pickle_kind kind);
 bool csi_pickle_append(struct csi_pickle_object *object, struct csi_pickle_object *item);
 bool csi_pickle_torchscript(const struct csi_pickle *pickle);
+/* Counts items that are about to be copied into another container; false: more than an honest pickle copies.
+ */
+bool csi_pickle_may_copy(struct csi_pickle *pickle, size_t count);
 /* Is this global known? */
 bool csi_pickle_global_allowed(const struct csi_pickle *pickle, const struct csi_pickle_object *global);
 /* What `global(*arguments)` stands for; `*result` NULL with CS_INTERNAL: no memory. */

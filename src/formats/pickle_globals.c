@@ -38,6 +38,7 @@ static const struct {
     {"torch", "Size", MEANS_FIRST, CSI_F32},
     {"torch", "device", MEANS_OPAQUE, CSI_F32},
     {"collections", "OrderedDict", MEANS_DICT, CSI_F32},
+    {"collections", "Counter", MEANS_FIRST, CSI_F32}, /* of a dictionary */
     {"__builtin__", "set", MEANS_LIST, CSI_F32},
     {"builtins", "set", MEANS_LIST, CSI_F32},
     {"_codecs", "encode", MEANS_FIRST, CSI_F32}, /* bytes in protocol 2 */
@@ -157,6 +158,8 @@ static enum cs_status make_dict(struct csi_pickle *pickle, const struct csi_pick
     *result = csi_pickle_new(pickle, CSI_PICKLE_DICT);
     if (*result == NULL)
         return csi_fail_memory(error, "pickle");
+    if (pairs != NULL && !csi_pickle_may_copy(pickle, pairs->count))
+        return csi_fail(error, CS_MODEL_INVALID, "many OrderedDicts of the same list");
     for (size_t i = 0; pairs != NULL && i < pairs->count; i++) {
         const struct csi_pickle_object *pair = pairs->items[i];
 

@@ -13,7 +13,8 @@
 #include "formats/pickle.h"
 #include "formats/zip_archive.h"
 
-#define MAX_NESTING 32 /* of TorchScript modules */
+#define MAX_NESTING 32      /* of TorchScript modules */
+#define MAX_MODULES 100000u /* of them, each counted as often as it is a part of others */
 
 struct reader {
     struct csi_zip *zip;
@@ -21,6 +22,8 @@ struct reader {
     char prefix[CSI_NAME_SIZE]; /* the archive's one folder, with the slash: "archive/" */
     struct csi_tensor_set *set;
     size_t elements, max_elements; /* of all tensors */
+    size_t modules;
+    size_t json_left; /* values of metadata that may still be looked at */
     struct cs_error *error;
 };
 
@@ -239,7 +242,7 @@ static enum cs_status read_metadata(struct reader *reader, const struct csi_pick
         snprintf(name, sizeof name, "%.*s", (int)key->text_size, key->text);
         if (strstr(name, "optim") != NULL || strstr(name, "sched") != NULL)
             continue; /* of use to go on training only */
-        value = csi_pickle_to_json(root->items[i + 1]);
+        value = csi_pickle_to_json(root->items[i + 1], &reader->json_left);
         if (strcmp(metadata_key(name), "classes") == 0 && value != NULL) {
             json_t *classes;
 
@@ -279,6 +282,9 @@ static enum cs_status read_module(struct reader *reader, const struct csi_pickle
     if (depth > MAX_NESTING)
         return csi_fail(reader->error, CS_MODEL_INVALID, "modules are nested deeper than %d: '%.60s'",
                         MAX_NESTING, path);
+    if (++reader->modules > MAX_MODULES)
+        return csi_fail(reader->error, CS_MODEL_INVALID, "there are more than %u modules: '%.60s'",
+                        MAX_MODULES, path);
     for (size_t i = 0; i + 1 < module->count && status == CS_OK; i += 2) {
         const struct csi_pickle_object *key = module->items[i], *value = module->items[i + 1];
         char part[CSI_NAME_SIZE], name[2 * CSI_NAME_SIZE];
@@ -348,7 +354,7 @@ static enum cs_status read_pickle(struct reader *reader)
 enum cs_status csi_pytorch_read(const uint8_t *bytes, size_t size, struct csi_tensor_set *set,
                                 struct cs_error *error)
 {
-    struct reader reader = {.set = set, .error = error};
+    struct reader reader = {.set = set, .error = error, .json_left = CSI_PICKLE_JSON_BUDGET};
     enum cs_status status;
 
     if (!csi_is_zip(bytes, size))

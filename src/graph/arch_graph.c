@@ -5,6 +5,7 @@
  * tensor, or null. Attributes at their neutral value are left out.
  */
 #include <float.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -71,7 +72,13 @@ static void put_attributes(json_t *object, const struct csi_node *node)
 
 struct csi_layer_name csi_graph_scales_name(const char *constant)
 {
-    return csi_layer_name("int8.scales.%.110s", constant);
+    uint32_t hash = UINT32_C(2166136261); /* FNV-1a: long names often differ at their end only */
+
+    if (strlen(constant) <= 110)
+        return csi_layer_name("int8.scales.%s", constant);
+    for (const char *c = constant; *c != '\0'; c++)
+        hash = (hash ^ (uint8_t)*c) * UINT32_C(16777619);
+    return csi_layer_name("int8.scales.%.100s.%08" PRIx32, constant, hash);
 }
 
 struct csi_layer_name csi_graph_constant_name(const struct csi_graph *graph, int value)

@@ -163,8 +163,6 @@ static enum cs_status infer_elementwise(const struct inference *in)
     const struct csi_value *a = in->inputs[0], *b = in->inputs[1];
     unsigned rank;
 
-    if (b == NULL)
-        return INVALID(in, "the second input is missing");
     if (csi_value_is_constant(a) && csi_value_is_constant(b))
         return INVALID(in, "both inputs are constants");
     rank = a->rank > b->rank ? a->rank : b->rank;
@@ -194,7 +192,7 @@ static enum cs_status infer_concat(const struct inference *in)
     for (unsigned i = 0; i < in->node->input_count; i++) {
         const struct csi_value *x = in->inputs[i];
 
-        if (x == NULL || csi_value_is_constant(x) || x->rank != first->rank)
+        if (csi_value_is_constant(x) || x->rank != first->rank)
             return INVALID(in, "inputs of different rank, or a constant");
         for (unsigned k = 2; k < x->rank; k++)
             if (x->dims[k] != first->dims[k])
@@ -298,10 +296,36 @@ static enum cs_status infer_operator(const struct inference *in)
     return INVALID(in, "unknown operator");
 }
 
+/* How many inputs an operator takes, and how many of them must be there. */
+static bool count_fits(const struct csi_node *node, unsigned *needed)
+{
+    unsigned most;
+
+    switch (node->op) {
+    case CSI_OP_CONV:
+    case CSI_OP_LINEAR:
+        *needed = 2;
+        most = 3;
+        break;
+    case CSI_OP_BATCH_NORM: *needed = most = 5; break;
+    case CSI_OP_ADD:
+    case CSI_OP_SUB:
+    case CSI_OP_MUL:
+    case CSI_OP_DIV: *needed = most = 2; break;
+    case CSI_OP_CONCAT:
+        *needed = node->input_count;
+        most = CSI_NODE_MAX_INPUTS;
+        break;
+    default: *needed = most = 1; break;
+    }
+    return node->input_count > 0 && node->input_count >= *needed && node->input_count <= most;
+}
+
 enum cs_status csi_infer_shape(const struct csi_graph *graph, const struct csi_node *node, unsigned *rank,
                                size_t *dims, struct cs_error *error)
 {
     struct inference in = {.graph = graph, .node = node, .rank = rank, .dims = dims, .error = error};
+    unsigned needed;
 
     if (node->op == CSI_OP_INPUT) {
         if (node->input_count != 0 || node->shape_rank != CSI_MAX_RANK || node->shape[0] != 1)
@@ -311,17 +335,17 @@ enum cs_status csi_infer_shape(const struct csi_graph *graph, const struct csi_n
         *rank = CSI_MAX_RANK;
         return CS_OK;
     }
-    if (node->input_count == 0 || node->input_count > CSI_NODE_MAX_INPUTS)
+    if (!count_fits(node, &needed))
         return INVALID(&in, "%u inputs", node->input_count);
     for (unsigned i = 0; i < node->input_count; i++) {
-        if (node->inputs[i] == CSI_NO_VALUE)
+        if (node->inputs[i] == CSI_NO_VALUE && i >= needed)
             continue;
+        if (node->inputs[i] == CSI_NO_VALUE)
+            return INVALID(&in, "input %u is missing", i);
         if (node->inputs[i] < 0 || (size_t)node->inputs[i] >= graph->value_count)
             return INVALID(&in, "input %u does not exist", i);
         in.inputs[i] = &graph->values[node->inputs[i]];
     }
-    if (in.inputs[0] == NULL)
-        return INVALID(&in, "the input is missing");
     if (csi_value_is_constant(in.inputs[0]) && !(node->op >= CSI_OP_ADD && node->op <= CSI_OP_DIV))
         return wrong(&in, CS_MODEL_UNSUPPORTED, "the input is a constant");
     return infer_operator(&in);

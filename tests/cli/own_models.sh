@@ -69,6 +69,13 @@ for flag in "--resize 90" "--crop 32" "--input-size 32" "--mean 0,0,0" "--std 1,
 done
 CROPSHIELD_INPUT_SIZE=32 ask --model told.safetensors; mv out twin
 ask --model told.safetensors --crop 32; same twin out 1 "the environment twin"
+# convert and quantize write what the options say into the file
+run 0 convert "$models/plain.pth" $flags --crop 48 --classes other/list.json -o written.safetensors
+ask --model written.safetensors; mv out written; same told written 1 "convert leaves the preprocessing out"
+run 0 inspect --json written.safetensors; json "o['classes'][1]['class'] == 'Potato__healthy'"
+run 0 quantize "$models/plain.pth" $flags --crop 48 --calibration labelled --force -o written.safetensors
+ask --model written.safetensors --precision fp32; mv out written; same told written 1 "quantize leaves the preprocessing out"
+run 1 convert "$models/plain.pth" --resize 20 -o small.safetensors; has err "resized to 20, less than the crop"
 run 2 predict --crop 32 --input-size 48 photos; has err "--crop 32 and --input-size 48"
 run 1 predict --json --model "$models/resnet18.onnx" --input-size 96 photos; has err "takes inputs of 64x64, not 96x96"
 run 0 eval --json --model bare.safetensors $flags --crop 48 --classes other/list.json labelled; cp out eval-flags

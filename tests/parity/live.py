@@ -43,7 +43,7 @@ class Options(ctypes.Structure):
     _fields_ = [("path", ctypes.c_char_p), ("device", ctypes.c_int), ("device_index", ctypes.c_int),
                 ("precision", ctypes.c_int), ("threads", ctypes.c_uint), ("cpu_mask", ctypes.c_char_p),
                 ("classes_path", ctypes.c_char_p), ("target_layer", ctypes.c_char_p),
-                ("max_batch", ctypes.c_uint), ("preprocess", Preprocess)]
+                ("max_batch", ctypes.c_uint), ("preprocess", Preprocess), ("compact", ctypes.c_bool)]
 
 
 class Library:

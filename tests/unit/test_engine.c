@@ -290,6 +290,28 @@ static void test_one_pixel(void **state)
     check(&net, NULL, -1);
 }
 
+/* A linear layer over a large map, and over one that is padded before it. */
+static void test_linear_over_large_maps(void **state)
+{
+    (void)state;
+    for (int padded = 0; padded < 2; padded++) {
+        struct net net;
+
+        start(&net, 3, 24, 24);
+        conv(&net, net.last, (struct conv_shape){5, 3, 1, 1, 1, 1, true});
+        if (padded == 1) {
+            struct csi_node pad = node_of(&net, CSI_OP_PAD);
+
+            pad.pads[0] = 1;
+            pad.pads[3] = 2;
+            add(&net, &pad, net.last);
+        }
+        simple(&net, net.last, CSI_OP_FLATTEN);
+        linear(&net, net.last, 5);
+        check(&net, NULL, -1);
+    }
+}
+
 static void test_final_softmax_is_left_off(void **state)
 {
     struct net net;
@@ -419,6 +441,14 @@ static void test_gradient_closed_form(void **state)
     target = conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true});
     head(&net, 5);
     check_gradient(&net, target, true);
+    for (unsigned kernel = 1; kernel <= 3; kernel += 2) { /* heads that are convolutions */
+        start(&net, 3, 12, 12);
+        target = conv(&net, net.last, (struct conv_shape){20, 3, 1, 1, 1, 1, true});
+        simple(&net, net.last, CSI_OP_GLOBAL_AVG_POOL);
+        conv(&net, net.last, (struct conv_shape){5, kernel, 1, kernel / 2, 1, 1, true});
+        simple(&net, net.last, CSI_OP_FLATTEN);
+        check_gradient(&net, target, kernel == 1);
+    }
 }
 
 /* Smooth operators, so that differences are good: convolution, norm, sigmoid and swish, average pools, a
@@ -678,6 +708,7 @@ int main(void)
         cmocka_unit_test(test_normalised_input),
         cmocka_unit_test(test_moving_numbers),
         cmocka_unit_test(test_one_pixel),
+        cmocka_unit_test(test_linear_over_large_maps),
         cmocka_unit_test(test_final_softmax_is_left_off),
         cmocka_unit_test(test_gradient_closed_form),
         cmocka_unit_test(test_gradient_through_a_network),

@@ -75,6 +75,8 @@ static const struct expectation expectations[] = {
     {"pickle/string_over_end", CS_MODEL_INVALID, "string reaches over the end"},
     {"pickle/own_member", CS_OK, ""},
     {"pickle/billion_laughs", CS_OK, ""},
+    {"pickle/counter", CS_OK, ""},
+    {"pickle/ordered_dicts_of_one_list", CS_MODEL_INVALID, "OrderedDicts of the same list"},
     {"pickle/deep_tuples", CS_OK, ""},
     {"pickle/persistent_id_not_storage", CS_MODEL_INVALID, "no storage"},
     {"pickle/tensor_out_of_storage", CS_MODEL_INVALID, "reaches out of its storage of 6"},
@@ -125,6 +127,8 @@ static const struct expectation expectations[] = {
     {"pytorch/torchscript_os_system", CS_MODEL_INVALID, "'posix.system' at byte"},
     {"pytorch/torchscript_deep", CS_MODEL_INVALID, "nested deeper"},
     {"pytorch/torchscript_class_without_archive", CS_MODEL_INVALID, "'__torch__.net.Net'"},
+    {"pytorch/torchscript_one_state", CS_MODEL_INVALID, "same state for many objects"},
+    {"pytorch/torchscript_many_modules", CS_MODEL_INVALID, "more than 100000 modules"},
 
     {"model/good", CS_OK, ""},
     {"model/tensor_missing", CS_MODEL_INVALID, "'block2.4.running_var' is missing"},
@@ -229,9 +233,10 @@ static enum cs_status read_pickle(const uint8_t *bytes, size_t size, struct cs_e
 {
     struct csi_pickle *pickle;
     enum cs_status status = csi_pickle_read(bytes, size, false, &pickle, error);
+    size_t budget = CSI_PICKLE_JSON_BUDGET;
 
     if (status == CS_OK)
-        json_decref(csi_pickle_to_json(csi_pickle_root(pickle)));
+        json_decref(csi_pickle_to_json(csi_pickle_root(pickle), &budget));
     csi_pickle_free(pickle);
     return status;
 }
@@ -293,6 +298,28 @@ static void hostile_files_are_named(void **state)
     assert_int_not_equal(access("/tmp/executed", F_OK), 0); /* what the pickles would have made */
 }
 
+/* What members of a checkpoint share is not converted again and again without an end. */
+static void metadata_has_a_budget(void **state)
+{
+    static const uint8_t bytes[] = "\x80\x02](K\x01K\x02K\x03K\x04"
+                                   "e.";
+    struct csi_pickle *pickle;
+    size_t budget = 12;
+
+    (void)state;
+    assert_int_equal(csi_pickle_read(bytes, sizeof bytes - 1, false, &pickle, NULL), CS_OK);
+    for (size_t times = 1; times <= 2; times++) { /* the list and its four numbers */
+        json_t *json = csi_pickle_to_json(csi_pickle_root(pickle), &budget);
+
+        assert_int_equal(json_array_size(json), 4);
+        assert_int_equal(budget, 12 - 5 * times);
+        json_decref(json);
+    }
+    assert_null(csi_pickle_to_json(csi_pickle_root(pickle), &budget));
+    assert_int_equal(budget, 0);
+    csi_pickle_free(pickle);
+}
+
 /* Half a million empty nodes: two bytes each in the file, some 150 when unpacked. */
 static void parts_are_counted_before_they_are_unpacked(void **state)
 {
@@ -318,6 +345,7 @@ static void parts_are_counted_before_they_are_unpacked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(hostile_files_are_named),
+                                       cmocka_unit_test(metadata_has_a_budget),
                                        cmocka_unit_test(parts_are_counted_before_they_are_unpacked)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -218,6 +219,56 @@ static void other_operators(void **state)
     assert_int_equal(csi_graph_add_input(f->graph, 3, 8, 8, &value, &f->error), CS_MODEL_UNSUPPORTED);
 }
 
+/* As many inputs as the operator takes, all there: files could give more, or none in their place. */
+static void input_counts(void **state)
+{
+    static const enum csi_op unary[] = {CSI_OP_ACTIVATION,      CSI_OP_MAX_POOL, CSI_OP_AVG_POOL,
+                                        CSI_OP_GLOBAL_AVG_POOL, CSI_OP_FLATTEN,  CSI_OP_PAD,
+                                        CSI_OP_IDENTITY};
+    struct fixture *f = *state;
+    struct csi_node sum = node(CSI_OP_ADD, 3, f->x, f->x, CSI_NO_VALUE);
+    struct csi_node concat = node(CSI_OP_CONCAT, 3, f->x, CSI_NO_VALUE, f->x);
+    struct csi_node conv = node(CSI_OP_CONV, 4, f->x, constant(f, 4, 6, 8, 1, 1), CSI_NO_VALUE);
+
+    for (size_t i = 0; i < sizeof unary / sizeof unary[0]; i++) {
+        struct csi_node one = node(unary[i], 2, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+
+        refuse(f, &one, CS_MODEL_INVALID, "2 inputs");
+        one.inputs[1] = f->x;
+        refuse(f, &one, CS_MODEL_INVALID, "2 inputs");
+        one.inputs[0] = CSI_NO_VALUE;
+        one.input_count = 1;
+        refuse(f, &one, CS_MODEL_INVALID, "input 0 is missing");
+        one.input_count = 0;
+        refuse(f, &one, CS_MODEL_INVALID, "0 inputs");
+    }
+    refuse(f, &sum, CS_MODEL_INVALID, "3 inputs");
+    sum.inputs[1] = CSI_NO_VALUE;
+    sum.input_count = 2;
+    refuse(f, &sum, CS_MODEL_INVALID, "input 1 is missing");
+    refuse(f, &concat, CS_MODEL_INVALID, "input 1 is missing");
+    refuse(f, &conv, CS_MODEL_INVALID, "4 inputs");
+    conv.input_count = 3; /* a bias need not be there */
+    check_shape(f, add(f, &conv), 4, 1, 6, 14, 13);
+    conv.input_count = 1;
+    refuse(f, &conv, CS_MODEL_INVALID, "1 inputs");
+}
+
+/* Weights' scales go by the weights' names, of which long ones may differ at their end only. */
+static void scales_by_name(void **state)
+{
+    char first[CSI_NAME_SIZE], second[CSI_NAME_SIZE];
+
+    (void)state;
+    assert_string_equal(csi_graph_scales_name("block1.0.weight").text, "int8.scales.block1.0.weight");
+    for (int length = 105; length < 126; length++) {
+        snprintf(first, sizeof first, "%0*d1", length, 0);
+        snprintf(second, sizeof second, "%0*d2", length, 0);
+        assert_string_not_equal(csi_graph_scales_name(first).text, csi_graph_scales_name(second).text);
+        assert_true(strlen(csi_graph_scales_name(first).text) < CSI_NAME_SIZE - 1);
+    }
+}
+
 static void sizes_are_bounded(void **state)
 {
     struct fixture *f = *state;
@@ -308,6 +359,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(head_shapes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(broadcasting, set_up, tear_down),
         cmocka_unit_test_setup_teardown(other_operators, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(input_counts, set_up, tear_down),
+        cmocka_unit_test(scales_by_name),
         cmocka_unit_test_setup_teardown(sizes_are_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(layers_by_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(counts, set_up, tear_down),
