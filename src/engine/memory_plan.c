@@ -4,6 +4,7 @@
  * on CNNs.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/internal.h"
 
@@ -22,13 +23,6 @@ static int larger_first(const void *a, const void *b)
     return x->slot < y->slot ? -1 : x->slot > y->slot; /* the same plan every time */
 }
 
-static int lower_first(const void *a, const void *b)
-{
-    const struct placing *x = a, *y = b;
-
-    return x->slot->offset < y->slot->offset ? -1 : x->slot->offset > y->slot->offset;
-}
-
 static bool meet(const struct csi_slot *a, const struct csi_slot *b)
 {
     return a->first_step <= b->last_step && b->first_step <= a->last_step;
@@ -37,11 +31,11 @@ static bool meet(const struct csi_slot *a, const struct csi_slot *b)
 enum cs_status csi_memory_plan(struct csi_plan *plan, struct cs_error *error)
 {
     struct placing *all = calloc(plan->slot_count + 1, sizeof *all);
-    struct placing *near = calloc(plan->slot_count + 1, sizeof *near);
+    struct placing *placed = calloc(plan->slot_count + 1, sizeof *placed); /* by offset */
     enum cs_status status = CS_OK;
     size_t count = 0;
 
-    if (all == NULL || near == NULL) {
+    if (all == NULL || placed == NULL) {
         status = csi_fail_memory(error, "memory plan");
         goto done;
     }
@@ -63,24 +57,25 @@ enum cs_status csi_memory_plan(struct csi_plan *plan, struct cs_error *error)
     }
     qsort(all, count, sizeof *all, larger_first);
     for (size_t i = 0; i < count; i++) {
-        size_t offset = 0, neighbours = 0;
+        size_t offset = 0, at = 0;
 
         for (size_t k = 0; k < i; k++) {
-            if (meet(all[i].slot, all[k].slot))
-                near[neighbours++] = all[k];
-        }
-        qsort(near, neighbours, sizeof *near, lower_first);
-        for (size_t k = 0; k < neighbours; k++) {
-            if (near[k].slot->offset >= offset && near[k].slot->offset - offset >= all[i].floats)
+            if (!meet(all[i].slot, placed[k].slot))
+                continue;
+            if (placed[k].slot->offset >= offset && placed[k].slot->offset - offset >= all[i].floats)
                 break;
-            offset = csi_max_size(offset, near[k].slot->offset + near[k].floats);
+            offset = csi_max_size(offset, placed[k].slot->offset + placed[k].floats);
         }
         all[i].slot->offset = offset;
         plan->photo_floats = csi_max_size(plan->photo_floats, offset + all[i].floats);
+        while (at < i && placed[at].slot->offset <= offset)
+            at++;
+        memmove(placed + at + 1, placed + at, (i - at) * sizeof *placed);
+        placed[at] = all[i];
     }
     plan->arena_floats = plan->photo_floats * plan->max_batch;
 done:
     free(all);
-    free(near);
+    free(placed);
     return status;
 }
