@@ -18,7 +18,12 @@ Cflags: -I${includedir}
 Requires.private: libjpeg libpng zlib libwebp libexif libzip libprotobuf-c jansson libsodium sqlite3
 Libs.private: -lm -lpthread
 ]] @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/cropshield.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+# `cmake --install --prefix` may name another prefix than the one that was configured.
+install(CODE "
+  file(READ \"${CMAKE_BINARY_DIR}/cropshield.pc\" text)
+  string(REGEX REPLACE \"prefix=/[^\n]*\" \"prefix=\${CMAKE_INSTALL_PREFIX}\" text \"\${text}\")
+  file(WRITE \"${CMAKE_BINARY_DIR}/installed/cropshield.pc\" \"\${text}\")")
+install(FILES ${CMAKE_BINARY_DIR}/installed/cropshield.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 if(EXISTS ${CMAKE_SOURCE_DIR}/docs/cropshield.1)
   install(FILES docs/cropshield.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 endif()

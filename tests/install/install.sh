@@ -16,7 +16,6 @@ nm -D --defined-only "$library" | awk '{print $3}' | grep -v '^cs_' | grep -vE '
 empty symbols
 PKG_CONFIG_PATH=$(dirname "$pc")
 export PKG_CONFIG_PATH
-sed -i "s|^prefix=.*|prefix=$prefix|" "$pc"
 cat >program.c <<'C'
 #include <cropshield/cropshield.h>
 #include <stdio.h>
