@@ -54,8 +54,8 @@ struct csi_plan_info {
                          closed form */
     const float *head_weight; /* class_count × map_channels, when linear_head: d logit_c / d mean(A_k) */
     size_t arena_bytes, weight_bytes;
-    bool light_weights; /* threads with a photo each are faster than threads that share the photos of a batch,
-                           though each reads all weights */
+    double gflop;       /* of one photo, as direct convolution */
+    bool light_weights; /* a batch is cut by photos: faster although each thread then reads all weights */
 };
 const struct csi_plan_info *csi_plan_info(const struct csi_plan *plan);
 

@@ -1,9 +1,10 @@
 /*
  * Running a plan: one caller's memory, the loop over steps, results in the layouts that callers read.
  *
- * A batch that has a photo for every thread is cut by photos where weights are light: each thread takes one
- * through all steps, waits for nobody and finds in its caches what it has just written. Photos that are left
- * over, smaller batches and networks with heavy weights go through each step together, on all threads.
+ * A batch that has a photo for every thread is cut by photos where all caches together hold the weights: each
+ * thread takes one through all steps, waits for nobody and finds in its caches what it has just written.
+ * Photos that are left over, smaller batches and other networks go through each step together, on all
+ * threads.
  */
 #include <stdatomic.h>
 #include <stdlib.h>

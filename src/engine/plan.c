@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/memory.h"
 #include "engine/backward.h"
 #include "engine/internal.h"
@@ -245,19 +246,10 @@ static enum cs_status make_steps(struct csi_plan *plan, const struct csi_ir *ir,
 
 /* ---- the whole ---- */
 
-/* Weights that are read in far less time than is computed with them, or that a third-level cache holds. On
- * two threads, batches of 8: a network of 19 MB a GFLOP (ResNet-50) takes 0.94 of the time with a photo a
- * thread, one of 43 (VGG-11) 1.39, one of 178 (AlexNet) 2.1. */
-#define LIGHT_BYTES     ((size_t)32 << 20)
-#define LIGHT_PER_GFLOP 24e6
-
+/* Weights that the third-level cache holds beside the maps of all threads: as large as measured. */
 static bool has_light_weights(const struct csi_plan *plan)
 {
-    double gflop = 0;
-
-    for (size_t i = 0; i < plan->step_count; i++)
-        gflop += plan->steps[i].layer.gflop;
-    return plan->weight_bytes <= LIGHT_BYTES || (double)plan->weight_bytes <= gflop * LIGHT_PER_GFLOP;
+    return plan->weight_bytes <= csi_min_size(csi_cpu()->l3_bytes / 2, (size_t)32 << 20);
 }
 
 static enum cs_status fill_info(struct csi_plan *plan, const struct csi_ir *ir, struct cs_error *error)
@@ -298,6 +290,8 @@ static enum cs_status fill_info(struct csi_plan *plan, const struct csi_ir *ir, 
     info->arena_bytes = (plan->arena_floats + plan->scratch_floats) * sizeof(float);
     info->weight_bytes = plan->weight_bytes;
     info->light_weights = has_light_weights(plan);
+    for (size_t i = 0; i < plan->step_count; i++)
+        info->gflop += plan->steps[i].layer.gflop;
     return CS_OK;
 }
 
