@@ -240,45 +240,38 @@ static inline void assert_near(const char *what, const float *got, const float *
 
 #define BATCH 5u
 
-static inline void check_plan(struct net *net, const char *mask, unsigned threads, bool compact,
-                              const char *target, int target_value)
+/* Photos and what the plain evaluation makes of them. */
+struct feed {
+    float *input;
+    float **expected[BATCH]; /* [photo][value of the graph] */
+};
+
+static inline void check_plan(struct net *net, const struct feed *feed,
+                              const struct csi_plan_options *options, int target_value)
 {
-    struct csi_plan_options options = {.max_batch = BATCH, .target_layer = target, .compact = compact};
-    size_t photo = csi_value_elements(&net->graph->values[net->graph->input]);
     size_t classes = csi_value_elements(&net->graph->values[net->graph->output]);
-    float *input = malloc(BATCH * photo * sizeof *input);
     struct csi_plan *plan;
     struct csi_exec *exec;
     struct cs_error error = {0};
 
-    assert_non_null(input);
-    for (size_t i = 0; i < BATCH * photo; i++)
-        input[i] = random_float(net);
-    assert_int_equal(csi_cpu_allowed(mask, &options.cpu_features, NULL), CS_OK);
-    assert_int_equal(csi_pool_create(threads, &options.pool, NULL), CS_OK);
-    if (csi_plan_create(net->graph, &options, &plan, &error) != CS_OK)
+    if (csi_plan_create(net->graph, options, &plan, &error) != CS_OK)
         fail_msg("%s", error.message);
     assert_int_equal(csi_exec_create(plan, &exec, NULL), CS_OK);
-    for (size_t batch = 1; batch <= BATCH; batch += BATCH - 1) {
+    for (size_t batch = 1; batch <= BATCH; batch += 2) {
         for (int serial = 0; serial < 2; serial++) {
-            assert_int_equal(csi_exec_run(exec, input, batch, serial == 1, NULL), CS_OK);
+            assert_int_equal(csi_exec_run(exec, feed->input, batch, serial == 1, NULL), CS_OK);
             for (size_t n = 0; n < batch; n++) {
-                float **expected = evaluate(net->graph, input + n * photo);
-
-                assert_near(mask, csi_exec_logits(exec) + n * classes, expected[net->graph->output], classes,
-                            1e-4);
+                assert_near(csi_plan_info(plan)->kernels, csi_exec_logits(exec) + n * classes,
+                            feed->expected[n][net->graph->output], classes, 1e-4);
                 if (target_value >= 0)
-                    assert_near("target", csi_exec_activations(exec, n), expected[target_value],
+                    assert_near("target", csi_exec_activations(exec, n), feed->expected[n][target_value],
                                 csi_value_elements(&net->graph->values[target_value]), 1e-4);
-                free_values(net->graph, expected);
             }
         }
     }
-    assert_int_equal(csi_exec_run(exec, input, BATCH + 1, false, &error), CS_BAD_REQUEST);
+    assert_int_equal(csi_exec_run(exec, feed->input, BATCH + 1, false, &error), CS_BAD_REQUEST);
     csi_exec_destroy(exec);
     csi_plan_destroy(plan);
-    csi_pool_destroy(options.pool);
-    free(input);
 }
 
 /* Takes the network over. */
@@ -286,11 +279,29 @@ static inline void check(struct net *net, const char *target, int target_value)
 {
     static const char *const masks[] = {"generic", "avx2", "avx512", "all"};
     static const unsigned threads[] = {3, 1, 4, 2};
+    size_t photo = csi_value_elements(&net->graph->values[net->graph->input]);
+    struct feed feed = {.input = malloc(BATCH * photo * sizeof *feed.input)};
 
+    assert_non_null(feed.input);
     net->graph->output = net->last;
-    for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++)
-        for (int compact = 0; compact < 2; compact++)
-            check_plan(net, masks[i], threads[i], compact == 1, target, target_value);
+    for (size_t i = 0; i < BATCH * photo; i++)
+        feed.input[i] = random_float(net);
+    for (size_t n = 0; n < BATCH; n++)
+        feed.expected[n] = evaluate(net->graph, feed.input + n * photo);
+    for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
+        struct csi_plan_options options = {.max_batch = BATCH, .target_layer = target};
+
+        assert_int_equal(csi_cpu_allowed(masks[i], &options.cpu_features, NULL), CS_OK);
+        assert_int_equal(csi_pool_create(threads[i], &options.pool, NULL), CS_OK);
+        for (int compact = 0; compact < 2; compact++) {
+            options.compact = compact == 1;
+            check_plan(net, &feed, &options, target_value);
+        }
+        csi_pool_destroy(options.pool);
+    }
+    for (size_t n = 0; n < BATCH; n++)
+        free_values(net->graph, feed.expected[n]);
+    free(feed.input);
     csi_graph_destroy(net->graph);
 }
 
