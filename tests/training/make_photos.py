@@ -1,4 +1,4 @@
-"""Draws 32 small leaf pictures in the folder layout of the training data: make_photos.py OUT."""
+"""Draws 36 small leaf pictures in the folder layout of the training data: make_photos.py OUT."""
 
 import os
 import sys
@@ -28,12 +28,15 @@ def main():
     out, random, count = sys.argv[1], np.random.default_rng(5), 0
     jobs = [(f"train/{name}", k, label) for label, name in enumerate(CLASSES) for k in range(4)]
     jobs += [(f"{split}/{name}", 0, label) for split in ("val", "test") for label, name in enumerate(CLASSES)]
-    jobs += [("ood/not_leaf", k, None) for k in range(4)] + [("ood/other_leaf/maize", k, 0) for k in range(4)]
+    jobs += [("ood/not_leaf", k, None) for k in range(4)]
+    jobs += [(f"ood/other_leaf/{crop}", k, 2 * (k % 2)) for crop in ("bean", "maize") for k in range(4)]
     for folder, k, label in jobs:
         os.makedirs(os.path.join(out, folder), exist_ok=True)
         image = leaf(random, label) if label is not None else random.uniform(0, 255, (240, 320, 3)).round(-1)
         # Names are chosen so that both halves of the negatives are there (the half is a hash of the name).
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(os.path.join(out, folder, f"drawn__{k}_{count}.png"))
+        # Those of leaves of other crops tell their health.
+        source = "drawn" if "other_leaf" not in folder else "drawn_spots" if label else "drawn_healthy"
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(os.path.join(out, folder, f"{source}__{k}_{count}.png"))
         count += 1
     print(f"{count} pictures")
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the whole training pipeline on 32 generated pictures with tiny settings on the CPU, and reloads what it exported.
+# Runs the whole training pipeline on 36 generated pictures with tiny settings on the CPU, and reloads what it exported.
 # Needs python3 with torch, numpy and Pillow (python 3.11 or newer); says SKIP and exits 77 where they are missing.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -52,6 +52,7 @@ EOF
 "$python" "$root/tests/training/check_export.py" "$work"
 "$python" "$root/tests/training/check_segment.py"
 "$python" "$root/tests/training/check_guide.py"
+"$python" "$root/tests/training/check_health.py"
 "$python" "$root/tests/training/check_grounds.py"
 "$python" "$root/tests/training/check_relief.py"
 echo "PASS training smoke test (${SECONDS} s)"

@@ -30,6 +30,7 @@ CLASSES = [
 
 CROPS = sorted({name.split("__")[0] for name in CLASSES})
 CROP_OF = [CROPS.index(name.split("__")[0]) for name in CLASSES]
+HEALTHY = [name.endswith("__healthy") for name in CLASSES]
 
 # No source with a usable licence had photos of it. The output stays, so that a later model can fill it without a new
 # class list; until then its weights are zero and its bias is far below every other output.

@@ -56,6 +56,19 @@ def find(data):
     return [found[name] for name in sorted(found)]
 
 
+def health_of(name):
+    """True where the name of a photo says that its leaf is healthy, False where it names a disease, None where neither.
+
+    `<split>/<class>/…` of the supported crops; of leaves of other crops `ood/other_leaf/<crop>/<source>_<condition>__<n>`,
+    where a condition that starts with `hea` is a healthy leaf's and any other a disease's.
+    """
+    parts = name.split("/")
+    if parts[0] != "ood":
+        return parts[-2].endswith("__healthy") if len(parts) > 1 else None
+    source, _, condition = parts[-1].split("__")[0].partition("_")
+    return condition.startswith("hea") if parts[1] == "other_leaf" and source and condition else None
+
+
 def in_fit_half(name):
     """Whether a negative belongs to the half that may be fitted on; the other half is only for reporting."""
     return hashlib.blake2b(os.path.basename(name).encode(), digest_size=1).digest()[0] % 2 == 0
