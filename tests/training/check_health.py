@@ -1,10 +1,9 @@
 """Checks what is known of a leaf's health from its name, and that outputs corrected by what all crops share keep crop and disease."""
-import math
 
 import numpy as np
 import torch
 
-from cropshield import health, photos, train
+from cropshield import health, photos
 from cropshield.classes import CLASSES, CROP_OF, HEALTHY
 
 for name, known in (("train/Tomato__healthy/a__1.jpg", True), ("val/Potato__late_blight/healthy__1.jpg", False),
@@ -27,7 +26,7 @@ for crop in set(CROP_OF):
     assert torch.allclose(after[:, sick] / after[:, sick].sum(1, keepdim=True),
                           before[:, sick] / before[:, sick].sum(1, keepdim=True), atol=1e-9), "the disease stays"
 
-# Features: one of each class, one of health, and one that only goes with health where the outputs were learnt.
+# Features: one of each class, one of health, one that only goes with health where the outputs were learnt.
 count, width = 600, len(CLASSES) + 2
 tested = [c for c in range(len(CLASSES)) if CLASSES[c] != "Sugarcane__red_stripe"]
 label = torch.tensor(tested)[torch.randint(len(tested), (count,), generator=random)]
@@ -44,24 +43,30 @@ def seen(label, well, spurious):
 
 leaves = health.Leaves.__new__(health.Leaves)
 leaves.healthy = (torch.rand(80, generator=random) < 0.4).numpy()
-leaves.known, leaves.crop = np.ones(80, bool), np.array(["bean", "maize"] * 40)
+leaves.known, leaves.crop = np.arange(80) != 5, np.array(["bean", "maize", "rice", "pea"] * 20)
 strange = torch.rand(80, generator=random) < 0.5
-leaves.features = seen(torch.randint(len(CLASSES), (80,), generator=random), torch.from_numpy(leaves.healthy), strange).double()
+leaves.features = seen(torch.randint(len(CLASSES), (80,), generator=random), torch.from_numpy(leaves.healthy), strange).numpy()
+assert len(leaves.folds()) == 4 and not any(fold[5] for fold in leaves.folds()), "every crop is left out once, the unknown never"
+learnt = seen(label, well, well)
+direction = health.find_direction(learnt.numpy(), label.numpy(), leaves)
+leaves.healthy[:] = True
+assert health.find_direction(learnt.numpy(), label.numpy(), leaves) is None, "healthy leaves alone tell nothing"
+
 weight, bias = torch.zeros(len(CLASSES), width), torch.zeros(len(CLASSES))
 weight[:, :-2] = 8 * torch.eye(len(CLASSES))
 weight[:, -1] = 12 * torch.tensor(HEALTHY)  # what goes with health in one place only
 bias[CLASSES.index("Sugarcane__red_stripe")] = -30
-corrector = health.Corrector(weight, bias, seen(label, well, well), torch.nn.functional.one_hot(label, len(CLASSES)).float(),
-                             torch.zeros(count), leaves)
-assert torch.equal(corrector.outputs(0)[0], weight) and torch.equal(corrector.outputs(0)[1], bias), "a share of 0 changes nothing"
 elsewhere = seen(label, well, torch.rand(count, generator=random) < 0.5)
-right = [float(((elsewhere @ w.t() + b).argmax(1) == label).float().mean()) for w, b in (corrector.outputs(s) for s in (0, 0.8))]
+images = torch.cat([learnt, elsewhere])
+distance = np.concatenate([np.zeros(count), np.full(count, 9.0)])
+outputs = [(weight, bias), health.fitted(weight, bias, images, distance, direction(images), 1.0, 3.0),
+           health.fitted(weight, bias, images, distance * 0, direction(images), 1.0, 3.0)]
+assert torch.allclose(outputs[2][0], weight, atol=1e-3), "what is like the training photos keeps what was said"
+fresh = seen(label, well, torch.rand(count, generator=random) < 0.5)
+right = [float(((fresh @ w.t() + b).argmax(1) == label).float().mean()) for w, b in outputs[:2]]
 assert right[1] > right[0] + 0.1, right
-told = [health.loss_of(health.told(*corrector.outputs(share), leaves.features).numpy(), leaves.healthy)[0] for share in (0, 0.8)]
-assert told[1] > told[0] + 0.2, told
-
-logit = torch.tensor([5.0, -5.0, 0.0, 9.0])
-sure = train._sickness(logit, torch.tensor([1.0, 0.0, math.nan, 1.0]), torch.tensor([0.0, 0.0, 1.0, 1.0]))
-wrong = train._sickness(-logit, torch.tensor([1.0, 0.0, math.nan, 1.0]), torch.tensor([0.0, 0.0, 1.0, 1.0]))
-assert 0 <= float(sure) < 0.01 < 3 < float(wrong), "unknown health counts for nothing"
+kept = [float(((learnt @ w.t() + b).argmax(1) == label).float().mean()) for w, b in outputs[:2]]
+assert kept[1] > kept[0] - 0.02, kept
+accuracy, loss = health.loss_of(np.array([9.0, -9.0, 9.0]), np.array([True, False, False]))
+assert accuracy == 0.75 and abs(loss - 2.25) < 0.01, "healthy and sick leaves count alike"
 print(f"health is what all crops share: {100 * right[0]:.0f} % right become {100 * right[1]:.0f} %")

@@ -36,7 +36,8 @@ EOF
     echo "average $more/cropshield_cnn.mean.pt $more/cropshield_cnn.weights.pt $work/out/cropshield_cnn.weights.pt"
     echo "average $more/cropshield_lite.mean.pt $more/cropshield_lite.weights.pt $work/out/cropshield_lite.weights.pt --cache $work/cache"
     echo "refit $work/out/cropshield_lite.weights.pt $work/cache $work/out/cropshield_lite.refit.pt --count 16"
-    for trained in $more/cropshield_cnn.mean.pt $work/out/cropshield_lite.refit.pt; do
+    echo "health $work/out/cropshield_lite.refit.pt $work/cache $more/cropshield_lite.health.pt --count 16"
+    for trained in $more/cropshield_cnn.mean.pt $more/cropshield_lite.health.pt; do
         name=$(basename "$trained") name=${name%%.*}
         cat <<EOF
 calibrate $trained $work/cache $work/calibration --each 2 --scenes 4

@@ -34,6 +34,12 @@ def main():
     add.add_argument("out", help="weights file to write")
     add.add_argument("--count", type=int, default=4096, help="images to draw")
 
+    add = commands.add_parser("health", help="part the healthy and sick class outputs by what all crops share")
+    add.add_argument("weights")
+    add.add_argument("cache")
+    add.add_argument("out", help="weights file to write")
+    add.add_argument("--count", type=int, default=3072, help="images to draw")
+
     add = commands.add_parser("calibrate", help="fit temperature, 'not a leaf' gate and photo coach of a weights file")
     add.add_argument("weights")
     add.add_argument("cache")
@@ -88,6 +94,9 @@ def main():
     elif arguments.command == "refit":
         from . import refit
         refit.run(arguments.weights, arguments.cache, arguments.out, arguments.count)
+    elif arguments.command == "health":
+        from . import health
+        health.run(arguments.weights, arguments.cache, arguments.out, arguments.count)
     elif arguments.command == "calibrate":
         from . import calibrate
         calibrate.run(arguments.weights, arguments.cache, arguments.out, arguments.each, arguments.scenes)

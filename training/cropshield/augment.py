@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from .classes import CLASSES, CROP_OF, HEALTHY
-from .photos import CROP, MEAN, RESIZE, STD, health_of
+from .classes import CLASSES, CROP_OF
+from .photos import MEAN, STD, CROP, RESIZE
 from .prepare import NOT_LEAF, OTHER_LEAF, SHORT_SIDE
 
 CELL = 16  # pixels of the grid on which the leaf's place is given: that of the heat maps
@@ -210,7 +210,6 @@ class Batch(NamedTuple):
     image: torch.Tensor  # (B,3,S,S), normalised
     target: torch.Tensor  # (B,classes), sums to 1
     outlier: torch.Tensor  # (B,) 1 for negatives
-    health: torch.Tensor  # (B,) share of the leaf's class that is healthy, 0..1; NaN where it is not known
     label: torch.Tensor  # (B,) the class whose leaf `leaf` shows; 0 where `placed` is 0
     leaf: torch.Tensor  # (B,1,S/CELL,S/CELL) share of leaf around the centre of a cell
     placed: torch.Tensor  # (B,) 1 where `leaf` is known and the image shows one class alone
@@ -227,15 +226,12 @@ class Scenes:
         self.levels = torch.tensor([entry["levels"] for entry in entries], device=self.device)  # (N, levels, 3)
         self.masked = torch.tensor([bool(entry["mask"]) for entry in entries], device=self.device)
         labels = [entry["label"] for entry in entries]
-        known = [health_of(entry["name"]) for entry in entries]
-        self.health = torch.tensor([math.nan if one is None else float(one) for one in known], device=self.device)
         self.groups = {}
         for label in sorted(set(labels)):
             members = [i for i, other in enumerate(labels) if other == label]
             self.groups[label] = members
         count = torch.tensor([float(len(self.groups.get(c, ()))) for c in range(len(CLASSES))])
         self.tested = (count > 0).nonzero().flatten().to(self.device)
-        self.is_healthy = torch.tensor(HEALTHY, dtype=torch.float32, device=self.device)
         self.class_weight = count.sqrt().to(self.device)
         # One row a class, then the two kinds of negatives, so that "any photo of label c" is one gather.
         rows = [self.groups.get(c) or [0] for c in range(len(CLASSES))]
@@ -594,8 +590,7 @@ class Scenes:
         return image_mixed, target + other.view(-1, 1) * (target[order] - target), cut | blend
 
     def _pictures(self, count, size, scenes, outliers, turned, nearest, bare, moved, spots):
-        """What is shown, before light and camera: images, labels of the supported ones (they come first), leaf, known,
-        health of the negatives."""
+        """What is shown, before light and camera: images, labels of the supported ones (they come first), leaf, known."""
         out_count = int(round(count * outliers)) if self.has_negatives else 0
         scene_count = int(round(count * scenes))
         photo_count = count - scene_count - out_count
@@ -617,15 +612,7 @@ class Scenes:
             return torch.cat([photos[:photo_count], drawn[:scene_count], photos[photo_count:], drawn[scene_count:]])
 
         known = joined(self.masked[photo], torch.ones(len(scene_rows), dtype=torch.bool, device=self.device))
-        unknown = torch.full((count - len(label),), math.nan, device=self.device)  # scenes of other crops show several leaves
-        unknown[:out_photo] = self.health[photo[photo_count:]]
-        return joined(photo_image, scene_image), label, joined(photo_leaf, scene_leaf), known, unknown
-
-    def _none_of(self, even, health):
-        """What the class outputs should say of negatives: no crop; healthy or sick where that is known."""
-        side = torch.where(self.is_healthy == health.nan_to_num(-1).view(-1, 1), even, 0)
-        side = side / side.sum(1, keepdim=True)
-        return torch.where(side.isnan(), even, side)
+        return joined(photo_image, scene_image), label, joined(photo_leaf, scene_leaf), known
 
     @torch.no_grad()
     def batch(self, count, size=CROP, scenes=0.4, outliers=0.1, mix=0.4, strength=1.0, smoothing=0.05, restyle=0.0,
@@ -638,7 +625,7 @@ class Scenes:
         bare: share of the scenes whose ground is a photo without its leaf; moved: share of the photos that get another ground;
         spots: share of the photos and leaves that are cut round a spot.
         """
-        image, label, leaf, known, strange = self._pictures(count, size, scenes, outliers, turned, nearest, bare, moved, spots)
+        image, label, leaf, known = self._pictures(count, size, scenes, outliers, turned, nearest, bare, moved, spots)
         inside = len(label)
         if relief > 0:
             image, leaf = self._bend(image, leaf, known, relief)
@@ -656,13 +643,11 @@ class Scenes:
         even = torch.zeros(len(CLASSES), device=self.device)
         even[self.tested] = 1.0 / len(self.tested)
         target[:inside] = F.one_hot(label, len(CLASSES)).float() * (1 - smoothing) + even * smoothing
-        target[inside:] = self._none_of(even, strange)
-        health = torch.cat([self.is_healthy[label], strange])
+        target[inside:] = even
         if mix > 0:
             mixed, mixed_target, two = self._mix(image[:inside], target[:inside], mix)
             image, target = torch.cat([mixed, image[inside:]]), torch.cat([mixed_target, target[inside:]])
             known[:inside] &= ~two
-            health[:inside] = torch.where(two, math.nan, health[:inside])
         known[inside:] = False
         outlier = torch.zeros(count, device=self.device)
         outlier[inside:] = 1
@@ -671,7 +656,7 @@ class Scenes:
         # A heat map is drawn bilinearly, so a cell reaches one cell far: a triangle, that is two boxes.
         leaf = F.avg_pool2d(F.avg_pool2d(leaf, CELL + 1, 1, CELL // 2, count_include_pad=False), CELL)
         label = torch.cat([label, torch.zeros(count - inside, dtype=label.dtype, device=self.device)])
-        return Batch((image - mean) / std, target, outlier, health, label, leaf, known.float())
+        return Batch((image - mean) / std, target, outlier, label, leaf, known.float())
 
     def batches(self, times, count, **recipe):
         """`times` batches of `count`, drawn together: on a GPU the launches, not the pixels, are what costs time."""

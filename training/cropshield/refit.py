@@ -2,21 +2,19 @@
 
 The features of a network know more than its outputs use; outputs that were fitted where the camera tells the crop lean on
 the camera (Kirichenko et al., 'Last layer re-training is sufficient for robustness to spurious correlations'). Training
-photos only; how far the outputs move is chosen on validation photos. Then their healthy and sick sides are parted by what all
-crops have in common (`health`), to a share that validation photos and leaves of crops that were left out choose.
+photos only; how far the outputs move is chosen on validation photos.
 """
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import calibrate, health, looks, metrics, photos, train
+from . import calibrate, looks, metrics, photos, train
 from .augment import Scenes
 from .prepare import Cache
 
 RECIPE = dict(scenes=0.5, outliers=0.125, mix=0.0, strength=0.8, smoothing=0.0, restyle=0.7, sun=0.3, spectrum=0.3,
               surface=0.4)
-FOLDS = 5  # groups of crops that are left out in turn
 
 
 @torch.no_grad()
@@ -66,31 +64,17 @@ def run(weights, cache_folder, out, count=4096, pulls=(1.0, 0.1, 0.01, 0.001), d
     features, target, outlier = collect({"network": network}, scenes, count, photos.CROP)
     seen = looks.seen(network, looks.of(cache, seed), device)
     weight, bias = choose(network.classifier[1], features["network"], target, outlier, seen, pulls)
-    leaves = health.Leaves(network, cache, device) if "ood" in cache.splits() else None
-    if leaves is not None and leaves.tell():
-        weight, bias = part_by_health(weight, bias, features["network"], target, outlier, leaves, seen)
-    else:
-        print("no healthy and sick leaves of other crops to learn from: health stays as it is")
     stored["state"]["classifier.1.weight"], stored["state"]["classifier.1.bias"] = weight.half().cpu(), bias.cpu()
     torch.save(stored, out)
 
 
-def _logits(weight, bias, values):
-    logits = values @ weight.cpu().numpy().T + bias.cpu().numpy()
-    logits[:, [i for i in range(logits.shape[1]) if i not in calibrate.TESTED]] = -30
-    return logits
-
-
-def temperature_of(weight, bias, seen):
-    """That of plain validation photos."""
-    return metrics.fit_temperature(_logits(weight, bias, seen[0][1]), seen[0][2])
-
-
 def judge(weight, bias, seen):
     """[(accuracy, log loss)] of linear class outputs for what `looks.seen` found; the temperature is that of plain photos."""
-    found, temperature = [], temperature_of(weight, bias, seen)
+    found, temperature = [], None
     for _, values, labels in seen:
-        logits = _logits(weight, bias, values)
+        logits = values @ weight.cpu().numpy().T + bias.cpu().numpy()
+        logits[:, [i for i in range(logits.shape[1]) if i not in calibrate.TESTED]] = -30
+        temperature = temperature or metrics.fit_temperature(logits, labels)
         loss = -np.log(metrics.softmax(logits, temperature)[np.arange(len(labels)), labels] + 1e-9).mean()
         found.append((train.accuracy(logits, labels), float(loss)))
     return found
@@ -113,32 +97,3 @@ def choose(linear, features, target, outlier, seen, pulls):
         print(f"{title}: " + ", ".join(f"{what} {accuracy:.4f} (loss {loss:.3f})"
                                        for (what, _, _), (accuracy, loss) in zip(seen, one)), flush=True)
     return candidates[int(np.argmin([score(one) for one in judged]))][1]
-
-
-def part_by_health(weight, bias, features, target, outlier, leaves, seen, shares=health.SHARES):
-    """Tries each share of `health`: (weight, bias) of the best by `score` plus the loss on crops that were left out.
-
-    The look at those crops is the only one at leaves of another source than those that were learnt from.
-    """
-    crops, counts = np.unique(leaves.crop[leaves.known], return_counts=True)
-    crops = crops[np.argsort(-counts, kind="stable")]
-    folds = [np.isin(leaves.crop, crops[i::FOLDS]) for i in range(FOLDS)]
-    folds = [fold for fold in folds if fold.any() and leaves.tell(~fold)]
-    if not folds:
-        print("too few crops to leave one out: health stays as it is")
-        return weight, bias
-    drawn = (weight, bias, features, target, outlier, leaves)
-    whole, parts = health.Corrector(*drawn), [health.Corrector(*drawn, among=~fold) for fold in folds]
-    judged_on = np.logical_or.reduce(folds) & leaves.known
-    candidates, totals = [whole.outputs(share) for share in shares], []
-    for share, outputs in zip(shares, candidates):
-        judged = judge(*outputs, seen)
-        odds, temperature = np.zeros(len(leaves.known)), temperature_of(*outputs, seen)
-        for fold, part in zip(folds, parts):
-            odds[fold] = health.told(*part.outputs(share), leaves.features[fold], temperature)
-        accuracy, loss = health.loss_of(odds[judged_on], leaves.healthy[judged_on])
-        totals.append(score(judged) + loss)
-        print(f"health {share}: " + ", ".join(f"{what} {right:.4f} (loss {lost:.3f})" for (what, _, _), (right, lost)
-                                             in zip(seen, judged))
-              + f", crops left out {accuracy:.4f} (loss {loss:.3f})", flush=True)
-    return candidates[int(np.argmin(totals))]

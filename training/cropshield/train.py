@@ -91,10 +91,8 @@ class Learner:
         if start:
             _go_on(self.network, start, self.name)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        # Learns next to the network and is not kept: features of which health is linear, whatever the crop, are what it is for.
-        self.health = torch.nn.Linear(self.network.reject.in_features, 1).to(device)
         decay, plain = [], []
-        for parameter in [*self.network.parameters(), *self.health.parameters()]:
+        for parameter in self.network.parameters():
             (decay if parameter.ndim > 1 else plain).append(parameter)
         self.optimizer = torch.optim.SGD([{"params": decay, "weight_decay": entry["weight_decay"]},
                                           {"params": plain, "weight_decay": 0.0}],
@@ -112,12 +110,11 @@ class Learner:
 
     def state(self):
         return {"network": self.network.state_dict(), "average": self.average.state_dict(),
-                "health": self.health.state_dict(), "optimizer": self.optimizer.state_dict()}
+                "optimizer": self.optimizer.state_dict()}
 
     def restore(self, state):
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.health.load_state_dict(state["health"])
         self.optimizer.load_state_dict(state["optimizer"])
 
 
@@ -135,21 +132,6 @@ def _loss(recipe, tested, logits, reject, drawn, taught):
         loss = (1 - share) * entropy + share * far
     rejection = F.binary_cross_entropy_with_logits(reject.float(), drawn.outlier)
     return (weight * loss).mean() + recipe["reject_weight"] * rejection
-
-
-def _sickness(logit, health, outlier):
-    """How badly one output tells healthy leaves from sick ones, those of other crops apart: cross-entropy.
-
-    Supported crops and others count alike, and so do healthy and sick leaves of each: what a healthy leaf looks like
-    outdoors is known of other crops only.
-    """
-    loss, known = F.binary_cross_entropy_with_logits(logit, health.nan_to_num(), reduction="none"), ~health.isnan()
-    total = 0.0
-    for strange in (0, 1):
-        for healthy in (0, 1):
-            some = (known & (outlier == strange) & (health == healthy)).float()
-            total = total + (loss * some).sum() / some.sum().clamp(min=1) / 4
-    return total
 
 
 @torch.no_grad()
@@ -315,9 +297,6 @@ def _step(learner, recipe, tested, drawn, seen, share, step):
     with torch.autocast(drawn.image.device.type, enabled=False):
         astray = _astray(cam.float(), drawn.leaf, drawn.placed)
         loss = _loss(recipe, tested, logits, reject, drawn, taught) + recipe.get("cam_weight", 0.0) * astray
-        if recipe.get("health_weight"):
-            logit = learner.health(active.float().mean((2, 3))).squeeze(1)
-            loss = loss + recipe["health_weight"] * _sickness(logit, drawn.health, drawn.outlier)
         if learner.entry.get("imitate") and seen:
             loss = loss + learner.entry["imitate"] * _apart(active.float(), seen[0][2].float(), drawn.leaf, drawn.placed)
     learner.optimizer.zero_grad(set_to_none=True)
