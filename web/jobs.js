@@ -45,6 +45,9 @@ function newItem(file) {
     };
 }
 
+/* Why so many photos get no joint answer. */
+const tooMany = (items) => ({ keys: [], tooMany: items.length, most: MOST_OF_A_CASE });
+
 /*
  * Takes files in: one request a photo, or one request for all when they show the same plant and are few enough for a joint answer.
  */
@@ -53,7 +56,7 @@ export function addFiles(files) {
     if (items.length === 0) return;
     const samePlant = option("samePlant") && items.length > 1;
     const together = samePlant && items.length <= MOST_OF_A_CASE;
-    set("plantCase", samePlant && !together ? { keys: [], tooMany: items.length, most: MOST_OF_A_CASE } : null);
+    set("plantCase", samePlant && !together ? tooMany(items) : null);
     set("items", get("items").concat(items));
     set("selected", items[0].key);
     if (together) waiting.push(items);
@@ -95,17 +98,42 @@ export function retry(item) {
     pump();
 }
 
+const isAnswered = (item) => Boolean(item.file) && item.phase === "done";
+
+/* Groups of photos that have travelled before; each group goes in one request. */
+function sendAgain(groups) {
+    for (const item of groups.flat()) updateItem(item, { phase: "queued", uploaded: 0, stages: {} });
+    waiting.push(...groups);
+    pump();
+}
+
 /* The finished photos of this visit once more: what was said about them has changed. Photos of one plant stay together. */
 export function askAgain() {
     const joint = (get("plantCase") && get("plantCase").keys) || [];
-    const items = get("items").filter((item) => item.file && item.phase === "done");
+    const items = get("items").filter(isAnswered);
     const together = items.filter((item) => joint.includes(item.key));
     const groups = items.filter((item) => !together.includes(item)).map((item) => [item]);
     if (together.length > 0) groups.push(together);
     set("plantCase", null);
-    for (const item of items) updateItem(item, { phase: "queued", uploaded: 0, stages: {} });
-    waiting.push(...groups);
-    pump();
+    sendAgain(groups);
+}
+
+/* The photos that a joint answer could be asked for: all answered ones, where there are several and no word about them together yet. */
+export function joinable() {
+    const known = get("plantCase");
+    const items = get("items").filter(isAnswered);
+    const settled = get("items").every((item) => item.phase === "done" || item.phase === "failed");
+    if (!settled || items.length < 2) return [];
+    if (known && (known.tooMany === items.length || items.every((item) => known.keys.includes(item.key)))) return [];
+    return items;
+}
+
+/* Photos that were taken one after the other, as a phone's camera does, show one plant. */
+export function join() {
+    const items = joinable();
+    if (items.length > MOST_OF_A_CASE) return set("plantCase", tooMany(items));
+    set("plantCase", null);
+    return items.length > 0 && sendAgain([items]);
 }
 
 export function clearAll() {
@@ -153,17 +181,10 @@ async function work(items) {
         const plant = saidPlant();
         const answer = await upload(ready, plant);
         if (plant === saidPlant()) finish(ready, answer);
-        else putBack(ready); // said while it travelled
+        else sendAgain([ready.map(({ item }) => item)]); // said while it travelled: this is not the answer to it
     } catch (error) {
         for (const { item } of ready) fail(item, error);
     }
-}
-
-/* Photos whose answer is not the one to what the user says by now. */
-function putBack(ready) {
-    const items = ready.map(({ item }) => item);
-    for (const item of items) updateItem(item, { phase: "queued", uploaded: 0, stages: {} });
-    waiting.push(items);
 }
 
 async function upload(ready, plant) {

@@ -83,6 +83,8 @@ export const strings = {
     "results.title": "Results",
     "results.count": "{count} photos",
     "results.list": "Photos of this visit",
+    "results.join": "All of one plant: joint answer",
+    "results.join_hint": "Combines what the photos of this visit say together.",
     "results.clear": "Start over",
     "results.clear_hint": "Puts these photos away. History and caches stay.",
     "results.announce": "{name}: {label}. {sentence}",

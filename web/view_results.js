@@ -5,7 +5,7 @@ import { announce, byId, h, replace, reveal } from "./dom.js";
 import { percent } from "./format.js";
 import { plural, t } from "./i18n.js";
 import { light } from "./icons.js";
-import { clearAll } from "./jobs.js";
+import { clearAll, join, joinable } from "./jobs.js";
 import { errorWords, verdictLight } from "./labels.js";
 import { classes, emit, get, itemOf, on, set } from "./state.js";
 import { drawDetail } from "./view_detail.js";
@@ -77,6 +77,10 @@ function drawStrip() {
     byId("results-count").textContent = items.length > 1 ? plural("results.count", items.length) : "";
 }
 
+function drawJoin() {
+    byId("join").hidden = joinable().length === 0;
+}
+
 function drawCase() {
     const place = byId("case");
     const joint = get("plantCase");
@@ -142,6 +146,20 @@ export function start() {
             h("button", {
                 type: "button",
                 class: "button quiet",
+                id: "join",
+                hidden: true,
+                text: t("results.join"),
+                title: t("results.join_hint"),
+                on: {
+                    click: () => {
+                        join();
+                        reveal(byId("results-title")); // the button goes away
+                    },
+                },
+            }),
+            h("button", {
+                type: "button",
+                class: "button quiet",
                 id: "start-over",
                 text: t("results.clear"),
                 title: t("results.clear_hint"),
@@ -153,13 +171,14 @@ export function start() {
                 },
             }),
         ),
-        h("div", { id: "case", class: "card case", hidden: true }),
+        h("div", { id: "case", class: "card case", role: "status", hidden: true }),
         h("ul", { id: "strip", class: "strip", "aria-label": t("results.list") }),
         h("div", { id: "detail" }),
     );
     drawStrip();
     on("items", drawStrip);
     on("plantCase", drawCase);
+    on(["items", "item", "plantCase"], drawJoin);
     on("selected", (key) => {
         const item = itemOf(key);
         for (const other of get("items")) updateCard(other);

@@ -43,8 +43,7 @@ struct csi_coach {
     } rules[CSI_HINT_COUNT];
 };
 
-/* ---- reading
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* The metadata's member `key`, itself JSON in a string (or an object): a new reference, NULL when there is
  * none. */
@@ -259,8 +258,7 @@ void csi_gate_destroy(struct csi_gate *gate)
     free(gate);
 }
 
-/* ---- evaluating
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- evaluating ---- */
 
 static double reject_logit(const struct csi_gate *gate, const float *features)
 {
@@ -337,8 +335,7 @@ double csi_gate_score(const struct csi_gate *gate, const float *logits, size_t c
     return gate->threshold - score;
 }
 
-/* ---- the coach
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the coach ---- */
 
 enum cs_status csi_coach_create(const struct csi_graph *graph, struct csi_coach **coach,
                                 struct cs_error *error)

@@ -8,8 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* ---- every class behind a linear head: one small matrix product
- * -------------------------------------------------- */
+/* ---- every class behind a linear head: one small matrix product ---- */
 
 /* A tile is two classes by sixteen pixels: its sums stay in registers while all channels pass by, and the
  * fixed sizes let the compiler vectorise without an epilogue. */
@@ -68,8 +67,7 @@ void csi_cam_linear_all(const float *activations, const float *weight, size_t ch
     }
 }
 
-/* ---- one map
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- one map ---- */
 
 /* map += weight · activations of one channel. */
 static void add_channel(float *map, const float *activations, size_t pixels, float weight)
@@ -135,8 +133,7 @@ static void pixel_map(const float *a, const float *g, size_t channels, size_t pi
             map[p] += (positive_only && g[p] < 0.0f ? 0.0f : g[p]) * a[p];
 }
 
-/* ---- EigenCAM
- * --------------------------------------------------------------------------------------------------- */
+/* ---- EigenCAM ---- */
 
 /* to = X·Xᵀ·from, where X is the pixels×channels matrix of activations, each channel without its mean. */
 static void multiply_gram(const float *a, const double *mean, size_t channels, size_t pixels,

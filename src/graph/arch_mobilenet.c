@@ -23,7 +23,7 @@ static int add_residual(struct csi_builder *builder, const char *block, int x, i
     return csi_add_binary(builder, csi_layer_name("%s.add", block).text, CSI_OP_ADD, x, skip);
 }
 
-/* ---------------------------------------------------------------- version 2 */
+/* ---- version 2 ---- */
 
 static const char *const v2_names[] = {"mobilenet_v2", NULL};
 
@@ -68,7 +68,7 @@ static int build_v2(struct csi_builder *builder, int x)
     return x;
 }
 
-/* ---------------------------------------------------------------- version 3 */
+/* ---- version 3 ---- */
 
 #define V3_EPSILON 0.001f
 

@@ -40,8 +40,7 @@ struct reader {
     uint8_t *rgb;   /* the same as RGB, for CMYK photos */
 };
 
-/* ---- errors
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- errors ---- */
 
 static enum cs_status status_of(int code)
 {
@@ -112,8 +111,7 @@ static void count_scans(j_common_ptr library)
     }
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* Header read and judged. Called with the jump set. */
 static enum cs_status read_header(struct reader *reader, const uint8_t *bytes, size_t size,
@@ -249,8 +247,7 @@ enum cs_status csi_jpeg_decode(const struct csi_decode_job *job, const struct cs
     return read_jpeg(job, sink, NULL, NULL, error);
 }
 
-/* ---- writing
- * --------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 struct writer {
     struct jpeg_compress_struct library;

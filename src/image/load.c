@@ -55,8 +55,7 @@ static enum cs_status decode_rows(const struct cs_image_info *info, const struct
     }
 }
 
-/* ---- the whole image
- * ------------------------------------------------------------------------------------------- */
+/* ---- the whole image ---- */
 
 struct whole {
     cs_image *image;
@@ -105,8 +104,7 @@ enum cs_status csi_image_decode(const void *bytes, size_t size, const struct cs_
     return CS_OK;
 }
 
-/* ---- display size, row by row
- * ---------------------------------------------------------------------------------- */
+/* ---- display size, row by row ---- */
 
 struct display {
     const struct csi_display_options *options;

@@ -73,8 +73,7 @@ static void read_bytes(png_structp library, png_bytep to, size_t size)
     state->left -= size;
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* The IHDR chunk, which the specification puts first: 8 bytes signature, length 13, "IHDR", width, height. */
 static enum cs_status check_header(const uint8_t *b, size_t size, const struct cs_limits *limits,

@@ -11,8 +11,7 @@
 #include "base/checked.h"
 #include "base/memory.h"
 
-/* ---- weights
- * --------------------------------------------------------------------------------------------------- */
+/* ---- weights ---- */
 
 static const double pi = 3.14159265358979323846;
 
@@ -171,8 +170,7 @@ void csi_resample_axis_free(struct csi_resample_axis *axis)
     memset(axis, 0, sizeof *axis);
 }
 
-/* ---- streaming
- * ------------------------------------------------------------------------------------------------- */
+/* ---- streaming ---- */
 
 struct csi_resampler {
     const struct csi_resample_kernels *kernels;

@@ -170,8 +170,7 @@ static void checksum(const char *table, const struct csi_hash *key, int64_t stor
     csi_hasher_final(&hasher, sum);
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------------- */
+/* ---- opening ---- */
 
 static int pragma_number(sqlite3 *database, const char *sql, int *value)
 {
@@ -328,8 +327,7 @@ static void open_both(struct csi_disk *disk)
     }
 }
 
-/* ---- the background thread
- * --------------------------------------------------------------------------------------- */
+/* ---- the background thread ---- */
 
 /* Prepares, binds cache and key (each when the statement has it), runs. */
 static int run_on_key(struct csi_disk *disk, const char *sql, const struct operation *operation)
@@ -548,8 +546,7 @@ static void *write_behind(void *context)
     return NULL;
 }
 
-/* ---- the door
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the door ---- */
 
 enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_disk **disk,
                              struct cs_error *error)

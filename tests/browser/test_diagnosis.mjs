@@ -158,6 +158,23 @@ test("several photos: a list, and one joint answer for one plant", async () => {
     await upload(page, photos);
     await page.waitForSelector("#case:not([hidden])");
     assert.match(await page.textContent("#case"), /3 photos of one plant/);
+    assert.ok(await page.isHidden("#join"));
+    await close();
+});
+
+test("photos taken one after the other on a phone: a joint answer when it is asked for", async () => {
+    const drawing = await canvasPage();
+    const { page, close } = await visit({ size: "phone" });
+    for (let seed = 1; seed <= 7; seed++) {
+        await upload(page, await leafPicture(drawing, { width: 320, height: 240, seed: 40 + seed, name: `leaf${seed}.jpg` }));
+        assert.equal(await page.isVisible("#join"), seed > 1);
+        if (seed < 3) continue;
+        await page.click("#join");
+        await page.waitForSelector("#case:not([hidden])");
+        const words = seed > 6 ? /at most 6 photos of one plant/ : new RegExp(`${seed} photos of one plant`);
+        assert.match(await page.textContent("#case"), words);
+        assert.ok(await page.isHidden("#join"));
+    }
     await close();
 });
 
