@@ -2,8 +2,8 @@
  * The memory tier and the single flight: see cache.h. Owns the table, the order of use and the counters; the
  * disk tier is disk.c's.
  *
- * One lock guards everything. It is never held over a computation or the disk, and over the copy of a value only
- * where that is queued for the disk: a clear must not come between.
+ * One lock guards everything. It is never held over a computation or the disk, and over the copy of a value
+ * only where that is queued for the disk: a clear must not come between.
  */
 #include "store/cache.h"
 
