@@ -3,8 +3,8 @@
  *
  * CropShieldCNN: blocks of (convolution 3×3, batch norm, ReLU) × 2 and a 2×2 max-pool; global average pool;
  * linear. CropShieldLite: plain convolutions with bias, each followed by ReLU; global average pool; linear.
- * The strides are not in the tensors, so `architecture_config` lists them: {"layers": [[inputs, outputs,
- * kernel, stride], …]}.
+ * The strides are not in the tensors, so `architecture_config` lists them: {"layers": [{"stride": 2, …}, …]},
+ * or as [[inputs, outputs, kernel, stride], …].
  */
 #include <jansson.h>
 #include <stdio.h>

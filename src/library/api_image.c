@@ -89,6 +89,10 @@ enum cs_status cs_image_resize(const cs_image *image, uint32_t width, uint32_t h
                                cs_image **resized, struct cs_error *error)
 {
     csi_error_clear(error);
+    if (filter != CS_FILTER_BILINEAR && filter != CS_FILTER_LANCZOS) {
+        *resized = NULL;
+        return csi_fail(error, CS_BAD_REQUEST, "no filter to resample with: %d", (int)filter);
+    }
     return csi_image_resize(image, width, height, filter, csi_cpu()->features, resized, error);
 }
 

@@ -334,7 +334,7 @@ static void tensor(void **state)
     csi_image_destroy(image);
 }
 
-static void refuses_bad_sizes(void **state)
+static void refuses_bad_requests(void **state)
 {
     cs_image *image = make_pattern(4, 4, 0), *out = image;
 
@@ -343,6 +343,9 @@ static void refuses_bad_sizes(void **state)
     assert_null(out);
     assert_int_equal(csi_image_resize(image, 4, 70000, CS_FILTER_LANCZOS, 0, &out, NULL), CS_BAD_REQUEST);
     assert_int_equal(csi_image_crop_for_network(image, 0, 4, 0, &out, NULL), CS_BAD_REQUEST);
+    out = image;
+    assert_int_equal(cs_image_resize(image, 2, 2, (enum cs_filter)2, &out, NULL), CS_BAD_REQUEST);
+    assert_null(out);
     csi_image_destroy(image);
 }
 
@@ -353,7 +356,7 @@ int main(void)
         cmocka_unit_test(weights_are_pillows),  cmocka_unit_test(window_is_part_of_whole),
         cmocka_unit_test(display_size),         cmocka_unit_test(network_crop),
         cmocka_unit_test(small_crop_is_padded), cmocka_unit_test(tensor),
-        cmocka_unit_test(refuses_bad_sizes),
+        cmocka_unit_test(refuses_bad_requests),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
