@@ -247,8 +247,8 @@ def model_files():
                 tensors[f"block{i}.{conv + 1}.{part}"] = (b,)
     tensors["classifier.1.weight"], tensors["classifier.1.bias"] = (2, 1), (2,)
 
-    def file(changes=(), metadata=(), drop=()):
-        shapes = {k: v for k, v in {**tensors, **dict(changes)}.items() if k not in drop}
+    def file(changes=(), metadata=(), drop=(), prefix=""):
+        shapes = {**{prefix + k: v for k, v in tensors.items() if k not in drop}, **dict(changes)}
         header, at = {"__metadata__": {"architecture": "CropShieldCNN", **dict(metadata)}}, 0
         for name, shape in shapes.items():
             count = 1
@@ -273,6 +273,12 @@ def model_files():
     yield "temperature_text", file(metadata={"temperature": "warm"})
     yield "layer", file(metadata={"gradcam_layer": "block7"})
     yield "architecture", file(metadata={"architecture": "resnet50"})
+    yield "wrapped", file({"net.criterion.weight": (2,)}, prefix="net.model.")
+    yield "wrapped_twice", file({"model." + k: v for k, v in tensors.items()}, prefix="net.")
+    yield "wrapped_head", file({"head.weight": (3, 2)}, prefix="model.")
+    yield "wrapped_extra_twice", file({"model.ood.mean": (1,), "ood.mean": (1,)}, prefix="model.")
+    yield "wrapped_deep", file(prefix="a." * 50)
+    yield "wrapped_only_dots", file(drop=list(tensors), changes={"." * 9: (1,), "." * 8: (1,), "model.": (1,), "model..": (1,)})
     not_a_number = bytearray(file())
     not_a_number[-4:] = b"\0\0\xc0\x7f"
     yield "nan", bytes(not_a_number)

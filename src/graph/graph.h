@@ -235,6 +235,10 @@ struct csi_tensor {
 };
 const struct csi_tensor *csi_weights_find(const struct csi_weights *weights, const char *name);
 
+/* The architecture whose names the tensors have ("resnet18"), NULL: no supported one. Not that the network is
+ * whole. */
+const char *csi_recognise_architecture(const struct csi_weights *weights);
+
 /* Builds the network of `architecture` ("CropShieldCNN", "resnet18", …; NULL or "": recognised from the
  * tensor names), with any width and class count, for inputs input_size × input_size. `config_json` (may be
  * NULL) is the metadata's `architecture_config`. CS_MODEL_UNSUPPORTED names what is missing. */

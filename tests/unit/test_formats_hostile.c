@@ -146,6 +146,12 @@ static const struct expectation expectations[] = {
     {"model/layer", CS_MODEL_INVALID, "gradcam_layer 'block7'"},
     {"model/architecture", CS_MODEL_INVALID, "'resnet50' but its tensors are those of 'CropShieldCNN'"},
     {"model/nan", CS_MODEL_INVALID, "'classifier.1.bias' holds a number that is not finite"},
+    {"model/wrapped", CS_OK, ""},
+    {"model/wrapped_deep", CS_OK, ""},
+    {"model/wrapped_twice", CS_MODEL_UNSUPPORTED, "two networks, 'model' and 'net'"},
+    {"model/wrapped_head", CS_MODEL_UNSUPPORTED, "'head.weight' stands beside the network 'model'"},
+    {"model/wrapped_extra_twice", CS_MODEL_INVALID, "two tensors named 'ood.mean'"},
+    {"model/wrapped_only_dots", CS_MODEL_UNSUPPORTED, "'CropShieldCNN' is not supported, or its tensors"},
     {"model/text", CS_MODEL_INVALID, "none of"},
     {"model/empty", CS_MODEL_INVALID, "empty"},
 

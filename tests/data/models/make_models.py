@@ -6,6 +6,7 @@ make_models.py        needs Debian's python3-torch, python3-torchvision and pyth
 
 Weights come from the tensors' names (tests/parity/make_goldens.py), so a test can say what each file must hold.
 """
+import collections
 import copy
 import json
 import pathlib
@@ -266,6 +267,25 @@ def architectures():
         repacked(OUT / f"{name}.pt")
 
 
+def lightning(state):
+    """A checkpoint as PyTorch Lightning's Trainer writes it: the network is a member of the module that trains it, beside the weights
+    of a loss and the state of a metric; hyperparameters, loops, callbacks and optimisers go along."""
+    inside = {"model." + k: v for k, v in state.items()}
+    inside["criterion.weight"] = torch.linspace(0.5, 1.5, len(CLASSES))
+    inside["val_confmat.confmat"] = torch.full((len(CLASSES), len(CLASSES)), 3, dtype=torch.long)
+    inside["val_acc.best"] = torch.tensor(float("-inf"))
+    progress = {"total": {"ready": 12, "completed": 12}, "current": {"ready": 4, "completed": 4}}
+    return {"epoch": 2, "global_step": 12, "pytorch-lightning_version": "2.1.0", "state_dict": collections.OrderedDict(inside),
+            "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": progress, "epoch_loop.batch_progress": {**progress, "is_last_batch": True}}},
+            "callbacks": {"ModelCheckpoint{'monitor': 'val_loss', 'mode': 'min', 'every_n_epochs': 1}": {
+                "monitor": "val_loss", "best_model_score": torch.tensor(0.25), "best_model_path": "epoch=2.ckpt", "last_model_path": "",
+                "best_k_models": {"epoch=2.ckpt": torch.tensor(0.25)}, "kth_value": torch.tensor(0.25)}},
+            "optimizer_states": [{"state": {0: {"step": torch.tensor(12.0), "exp_avg": torch.zeros(2)}},
+                                  "param_groups": [{"lr": 0.001, "betas": (0.9, 0.999), "params": [0]}]}],
+            "lr_schedulers": [{"base_lrs": [0.001], "last_epoch": 2}], "hparams_name": "kwargs",
+            "hyper_parameters": {"lr": 0.001, "num_classes": len(CLASSES)}}
+
+
 def write_onnx():
     from torchvision import models
 
@@ -315,6 +335,9 @@ def main():
     wrong = copy.copy(state)
     wrong["block9.0.weight"] = torch.zeros(1, 1, 1, 1)
     save(wrong, "unknown_tensor.pth")
+    save(lightning(state), "lightning.ckpt")
+    save({"state_dict": {**{"model." + k: v for k, v in state.items()}, "head.weight": torch.zeros(3, len(CLASSES))}},
+         "wrapped_head.pth")  # another classifier behind the network: its numbers would be missing
     save({"state_dict": state, "num_classes": 9}, "wrong_count.pth")
     save({"state_dict": state, "model_type": "resnet18"}, "wrong_type.pth")
     torch.jit.script(model).save(str(OUT / "scripted.pt"))
