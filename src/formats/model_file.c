@@ -360,6 +360,13 @@ enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
         graph->preprocess = *options->preprocess;
         status = csi_graph_validate(graph, error); /* a reader of the file will ask for no less */
     }
+    if (status == CS_OK && options->gradcam_layer != NULL) {
+        if (csi_graph_find_layer(graph, options->gradcam_layer) < 0)
+            status =
+                csi_fail(error, CS_NOT_FOUND, "the network has no layer '%.100s'", options->gradcam_layer);
+        else
+            status = csi_graph_set_string(&graph->gradcam_layer, options->gradcam_layer, error);
+    }
     if (status == CS_OK && set.count == 0)
         status = describe_graph(graph, &set, error);
     if (status == CS_OK)

@@ -203,8 +203,8 @@ enum cs_status csi_graph_set_string(char **slot, const char *text, struct cs_err
 enum cs_status csi_graph_set_classes(struct csi_graph *graph, const char *const *names, size_t count,
                                      struct cs_error *error);
 
-/* The node whose output is the output of the layer or module `name`: the node of that name, else the last one
- * whose name begins with "name.", else the last one of that scope. -1: there is none. */
+/* The node whose output is the output of the layer or module `name`: the last one of that name, else the last
+ * one whose name or scope is `name` or begins with it and "." or "/". -1: there is none. */
 int csi_graph_find_layer(const struct csi_graph *graph, const char *name);
 
 /* Multiply-accumulates of one photo, counted as direct convolution. */
