@@ -56,8 +56,14 @@ enum csi_activation {
     CSI_ACT_SIGMOID,
     CSI_ACT_HARD_SIGMOID /* clip(alpha·x+beta,0,1) */,
     CSI_ACT_SWISH /* x·sigmoid(x) */,
-    CSI_ACT_HARD_SWISH /* x·clip(x/6+1/2,0,1) */
+    CSI_ACT_HARD_SWISH /* x·clip(x/6+1/2,0,1) */,
+    CSI_ACT_TANH,
+    CSI_ACT_ELU /* x<0 ? alpha·(e^x-1) : x */,
+    CSI_ACT_GELU /* x·(1+erf(x/√2))/2 */,
+    CSI_ACT_GELU_TANH /* x·(1+tanh(√(2/π)·(x+0.044715·x³)))/2 */
 };
+/* Files keep these numbers (`architecture_config`): new ones come last. */
+#define CSI_ACT_LAST CSI_ACT_GELU_TANH
 
 /* A value: what a node puts out, or a constant. Dimension 0 of activations is the batch and is kept as 1
  * here. */
