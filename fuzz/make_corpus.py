@@ -388,6 +388,25 @@ def onnx_files():
     yield "broadcast_grows", onnx_file(
         [onnx_node("Mul", ["a", "b"], ["ab"]), conv, *tail],
         [weight, onnx_tensor("a", (3000, 1), [1] * 3000), onnx_tensor("b", (3000,), [1] * 3000)])
+    numbers = [onnx_tensor("root", (), [1.4142135]), onnx_tensor("one", (1,), [1]), onnx_tensor("half", (), [0.5])]
+    erf = [onnx_node("Div", ["x", "root"], ["d"]), onnx_node("Erf", ["d"], ["e"]), onnx_node("Add", ["e", "one"], ["e1"])]
+    yield "gelu_spelt", onnx_file([*erf, onnx_node("Mul", ["x", "e1"], ["m"]), onnx_node("Mul", ["m", "half"], ["g"]),
+                                   onnx_node("Conv", ["g", "w"], ["c"]), *tail], [weight, *numbers], opset=17)
+    yield "gelu_parts", onnx_file([*erf, onnx_node("Mul", ["x", "e1"], ["m"]), onnx_node("Add", ["m", "d"], ["g"]),
+                                   onnx_node("Conv", ["g", "w"], ["c"]), *tail], [weight, *numbers], opset=17)
+    yield "erf_alone", onnx_file([*erf[:2], onnx_node("Conv", ["e", "w"], ["c"]), *tail], [weight, *numbers], opset=17)
+    huge = [onnx_tensor("root", (), [1e-30]), numbers[1], onnx_tensor("half", (), [3e38])]
+    yield "gelu_factor_huge", onnx_file([*erf, onnx_node("Mul", ["x", "e1"], ["m"]), onnx_node("Mul", ["m", "half"], ["g"]),
+                                         onnx_node("Div", ["g", "root"], ["h"]), onnx_node("Conv", ["h", "w"], ["c"]), *tail],
+                                        [weight, *huge], opset=17)
+    huge = [onnx_tensor("root", (), [1e30]), numbers[1], onnx_tensor("half", (), [3e38])]
+    yield "gelu_scale_huge", onnx_file([*erf, onnx_node("Mul", ["x", "e1"], ["m"]), onnx_node("Mul", ["m", "half"], ["g"]),
+                                        onnx_node("Conv", ["g", "w"], ["c"]), *tail], [weight, *huge], opset=17)
+    yield "prelu", onnx_file([conv, onnx_node("PRelu", ["c", "slope"], ["r"]), onnx_node("GlobalAveragePool", ["r"], ["p"]), tail[1]],
+                             [weight, onnx_tensor("slope", (2, 1, 1), [0.1, -0.2])])
+    yield "prelu_of_rows", onnx_file([conv, onnx_node("PRelu", ["c", "slope"], ["r"], name="pr"),
+                                      onnx_node("GlobalAveragePool", ["r"], ["p"]), tail[1]],
+                                     [weight, onnx_tensor("slope", (8, 1), [0.1] * 8)])
     yield "opset_old", onnx_file([conv, *tail], [weight], opset=8)
     yield "opset_new", onnx_file([conv, *tail], [weight], opset=99)
     yield "tensor_lies", onnx_file([conv, *tail], [onnx_tensor("w", (2, 3, 1, 1000), [0.5] * 6)])

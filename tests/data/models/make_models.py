@@ -71,6 +71,32 @@ class OldFashioned(torch.nn.Module):
         return self.last(x.view(x.size(0), -1))
 
 
+class Activations(torch.nn.Module):
+    """Every activation that PyTorch's exporter spells out or gives an operator of its own, fused and alone, over maps and vectors."""
+
+    def __init__(self):
+        super().__init__()
+        nn, channels = torch.nn, 20
+        self.kinds = nn.ModuleList([nn.GELU(), nn.GELU("tanh"), nn.ELU(0.7), nn.Tanh(), nn.PReLU(), nn.PReLU(channels)])
+        self.first = nn.Conv2d(3, channels, 3, 2, 1)
+        self.convs = nn.ModuleList([nn.Conv2d(channels, channels, 3, 1, 1) for _ in self.kinds])
+        self.hidden, self.last = nn.Linear(channels, channels), nn.Linear(channels, 5)
+        make_goldens.fill(self, 1.6)
+        with torch.no_grad():
+            self.kinds[-1].weight.copy_(torch.linspace(-0.4, 0.6, channels))
+            self.kinds[-2].weight.fill_(0.2)
+
+    def forward(self, x):
+        x = self.first(x)
+        for kind, conv in zip(self.kinds, self.convs):
+            x = kind(conv(x))
+            x = x + kind(x)
+        x = self.hidden(x.mean((2, 3)))
+        for kind in self.kinds:
+            x = kind(x)
+        return self.last(x)
+
+
 class WithSoftmax(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
@@ -304,6 +330,7 @@ def write_onnx():
         exported(f"{name}.onnx", model.eval(), 64, opset, expected)
     quantised(expected)
     quantised_residual(expected)
+    exported("activations.onnx", Activations().eval(), 24, 16, expected)
     (OUT / "onnx.json").write_text(json.dumps(expected, indent=0) + "\n")
 
 
