@@ -141,7 +141,8 @@ static enum cs_status build_from_tensors(struct csi_tensor_set *set,
     struct csi_weights weights;
     enum cs_status status = CS_OK;
 
-    if (architecture == NULL || strcmp(architecture, CSI_ARCHITECTURE_GRAPH) != 0)
+    if (strcmp(set->format, "torchscript") != 0 &&
+        (architecture == NULL || strcmp(architecture, CSI_ARCHITECTURE_GRAPH) != 0))
         status = csi_tensor_set_unwrap(set, error);
     if (status == CS_OK)
         status = csi_tensor_set_check(set, error);

@@ -91,14 +91,15 @@ static bool has_word(const char *name, const char *word)
     return false;
 }
 
-/* State that training alone reads. A loss weighs classes by one number each; one that holds a matrix (as
- * those of metric learning do) is the classifier itself. */
-static bool is_training_state(const struct csi_tensor *tensor)
+/* State that training alone reads. Whole numbers count something. A loss weighs classes by one number each;
+ * one that holds a matrix (as those of metric learning do) is the classifier itself. */
+static bool is_training_state(const struct csi_tensor *tensor, enum csi_dtype dtype)
 {
-    static const char *const losses[] = {"loss",         "losses",        "criterion", "criteria",
-                                         "class_weight", "class_weights", "pos_weight"};
-    static const char *const metrics[] = {"metric", "metrics", "acc",       "accuracy", "f1",
-                                          "auroc",  "auc",     "precision", "recall",   "confmat"};
+    static const char *const losses[] = {"loss", "losses",       "criterion",     "criteria",
+                                         "crit", "class_weight", "class_weights", "pos_weight"};
+    static const char *const metrics[] = {"metric", "metrics",   "acc",    "accuracy", "f1",
+                                          "iou",    "auroc",     "auprc",  "auc",      "precision",
+                                          "recall", "confusion", "confmat"};
 
     for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
         if (has_word(tensor->name, losses[i]))
@@ -106,15 +107,16 @@ static bool is_training_state(const struct csi_tensor *tensor)
     for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
         if (has_word(tensor->name, metrics[i]))
             return true;
-    return false;
+    return dtype == CSI_I64 || dtype == CSI_I32 || dtype == CSI_BOOL;
 }
 
 /* What stands beside the network under `home` goes behind it in `found` when it is an extra; anything that a
  * prediction may need is refused. */
-static enum cs_status look_beside(const struct csi_tensor *tensors, size_t count, const char *home,
-                                  struct csi_tensor *found, size_t *taken, struct cs_error *error)
+static enum cs_status look_beside(const struct csi_tensor_set *set, const struct csi_tensor *tensors,
+                                  const char *home, struct csi_tensor *found, size_t *taken,
+                                  struct cs_error *error)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < set->count; i++) {
         const struct csi_weights weights = {.tensors = found, .count = *taken};
         const char *name = tensors[i].name;
 
@@ -124,7 +126,7 @@ static enum cs_status look_beside(const struct csi_tensor *tensors, size_t count
             if (csi_weights_find(&weights, name) != NULL)
                 return csi_fail(error, CS_MODEL_INVALID, "there are two tensors named '%s'", name);
             found[(*taken)++] = tensors[i];
-        } else if (!is_training_state(&tensors[i])) {
+        } else if (!is_training_state(&tensors[i], set->dtypes[i])) {
             return csi_fail(error, CS_MODEL_UNSUPPORTED,
                             "tensor '%s' stands beside the network '%.*s' and is neither a loss's nor a "
                             "metric's: save the network's own state_dict, or export ONNX",
@@ -173,7 +175,7 @@ static enum cs_status find_member(struct csi_tensor_set *set, const struct csi_t
     if (home == NULL)
         return CS_OK;
     own = taken = take_home(tensors, set->count, home, found);
-    status = look_beside(tensors, set->count, home, found, &taken, error);
+    status = look_beside(set, tensors, home, found, &taken, error);
     if (status == CS_OK)
         become(set, found, own, taken);
     return status;

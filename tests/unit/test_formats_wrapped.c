@@ -31,6 +31,7 @@ static const struct wrapping wrappings[] = {
     {"trainer.net.", {{"trainer.criterion.weight", 1}, {"trainer.net.reject.weight", 2}}, NULL},
     {"model.", {{"ood.mean", 1}, {"int8.x", 1}}, NULL}, /* extras, as without a wrapper */
     {"", {{"other.weight", 1}}, NULL},
+    {"net.", {{"crit.weight", 1}, {"confusion_matrix", 2}}, NULL},
     /* What else stands there may be a part of what the file's user computes. */
     {"model.", {{"head.weight", 2}}, "'head.weight' stands beside the network 'model'"},
     {"model.", {{"mean", 1}, {"std", 1}}, "'mean' stands beside"},

@@ -300,6 +300,7 @@ def lightning(state):
     inside["criterion.weight"] = torch.linspace(0.5, 1.5, len(CLASSES))
     inside["val_confmat.confmat"] = torch.full((len(CLASSES), len(CLASSES)), 3, dtype=torch.long)
     inside["val_acc.best"] = torch.tensor(float("-inf"))
+    inside["photos_seen"] = torch.tensor(4321)
     progress = {"total": {"ready": 12, "completed": 12}, "current": {"ready": 4, "completed": 4}}
     return {"epoch": 2, "global_step": 12, "pytorch-lightning_version": "2.1.0", "state_dict": collections.OrderedDict(inside),
             "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": progress, "epoch_loop.batch_progress": {**progress, "is_last_batch": True}}},
@@ -370,6 +371,8 @@ def main():
     torch.jit.script(model).save(str(OUT / "scripted.pt"))
     torch.jit.trace(model, torch.zeros(1, 3, 32, 32)).save(str(OUT / "traced.pt"))
     torch.jit.freeze(torch.jit.script(model)).save(str(OUT / "frozen.pt"))
+    torch.jit.trace(WithSoftmax(model), torch.zeros(1, 3, 32, 32)).save(str(OUT / "wrapped.pt"))  # what a wrapper does is code
+    repacked(OUT / "wrapped.pt")
     write_onnx()
     architectures()
     for name in ("scripted.pt", "traced.pt", "frozen.pt"):
