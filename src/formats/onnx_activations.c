@@ -206,9 +206,9 @@ static bool is_swish(const struct csi_onnx_value *x, const struct csi_onnx_value
            (fabsf(gate->alpha - 1.0f / 6.0f) < 1e-6f && fabsf(gate->beta - 0.5f) < 1e-6f);
 }
 
-/* ---- GELU, spelt out ----
- *
- * Parts, x the value of the graph, s `alpha`, c `scale`: c·x (SCALED); erf(s·x); c·(1 + erf(s·x)); and
+/* ---- GELU, spelt out ---- */
+
+/* Parts, x the value of the graph, s `alpha`, c `scale`: c·x (SCALED); erf(s·x); c·(1 + erf(s·x)); and
  * c·x·(1 + erf(s·x)), which is gelu(m·x) · 2c/m with m = √2·s. Of a GELU of x as it stands m is 1 and c a
  * half.
  */
