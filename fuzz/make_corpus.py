@@ -247,8 +247,8 @@ def model_files():
                 tensors[f"block{i}.{conv + 1}.{part}"] = (b,)
     tensors["classifier.1.weight"], tensors["classifier.1.bias"] = (2, 1), (2,)
 
-    def file(changes=(), metadata=(), drop=()):
-        shapes = {k: v for k, v in {**tensors, **dict(changes)}.items() if k not in drop}
+    def file(changes=(), metadata=(), drop=(), prefix=""):
+        shapes = {**{prefix + k: v for k, v in tensors.items() if k not in drop}, **dict(changes)}
         header, at = {"__metadata__": {"architecture": "CropShieldCNN", **dict(metadata)}}, 0
         for name, shape in shapes.items():
             count = 1
@@ -273,6 +273,12 @@ def model_files():
     yield "temperature_text", file(metadata={"temperature": "warm"})
     yield "layer", file(metadata={"gradcam_layer": "block7"})
     yield "architecture", file(metadata={"architecture": "resnet50"})
+    yield "wrapped", file({"net.criterion.weight": (2,)}, prefix="net.model.")
+    yield "wrapped_twice", file({"model." + k: v for k, v in tensors.items()}, prefix="net.")
+    yield "wrapped_head", file({"head.weight": (3, 2)}, prefix="model.")
+    yield "wrapped_extra_twice", file({"model.ood.mean": (1,), "ood.mean": (1,)}, prefix="model.")
+    yield "wrapped_deep", file(prefix="a." * 50)
+    yield "wrapped_only_dots", file(drop=list(tensors), changes={"." * 9: (1,), "." * 8: (1,), "model.": (1,), "model..": (1,)})
     not_a_number = bytearray(file())
     not_a_number[-4:] = b"\0\0\xc0\x7f"
     yield "nan", bytes(not_a_number)
@@ -382,6 +388,25 @@ def onnx_files():
     yield "broadcast_grows", onnx_file(
         [onnx_node("Mul", ["a", "b"], ["ab"]), conv, *tail],
         [weight, onnx_tensor("a", (3000, 1), [1] * 3000), onnx_tensor("b", (3000,), [1] * 3000)])
+    numbers = [onnx_tensor("root", (), [1.4142135]), onnx_tensor("one", (1,), [1]), onnx_tensor("half", (), [0.5])]
+    erf = [onnx_node("Div", ["x", "root"], ["d"]), onnx_node("Erf", ["d"], ["e"]), onnx_node("Add", ["e", "one"], ["e1"])]
+    yield "gelu_spelt", onnx_file([*erf, onnx_node("Mul", ["x", "e1"], ["m"]), onnx_node("Mul", ["m", "half"], ["g"]),
+                                   onnx_node("Conv", ["g", "w"], ["c"]), *tail], [weight, *numbers], opset=17)
+    yield "gelu_parts", onnx_file([*erf, onnx_node("Mul", ["x", "e1"], ["m"]), onnx_node("Add", ["m", "d"], ["g"]),
+                                   onnx_node("Conv", ["g", "w"], ["c"]), *tail], [weight, *numbers], opset=17)
+    yield "erf_alone", onnx_file([*erf[:2], onnx_node("Conv", ["e", "w"], ["c"]), *tail], [weight, *numbers], opset=17)
+    huge = [onnx_tensor("root", (), [1e-30]), numbers[1], onnx_tensor("half", (), [3e38])]
+    yield "gelu_factor_huge", onnx_file([*erf, onnx_node("Mul", ["x", "e1"], ["m"]), onnx_node("Mul", ["m", "half"], ["g"]),
+                                         onnx_node("Div", ["g", "root"], ["h"]), onnx_node("Conv", ["h", "w"], ["c"]), *tail],
+                                        [weight, *huge], opset=17)
+    huge = [onnx_tensor("root", (), [1e30]), numbers[1], onnx_tensor("half", (), [3e38])]
+    yield "gelu_scale_huge", onnx_file([*erf, onnx_node("Mul", ["x", "e1"], ["m"]), onnx_node("Mul", ["m", "half"], ["g"]),
+                                        onnx_node("Conv", ["g", "w"], ["c"]), *tail], [weight, *huge], opset=17)
+    yield "prelu", onnx_file([conv, onnx_node("PRelu", ["c", "slope"], ["r"]), onnx_node("GlobalAveragePool", ["r"], ["p"]), tail[1]],
+                             [weight, onnx_tensor("slope", (2, 1, 1), [0.1, -0.2])])
+    yield "prelu_of_rows", onnx_file([conv, onnx_node("PRelu", ["c", "slope"], ["r"], name="pr"),
+                                      onnx_node("GlobalAveragePool", ["r"], ["p"]), tail[1]],
+                                     [weight, onnx_tensor("slope", (8, 1), [0.1] * 8)])
     yield "opset_old", onnx_file([conv, *tail], [weight], opset=8)
     yield "opset_new", onnx_file([conv, *tail], [weight], opset=99)
     yield "tensor_lies", onnx_file([conv, *tail], [onnx_tensor("w", (2, 3, 1, 1000), [0.5] * 6)])

@@ -289,7 +289,7 @@ struct cs_model_info {
 CS_API struct cs_model_info cs_model_info(const cs_model *model);
 
 /* Writes the model as a native .safetensors file (atomically: a reader sees the old file or the new one),
- * with the class names and the preprocessing in use. */
+ * with the class names, the preprocessing and the Grad-CAM layer in use. */
 CS_API enum cs_status cs_model_save(const cs_model *model, const char *path, struct cs_error *error);
 
 /* The same, with the strings of `metadata_json` (a JSON object, string to string; NULL: none) put over the

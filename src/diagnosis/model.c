@@ -235,8 +235,7 @@ static enum cs_status compile(cs_model *model, const struct csi_graph *graph,
         .fastest = options->precision == CS_PRECISION_AUTO,
         .cpu_features = model->compute->cpu_features,
         .max_batch = model->max_batch,
-        .target_layer =
-            options->target_layer != NULL && options->target_layer[0] != '\0' ? options->target_layer : NULL,
+        .target_layer = model->target_layer,
         .pool = model->compute->pool,
         .compact = options->compact,
     };
@@ -301,6 +300,7 @@ enum cs_status csi_model_load(const struct cs_model_options *options, struct csi
                               cs_model **model, struct cs_error *error)
 {
     uint64_t start = csi_now_ns();
+    bool has_layer = options->target_layer != NULL && options->target_layer[0] != '\0';
     cs_model *made = NULL;
     enum cs_status status = check_options(options, error);
 
@@ -316,8 +316,10 @@ enum cs_status csi_model_load(const struct cs_model_options *options, struct csi
     made->embedded = is_embedded(options->path);
     made->path = csi_strdup(made->embedded ? "embedded" : options->path);
     made->classes_path = csi_strdup(options->classes_path);
+    made->target_layer = has_layer ? csi_strdup(options->target_layer) : NULL;
     made->max_batch = options->max_batch != 0 ? options->max_batch : DEFAULT_BATCH;
-    if (made->path == NULL || (made->classes_path == NULL && options->classes_path != NULL))
+    if (made->path == NULL || (made->classes_path == NULL && options->classes_path != NULL) ||
+        (made->target_layer == NULL && has_layer))
         status = csi_fail_memory(error, "model");
     else if (compute != NULL)
         made->compute = csi_compute_retain(compute);
@@ -375,6 +377,7 @@ void csi_model_release(cs_model *model)
     free(model->name);
     free(model->path);
     free(model->classes_path);
+    free(model->target_layer);
     free(model->format);
     free(model->architecture);
     free(model->metadata_json);
@@ -451,6 +454,7 @@ enum cs_status csi_model_save(const cs_model *model, const char *metadata_json, 
                                           .classes_path = model->classes_path,
                                           .input_size = model->preprocess.crop,
                                           .preprocess = &model->preprocess,
+                                          .gradcam_layer = model->target_layer,
                                           .metadata_json = metadata_json};
     const uint8_t *bytes = NULL;
     uint8_t *owned = NULL, *out = NULL;

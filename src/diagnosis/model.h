@@ -34,8 +34,8 @@ struct cs_model {
     struct csi_compute *compute;
     struct csi_plan *plan;
     const struct csi_plan_info *plan_info;
-    struct csi_preprocess preprocess; /* in effect: the file's under the options' */
-    char *classes_path;               /* of the options, NULL: none */
+    struct csi_preprocess preprocess;  /* in effect: the file's under the options' */
+    char *classes_path, *target_layer; /* of the options, NULL: none */
     double temperature;
     struct csi_hash digest; /* of the file */
     struct csi_hash

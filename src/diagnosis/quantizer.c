@@ -42,6 +42,7 @@ static enum cs_status to_native(cs_quantizer *quantizer, struct cs_error *error)
 
     file.extra_prefix = CSI_CORRECTION_PREFIX;
     file.preprocess = &quantizer->model->preprocess; /* photos are shown so */
+    file.gradcam_layer = quantizer->model->target_layer;
     if (status == CS_OK)
         status =
             csi_model_file_convert(bytes, size, &file, &quantizer->native, &quantizer->native_size, error);

@@ -85,9 +85,11 @@ static bool is_elided(const struct csi_ir *ir, const struct csi_node *node)
 
 static struct csi_act_params act_of(const struct csi_node *node)
 {
-    static const enum csi_act kinds[] = {CSI_FN_NONE,  CSI_FN_RELU,      CSI_FN_LEAKY_RELU,
-                                         CSI_FN_CLIP,  CSI_FN_SIGMOID,   CSI_FN_HARD_SIGMOID,
-                                         CSI_FN_SWISH, CSI_FN_HARD_SWISH};
+    static const enum csi_act kinds[] = {
+        CSI_FN_NONE,  CSI_FN_RELU,       CSI_FN_LEAKY_RELU, CSI_FN_CLIP, CSI_FN_SIGMOID, CSI_FN_HARD_SIGMOID,
+        CSI_FN_SWISH, CSI_FN_HARD_SWISH, CSI_FN_TANH,       CSI_FN_ELU,  CSI_FN_GELU,    CSI_FN_GELU_TANH};
+
+    _Static_assert(sizeof kinds / sizeof kinds[0] == CSI_ACT_LAST + 1, "one kind for each activation");
 
     return (struct csi_act_params){.kind = kinds[node->activation], .alpha = node->alpha, .beta = node->beta};
 }

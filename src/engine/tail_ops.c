@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/kernels.h"
+
 bool csi_tail_supports(const struct csi_node *node)
 {
     return node->op != CSI_OP_INPUT;
@@ -101,6 +103,23 @@ static float sigmoid(float x)
     return 1.0f / (1.0f + expf(-x));
 }
 
+/* Of the normal distribution: the share below x, and its density. */
+static float share_below(float x)
+{
+    return 0.5f * erfcf(x * -0.707106781f);
+}
+
+static float density(float x)
+{
+    return 0.398942280f * expf(-0.5f * x * x);
+}
+
+/* GELU by tanh is x times the sigmoid of this. */
+static float gelu_argument(float x)
+{
+    return x * (CSI_GELU_TANH_1 + CSI_GELU_TANH_3 * x * x);
+}
+
 static float activation(const struct csi_node *node, float x)
 {
     switch (node->activation) {
@@ -112,6 +131,10 @@ static float activation(const struct csi_node *node, float x)
     case CSI_ACT_HARD_SIGMOID: return fminf(fmaxf(node->alpha * x + node->beta, 0.0f), 1.0f);
     case CSI_ACT_SWISH: return x * sigmoid(x);
     case CSI_ACT_HARD_SWISH: return x * fminf(fmaxf(x / 6.0f + 0.5f, 0.0f), 1.0f);
+    case CSI_ACT_TANH: return tanhf(x);
+    case CSI_ACT_ELU: return x > 0.0f ? x : node->alpha * expm1f(x);
+    case CSI_ACT_GELU: return x * share_below(x);
+    case CSI_ACT_GELU_TANH: return x * sigmoid(gelu_argument(x));
     }
     return x;
 }
@@ -131,6 +154,12 @@ static float slope(const struct csi_node *node, float x)
         return s > 0.0f && s < 1.0f ? node->alpha : 0.0f;
     case CSI_ACT_SWISH: s = sigmoid(x); return s + x * s * (1.0f - s);
     case CSI_ACT_HARD_SWISH: return x <= -3.0f ? 0.0f : x < 3.0f ? x / 3.0f + 0.5f : 1.0f;
+    case CSI_ACT_TANH: s = tanhf(x); return 1.0f - s * s;
+    case CSI_ACT_ELU: return x > 0.0f ? 1.0f : node->alpha * expf(x);
+    case CSI_ACT_GELU: return share_below(x) + x * density(x);
+    case CSI_ACT_GELU_TANH:
+        s = sigmoid(gelu_argument(x));
+        return s + x * s * (1.0f - s) * (CSI_GELU_TANH_1 + 3.0f * CSI_GELU_TANH_3 * x * x);
     }
     return 1.0f;
 }

@@ -16,15 +16,6 @@ bool csi_shape_of(const struct csi_value *value, struct csi_shape *shape)
     }
 }
 
-/* Is `name` the scope itself or something inside it: "layer4", "layer4.1.conv2"? */
-static bool inside(const char *name, const char *scope)
-{
-    size_t length = strlen(scope);
-
-    return strncmp(name, scope, length) == 0 &&
-           (name[length] == '\0' || name[length] == '.' || name[length] == '/');
-}
-
 /* The only node that reads `value`; -1: several do, none does, or it is the network's output. */
 static int only_reader(const struct csi_graph *graph, int value)
 {
@@ -86,17 +77,7 @@ enum cs_status csi_find_target(const struct csi_graph *graph, const char *target
     if (!asked && graph->gradcam_layer != NULL && graph->gradcam_layer[0] != '\0')
         target_layer = graph->gradcam_layer;
     if (target_layer != NULL && target_layer[0] != '\0') {
-        for (size_t i = 0; i < graph->node_count; i++) {
-            if (strcmp(graph->nodes[i].name, target_layer) == 0)
-                found = (int)i;
-        }
-        for (size_t i = 0; found < 0 && i < graph->node_count; i++) {
-            size_t last = graph->node_count - 1 - i;
-            const struct csi_node *node = &graph->nodes[last];
-
-            if (inside(node->scope, target_layer) || inside(node->name, target_layer))
-                found = (int)last;
-        }
+        found = csi_graph_find_layer(graph, target_layer);
         if (found < 0)
             return csi_fail(error, CS_NOT_FOUND, "the network has no layer '%.100s'", target_layer);
         if (graph->values[graph->nodes[found].output].rank != 4)

@@ -14,6 +14,7 @@
 #include "formats/onnx.h"
 #include "formats/pytorch.h"
 #include "formats/safetensors.h"
+#include "formats/wrappers.h"
 
 #define MAX_CLASS_FILE ((size_t)4 << 20)
 
@@ -72,17 +73,6 @@ done:
     return status;
 }
 
-/* Tensors that are no part of the network: parameters of the leaf gate and the like. */
-static bool is_extra(const struct csi_tensor_set *set, const char *name)
-{
-    static const char *const prefixes[] = {"ood.", "reject.", "coach.", "gate.", "int8."};
-
-    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-            return true;
-    return set->keep_unknown;
-}
-
 /* Every tensor is used by the network or is an extra: nothing of a user's model is dropped silently. */
 static enum cs_status keep_extras(const struct csi_tensor_set *set, struct csi_graph *graph,
                                   struct cs_error *error)
@@ -101,7 +91,7 @@ static enum cs_status keep_extras(const struct csi_tensor_set *set, struct csi_g
         }
         if (tried < values && csi_value_is_constant(&graph->values[at]))
             continue;
-        if (!is_extra(set, tensor->name))
+        if (!set->keep_unknown && !csi_is_extra_name(tensor->name))
             return csi_fail(error, CS_MODEL_UNSUPPORTED, "tensor '%s' is no part of %s", tensor->name,
                             graph->architecture);
         status = csi_graph_add_extra(graph, tensor->name, tensor->rank, tensor->dims, tensor->data, error);
@@ -143,23 +133,29 @@ static enum cs_status finish_graph(const struct csi_model_file_options *options,
     return status;
 }
 
-static enum cs_status build_from_tensors(const struct csi_tensor_set *set,
+static enum cs_status build_from_tensors(struct csi_tensor_set *set,
                                          const struct csi_model_file_options *options,
                                          struct csi_graph *graph, struct cs_error *error)
 {
-    struct csi_weights weights = csi_tensor_set_weights(set);
-    enum cs_status status = csi_tensor_set_check(set, error);
+    const char *architecture = json_string_value(json_object_get(set->metadata, "architecture"));
+    struct csi_weights weights;
+    enum cs_status status = CS_OK;
 
+    if (strcmp(set->format, "torchscript") != 0 &&
+        (architecture == NULL || strcmp(architecture, CSI_ARCHITECTURE_GRAPH) != 0))
+        status = csi_tensor_set_unwrap(set, error);
+    if (status == CS_OK)
+        status = csi_tensor_set_check(set, error);
+    weights = csi_tensor_set_weights(set);
     csi_graph_borrow(graph); /* from the set, whose data are handed over or outlive the graph */
     if (status == CS_OK)
         status = csi_graph_set_string(&graph->format, set->format, error);
     if (status == CS_OK)
         status = csi_metadata_to_graph(set->metadata, options->input_size, graph, error);
     if (status == CS_OK)
-        status =
-            csi_build_architecture(graph, json_string_value(json_object_get(set->metadata, "architecture")),
-                                   json_string_value(json_object_get(set->metadata, "architecture_config")),
-                                   &weights, graph->preprocess.crop, error);
+        status = csi_build_architecture(
+            graph, architecture, json_string_value(json_object_get(set->metadata, "architecture_config")),
+            &weights, graph->preprocess.crop, error);
     if (status == CS_OK)
         status = keep_extras(set, graph, error);
     if (status == CS_OK)
@@ -364,6 +360,13 @@ enum cs_status csi_model_file_convert(const uint8_t *bytes, size_t size,
     if (status == CS_OK && options->preprocess != NULL) {
         graph->preprocess = *options->preprocess;
         status = csi_graph_validate(graph, error); /* a reader of the file will ask for no less */
+    }
+    if (status == CS_OK && options->gradcam_layer != NULL) {
+        if (csi_graph_find_layer(graph, options->gradcam_layer) < 0)
+            status =
+                csi_fail(error, CS_NOT_FOUND, "the network has no layer '%.100s'", options->gradcam_layer);
+        else
+            status = csi_graph_set_string(&graph->gradcam_layer, options->gradcam_layer, error);
     }
     if (status == CS_OK && set.count == 0)
         status = describe_graph(graph, &set, error);

@@ -19,6 +19,8 @@ struct csi_model_file_options {
     uint32_t input_size;      /* 0: what the file says, else 224 */
     const struct csi_preprocess *preprocess; /* when converting: written instead of what the file says; its
                                                 crop is the input's size; NULL: what the file says */
+    const char *gradcam_layer; /* when converting: the layer of the maps instead of what the file says; NULL:
+                                  what the file says */
     const char *metadata_json; /* when converting: a JSON object of strings put over the file's metadata;
                                   NULL: none */
     /* When converting: tensors that are no part of the network, put over those of the file (of the prefix

@@ -240,6 +240,9 @@ static enum cs_status read_inputs(struct csi_onnx *onnx, uint32_t wanted)
 
 static enum cs_status read_nodes(struct csi_onnx *onnx)
 {
+    for (size_t i = 0; i < onnx->proto->n_node; i++)
+        onnx->has_erf |=
+            onnx->proto->node[i]->op_type != NULL && strcmp(onnx->proto->node[i]->op_type, "Erf") == 0;
     for (size_t i = 0; i < onnx->proto->n_node; i++) {
         const Onnx__NodeProto *node = onnx->proto->node[i];
         bool done = false;

@@ -30,9 +30,18 @@ enum csi_onnx_kind {
     CSI_ONNX_ABSENT,
     CSI_ONNX_CONSTANT,
     CSI_ONNX_ACTIVATION,
+    CSI_ONNX_GELU_PART,  /* made of `index`, not made yet: see enum csi_onnx_part */
     CSI_ONNX_GATE,       /* sigmoid or hard sigmoid of `index`, not made yet: x times its gate is swish */
     CSI_ONNX_TRANSPOSED, /* Transpose of `index` by `order`, not made: another one may take it back */
     CSI_ONNX_QUANTIZED /* QuantizeLinear of `index`, not made yet: the DequantizeLinear behind it makes it */
+};
+
+/* Of files that spell GELU out (onnx_activations.c). */
+enum csi_onnx_part {
+    CSI_PART_SCALED,    /* x·scale */
+    CSI_PART_ERF,       /* erf(alpha·x) */
+    CSI_PART_ERF_AND_1, /* scale·(1 + erf(alpha·x)) */
+    CSI_PART_PRODUCT    /* scale·x·(1 + erf(alpha·x)) */
 };
 
 /* What a name stands for. Integers are kept as float32: those of shapes are far below 2^24. */
@@ -48,16 +57,18 @@ struct csi_onnx_value {
     bool integer, is_unsigned;
     unsigned bits;                /* of integers, as the file counts them; 0: not known */
     int constant;                 /* CONSTANT: its value in the graph, once it is used there */
-    int index;                    /* ACTIVATION, GATE, QUANTIZED, TRANSPOSED: a value of the graph */
+    int index;                    /* of all but CONSTANT: a value of the graph */
     unsigned order[CSI_MAX_RANK]; /* TRANSPOSED: axis i is axis order[i] of `index` */
     float scale, zero_point, alpha, beta;
     enum csi_activation activation; /* GATE */
+    enum csi_onnx_part part;        /* GELU_PART */
 };
 
 struct csi_onnx {
     struct csi_graph *graph;
     Onnx__GraphProto *proto;
     int64_t opset;
+    bool has_erf;  /* some node is one: products with numbers may be parts of GELU */
     int64_t batch; /* that the input is declared for, when that is a number; -1: any */
     struct csi_onnx_value *values;
     size_t count, capacity;
@@ -112,10 +123,12 @@ enum cs_status csi_onnx_quantized_type(const struct csi_onnx *onnx, const struct
 
 /* onnx_nodes.c: the node at hand over activations. */
 enum cs_status csi_onnx_node(struct csi_onnx *onnx);
-/* The graph's value of an ACTIVATION, GATE or QUANTIZED, made when it is not there yet. */
+/* The graph's value of an ACTIVATION, GATE, GELU_PART or QUANTIZED, made when it is not there yet. */
 enum cs_status csi_onnx_activation(struct csi_onnx *onnx, const struct csi_onnx_value *value, int *index);
 /* Input `at` as an activation. */
 enum cs_status csi_onnx_take(struct csi_onnx *onnx, size_t at, int *index);
+/* Input `at` as a constant of the graph; CSI_NO_VALUE when it is absent. */
+enum cs_status csi_onnx_constant(struct csi_onnx *onnx, size_t at, int *index);
 /* A single number from constant input `at`; `otherwise` when it is absent. False: it is no single constant.
  */
 bool csi_onnx_number(const struct csi_onnx *onnx, size_t at, float otherwise, float *number);
@@ -127,6 +140,13 @@ const struct csi_value *csi_onnx_graph_value(const struct csi_onnx *onnx, int in
 enum cs_status csi_onnx_finish(struct csi_onnx *onnx, const struct csi_node *node);
 /* Another name for what is there. */
 enum cs_status csi_onnx_alias(struct csi_onnx *onnx, int index);
+
+/* onnx_activations.c: the node at hand when it is an activation, which `*done` tells. */
+enum cs_status csi_onnx_activate(struct csi_onnx *onnx, bool *done);
+/* The same for arithmetic (ADD, MUL, …; both inputs are there) that is a part of a swish or GELU. */
+enum cs_status csi_onnx_spelt_out(struct csi_onnx *onnx, enum csi_op op, bool *done);
+/* The graph's value of a GELU_PART, made. */
+enum cs_status csi_onnx_gelu_part(struct csi_onnx *onnx, const struct csi_onnx_value *value, int *index);
 
 /* onnx_move.c: operators that move numbers and compute none */
 enum cs_status csi_onnx_reshape(struct csi_onnx *onnx);

@@ -1,6 +1,7 @@
 /*
  * ONNX operators that compute on activations, one function an operator: attributes are read, checked, and
- * become a node of the graph. Operators that only move numbers are in onnx_move.c. See onnx.h.
+ * become a node of the graph. Activations are in onnx_activations.c, operators that only move numbers in
+ * onnx_move.c. See onnx.h.
  */
 #include "formats/onnx.h"
 
@@ -45,6 +46,8 @@ enum cs_status csi_onnx_activation(struct csi_onnx *onnx, const struct csi_onnx_
     *index = value->index;
     if (value->kind == CSI_ONNX_ACTIVATION)
         return CS_OK;
+    if (value->kind == CSI_ONNX_GELU_PART)
+        return csi_onnx_gelu_part(onnx, value, index);
     if (value->kind == CSI_ONNX_GATE) {
         node = csi_node_init(CSI_OP_ACTIVATION, value->name);
         node.activation = value->activation;
@@ -94,8 +97,7 @@ static enum cs_status check_finite(const struct csi_onnx *onnx, const struct csi
     return CS_OK;
 }
 
-/* Input `at` as a constant of the graph; CSI_NO_VALUE when it is absent. */
-static enum cs_status take_constant(struct csi_onnx *onnx, size_t at, int *index)
+enum cs_status csi_onnx_constant(struct csi_onnx *onnx, size_t at, int *index)
 {
     struct csi_onnx_value *value = csi_onnx_input(onnx, at);
     enum cs_status status;
@@ -208,9 +210,9 @@ static enum cs_status node_conv(struct csi_onnx *onnx)
     enum cs_status status = csi_onnx_take(onnx, 0, &node.inputs[0]);
 
     if (status == CS_OK)
-        status = take_constant(onnx, 1, &node.inputs[1]);
+        status = csi_onnx_constant(onnx, 1, &node.inputs[1]);
     if (status == CS_OK)
-        status = take_constant(onnx, 2, &node.inputs[2]);
+        status = csi_onnx_constant(onnx, 2, &node.inputs[2]);
     if (status != CS_OK)
         return status;
     if (node.inputs[1] == CSI_NO_VALUE || csi_onnx_graph_value(onnx, node.inputs[1])->rank != 4 ||
@@ -257,7 +259,7 @@ static enum cs_status node_batch_norm(struct csi_onnx *onnx)
     enum cs_status status = csi_onnx_take(onnx, 0, &node.inputs[0]);
 
     for (unsigned i = 1; i < 5 && status == CS_OK; i++)
-        status = take_constant(onnx, i, &node.inputs[i]);
+        status = csi_onnx_constant(onnx, i, &node.inputs[i]);
     if (status != CS_OK)
         return status;
     /* Before opset 14 the statistics of the batch as outputs said it. */
@@ -269,73 +271,20 @@ static enum cs_status node_batch_norm(struct csi_onnx *onnx)
     return csi_onnx_finish(onnx, &node);
 }
 
-static enum cs_status node_activation(struct csi_onnx *onnx, enum csi_activation activation, float alpha,
-                                      float beta)
-{
-    struct csi_node node = csi_onnx_new_node(onnx, CSI_OP_ACTIVATION);
-    enum cs_status status = csi_onnx_take(onnx, 0, &node.inputs[0]);
-
-    node.input_count = 1;
-    node.activation = activation;
-    node.alpha = alpha;
-    node.beta = beta;
-    return status == CS_OK ? csi_onnx_finish(onnx, &node) : status;
-}
-
-static enum cs_status node_clip(struct csi_onnx *onnx)
-{
-    float low, high;
-
-    if (!csi_onnx_number(onnx, 1, csi_onnx_float(onnx, "min", -INFINITY), &low) ||
-        !csi_onnx_number(onnx, 2, csi_onnx_float(onnx, "max", INFINITY), &high))
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the bounds are not constants");
-    if (low == 0.0f && high > 3e38f)
-        return node_activation(onnx, CSI_ACT_RELU, 0.0f, 0.0f);
-    return node_activation(onnx, CSI_ACT_CLIP, low, high);
-}
-
-/* Sigmoid and hard sigmoid wait for their first reader: multiplied by their own input they are swish and hard
- * swish. */
-static enum cs_status node_gate(struct csi_onnx *onnx, enum csi_activation activation)
-{
-    struct csi_onnx_value value = {.kind = CSI_ONNX_GATE, .activation = activation};
-    enum cs_status status = csi_onnx_take(onnx, 0, &value.index);
-
-    if (activation == CSI_ACT_HARD_SIGMOID) {
-        value.alpha = csi_onnx_float(onnx, "alpha", 0.2f);
-        value.beta = csi_onnx_float(onnx, "beta", 0.5f);
-    }
-    return status == CS_OK ? csi_onnx_define(onnx, onnx->node->output[0], &value) : status;
-}
-
-/* x · sigmoid(x)? */
-static bool is_swish(const struct csi_onnx_value *x, const struct csi_onnx_value *gate,
-                     enum csi_activation *activation)
-{
-    if (x->kind != CSI_ONNX_ACTIVATION || gate->kind != CSI_ONNX_GATE || gate->index != x->index)
-        return false;
-    *activation = gate->activation == CSI_ACT_SIGMOID ? CSI_ACT_SWISH : CSI_ACT_HARD_SWISH;
-    return gate->activation == CSI_ACT_SIGMOID ||
-           (fabsf(gate->alpha - 1.0f / 6.0f) < 1e-6f && fabsf(gate->beta - 0.5f) < 1e-6f);
-}
-
 static enum cs_status node_binary(struct csi_onnx *onnx, enum csi_op op)
 {
     struct csi_node node = csi_onnx_new_node(onnx, op);
     const struct csi_onnx_value *values[2] = {csi_onnx_input(onnx, 0), csi_onnx_input(onnx, 1)};
-    enum cs_status status = CS_OK;
+    bool done;
+    enum cs_status status;
 
     if (values[0] == NULL || values[1] == NULL)
         return csi_onnx_fail(onnx, CS_MODEL_INVALID, "an input is missing");
-    for (unsigned i = 0; i < 2 && op == CSI_OP_MUL; i++)
-        if (is_swish(values[i], values[1 - i], &node.activation)) {
-            node.op = CSI_OP_ACTIVATION;
-            node.inputs[0] = values[i]->index;
-            node.input_count = 1;
-            return csi_onnx_finish(onnx, &node);
-        }
+    status = csi_onnx_spelt_out(onnx, op, &done);
+    if (done)
+        return status;
     for (unsigned i = 0; i < 2 && status == CS_OK; i++)
-        status = values[i]->kind == CSI_ONNX_CONSTANT ? take_constant(onnx, i, &node.inputs[i])
+        status = values[i]->kind == CSI_ONNX_CONSTANT ? csi_onnx_constant(onnx, i, &node.inputs[i])
                                                       : csi_onnx_take(onnx, i, &node.inputs[i]);
     node.input_count = 2;
     return status == CS_OK ? csi_onnx_finish(onnx, &node) : status;
@@ -394,7 +343,7 @@ static enum cs_status add_weight(struct csi_onnx *onnx, bool transposed, float a
     if (weight == NULL || weight->kind != CSI_ONNX_CONSTANT || weight->rank != 2)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the weight is not a constant matrix");
     if (transposed && alpha == 1.0f)
-        return take_constant(onnx, 1, index);
+        return csi_onnx_constant(onnx, 1, index);
     dims[0] = transposed ? weight->dims[0] : weight->dims[1];
     dims[1] = transposed ? weight->dims[1] : weight->dims[0];
     status = check_finite(onnx, weight);
@@ -525,31 +474,6 @@ static enum cs_status node_softmax(struct csi_onnx *onnx)
     return node_unary(onnx, CSI_OP_SOFTMAX);
 }
 
-static enum cs_status node_relu(struct csi_onnx *onnx)
-{
-    return node_activation(onnx, CSI_ACT_RELU, 0.0f, 0.0f);
-}
-
-static enum cs_status node_leaky_relu(struct csi_onnx *onnx)
-{
-    return node_activation(onnx, CSI_ACT_LEAKY_RELU, csi_onnx_float(onnx, "alpha", 0.01f), 0.0f);
-}
-
-static enum cs_status node_hard_swish(struct csi_onnx *onnx)
-{
-    return node_activation(onnx, CSI_ACT_HARD_SWISH, 0.0f, 0.0f);
-}
-
-static enum cs_status node_sigmoid(struct csi_onnx *onnx)
-{
-    return node_gate(onnx, CSI_ACT_SIGMOID);
-}
-
-static enum cs_status node_hard_sigmoid(struct csi_onnx *onnx)
-{
-    return node_gate(onnx, CSI_ACT_HARD_SIGMOID);
-}
-
 static enum cs_status node_add(struct csi_onnx *onnx)
 {
     return node_binary(onnx, CSI_OP_ADD);
@@ -615,7 +539,6 @@ enum cs_status csi_onnx_node(struct csi_onnx *onnx)
         {"AveragePool", node_average_pool},
         {"BatchNormalization", node_batch_norm},
         {"Cast", node_cast},
-        {"Clip", node_clip},
         {"Concat", csi_onnx_concat},
         {"Conv", node_conv},
         {"DequantizeLinear", node_dequantize},
@@ -624,30 +547,28 @@ enum cs_status csi_onnx_node(struct csi_onnx *onnx)
         {"Flatten", csi_onnx_flatten},
         {"Gemm", node_gemm},
         {"GlobalAveragePool", node_global_pool},
-        {"HardSigmoid", node_hard_sigmoid},
-        {"HardSwish", node_hard_swish},
         {"Identity", node_identity},
-        {"LeakyRelu", node_leaky_relu},
         {"MatMul", node_matmul},
         {"MaxPool", node_max_pool},
         {"Mul", node_mul},
         {"Pad", csi_onnx_pad},
         {"QuantizeLinear", node_quantize},
         {"ReduceMean", node_reduce_mean},
-        {"Relu", node_relu},
         {"Reshape", csi_onnx_reshape},
-        {"Sigmoid", node_sigmoid},
         {"Softmax", node_softmax},
         {"Squeeze", node_squeezed},
         {"Sub", node_sub},
         {"Transpose", csi_onnx_transpose},
         {"Unsqueeze", node_unsqueezed},
     };
+    bool done;
+    enum cs_status status;
 
     for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++)
         if (strcmp(onnx->node->op_type, operators[i].op) == 0)
             return operators[i].read(onnx);
-    return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "this operator is not supported");
+    status = csi_onnx_activate(onnx, &done);
+    return done ? status : csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "this operator is not supported");
 }
 
 #else

@@ -152,7 +152,8 @@ static enum cs_status add_tensor(struct reader *reader, const char *name,
     return CS_OK;
 }
 
-/* The name without the wrappers' prefixes: DataParallel's and torch.compile's. */
+/* The name without the wrappers' prefixes: DataParallel's and torch.compile's. What others put before a whole
+ * network's names goes later, with all of them at hand (wrappers.h). */
 static enum cs_status clean_name(struct reader *reader, const struct csi_pickle_object *key, char *name)
 {
     static const char *const prefixes[] = {"module.", "_orig_mod."};
@@ -240,7 +241,8 @@ static enum cs_status read_metadata(struct reader *reader, const struct csi_pick
             memchr(key->text, 0, key->text_size) != NULL)
             continue;
         snprintf(name, sizeof name, "%.*s", (int)key->text_size, key->text);
-        if (strstr(name, "optim") != NULL || strstr(name, "sched") != NULL)
+        if (strstr(name, "optim") != NULL || strstr(name, "sched") != NULL || strcmp(name, "loops") == 0 ||
+            strcmp(name, "callbacks") == 0)
             continue; /* of use to go on training only */
         value = csi_pickle_to_json(root->items[i + 1], &reader->json_left);
         if (strcmp(metadata_key(name), "classes") == 0 && value != NULL) {

@@ -314,6 +314,13 @@ static const struct csi_architecture *recognise(const struct csi_weights *weight
     return NULL;
 }
 
+const char *csi_recognise_architecture(const struct csi_weights *weights)
+{
+    const char *name = NULL;
+
+    return recognise(weights, &name) == NULL ? NULL : name;
+}
+
 static bool is_known(const char *name)
 {
     for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++)

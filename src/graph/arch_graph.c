@@ -185,7 +185,7 @@ static bool get_attributes(const json_t *object, struct csi_node *node)
                 get_numbers(object, "stride", node->stride, 2) &&
                 get_numbers(object, "dilation", node->dilation, 2) &&
                 get_numbers(object, "pads", node->pads, 4) && get_int(object, "groups", 1, 65535, &groups) &&
-                get_int(object, "activation", CSI_ACT_NONE, CSI_ACT_HARD_SWISH, &activation) &&
+                get_int(object, "activation", CSI_ACT_NONE, CSI_ACT_LAST, &activation) &&
                 get_int(object, "zero_point", -65536, 65536, &node->zero_point) &&
                 get_real(object, "epsilon", &node->epsilon) && get_real(object, "alpha", &node->alpha) &&
                 get_real(object, "beta", &node->beta) && get_real(object, "scale", &node->scale) &&

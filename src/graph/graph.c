@@ -394,24 +394,29 @@ enum cs_status csi_graph_add_input(struct csi_graph *graph, size_t channels, siz
     return status;
 }
 
+/* Is `name` the scope itself or something inside it: "layer4", "layer4.1.conv2", "layer4/conv"? */
+static bool is_inside(const char *name, const char *scope, size_t length)
+{
+    return strncmp(name, scope, length) == 0 &&
+           (name[length] == '\0' || name[length] == '.' || name[length] == '/');
+}
+
 int csi_graph_find_layer(const struct csi_graph *graph, const char *name)
 {
     size_t length = strlen(name);
-    int by_prefix = -1, by_scope = -1;
+    int inside = -1;
 
     if (length == 0)
         return -1;
-    for (size_t i = 0; i < graph->node_count; i++) {
+    for (size_t i = graph->node_count; i-- > 0;) {
         const struct csi_node *node = &graph->nodes[i];
 
         if (strcmp(node->name, name) == 0)
             return (int)i;
-        if (strncmp(node->name, name, length) == 0 && node->name[length] == '.')
-            by_prefix = (int)i;
-        if (strcmp(node->scope, name) == 0)
-            by_scope = (int)i;
+        if (inside < 0 && (is_inside(node->name, name, length) || is_inside(node->scope, name, length)))
+            inside = (int)i;
     }
-    return by_prefix >= 0 ? by_prefix : by_scope;
+    return inside;
 }
 
 double csi_graph_macs(const struct csi_graph *graph)

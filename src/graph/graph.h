@@ -56,8 +56,14 @@ enum csi_activation {
     CSI_ACT_SIGMOID,
     CSI_ACT_HARD_SIGMOID /* clip(alpha·x+beta,0,1) */,
     CSI_ACT_SWISH /* x·sigmoid(x) */,
-    CSI_ACT_HARD_SWISH /* x·clip(x/6+1/2,0,1) */
+    CSI_ACT_HARD_SWISH /* x·clip(x/6+1/2,0,1) */,
+    CSI_ACT_TANH,
+    CSI_ACT_ELU /* x<0 ? alpha·(e^x-1) : x */,
+    CSI_ACT_GELU /* x·(1+erf(x/√2))/2 */,
+    CSI_ACT_GELU_TANH /* x·(1+tanh(√(2/π)·(x+0.044715·x³)))/2 */
 };
+/* Files keep these numbers (`architecture_config`): new ones come last. */
+#define CSI_ACT_LAST CSI_ACT_GELU_TANH
 
 /* A value: what a node puts out, or a constant. Dimension 0 of activations is the batch and is kept as 1
  * here. */
@@ -203,8 +209,8 @@ enum cs_status csi_graph_set_string(char **slot, const char *text, struct cs_err
 enum cs_status csi_graph_set_classes(struct csi_graph *graph, const char *const *names, size_t count,
                                      struct cs_error *error);
 
-/* The node whose output is the output of the layer or module `name`: the node of that name, else the last one
- * whose name begins with "name.", else the last one of that scope. -1: there is none. */
+/* The node whose output is the output of the layer or module `name`: the last one of that name, else the last
+ * one whose name or scope is `name` or begins with it and "." or "/". -1: there is none. */
 int csi_graph_find_layer(const struct csi_graph *graph, const char *name);
 
 /* Multiply-accumulates of one photo, counted as direct convolution. */
@@ -234,6 +240,10 @@ struct csi_tensor {
     const float *data; /* borrowed from the reader */
 };
 const struct csi_tensor *csi_weights_find(const struct csi_weights *weights, const char *name);
+
+/* The architecture whose names the tensors have ("resnet18"), NULL: no supported one. Not that the network is
+ * whole. */
+const char *csi_recognise_architecture(const struct csi_weights *weights);
 
 /* Builds the network of `architecture` ("CropShieldCNN", "resnet18", …; NULL or "": recognised from the
  * tensor names), with any width and class count, for inputs input_size × input_size. `config_json` (may be

@@ -249,7 +249,7 @@ static enum cs_status infer_activation(const struct inference *in)
 {
     const struct csi_node *node = in->node;
 
-    if (node->activation < CSI_ACT_NONE || node->activation > CSI_ACT_HARD_SWISH)
+    if (node->activation < CSI_ACT_NONE || node->activation > CSI_ACT_LAST)
         return INVALID(in, "unknown activation");
     if (isnan(node->alpha) || isnan(node->beta) ||
         (node->activation == CSI_ACT_CLIP && node->alpha > node->beta))

@@ -37,8 +37,16 @@ enum csi_act {
     CSI_FN_SIGMOID,
     CSI_FN_HARD_SIGMOID, /* clip(alpha·x+beta, 0, 1) */
     CSI_FN_SWISH,
-    CSI_FN_HARD_SWISH
+    CSI_FN_HARD_SWISH,
+    CSI_FN_TANH,
+    CSI_FN_ELU, /* x < 0 ? alpha·(e^x - 1) : x */
+    CSI_FN_GELU,
+    CSI_FN_GELU_TANH
 };
+
+/* GELU by tanh is x·sigmoid(a·x + b·x³): 2√(2/π), and that by 0.044715. */
+#define CSI_GELU_TANH_1 1.59576912f
+#define CSI_GELU_TANH_3 0.0713548163f
 
 struct csi_act_params {
     enum csi_act kind;

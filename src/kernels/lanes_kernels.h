@@ -26,9 +26,8 @@ ALWAYS_INLINE lanes lanes_clamp(lanes x, lanes low, lanes high)
 
 /* ---- functions of one value ---- */
 
-/* e^x to about 1e-7 relative within ±87, clamped outside: x = n·ln 2 + r, polynomial for e^r (Cephes' expf).
- */
-ALWAYS_INLINE lanes lanes_exp(lanes x)
+/* x = n·ln 2 + r; e^r is 1 + r + r²·p, p is given back (Cephes' expf). Clamped to ±87. */
+ALWAYS_INLINE lanes exp_parts(lanes x, lanes *whole, lanes *rest)
 {
     lanes n, r, p;
 
@@ -41,14 +40,69 @@ ALWAYS_INLINE lanes lanes_exp(lanes x)
     p = lanes_fma(p, r, lanes_set(8.3334519073e-3f));
     p = lanes_fma(p, r, lanes_set(4.1665795894e-2f));
     p = lanes_fma(p, r, lanes_set(1.6666665459e-1f));
-    p = lanes_fma(p, r, lanes_set(5.0000001201e-1f));
+    *whole = n;
+    *rest = r;
+    return lanes_fma(p, r, lanes_set(5.0000001201e-1f));
+}
+
+/* e^x to about 1e-7 relative. */
+ALWAYS_INLINE lanes lanes_exp(lanes x)
+{
+    lanes n, r, p = exp_parts(x, &n, &r);
+
     p = lanes_fma(lanes_mul(r, r), p, lanes_add(r, lanes_set(1.0f)));
     return lanes_scale2(p, n);
+}
+
+/* e^x - 1, as exact where x is small: 2^n·(e^r - 1) + (2^n - 1). */
+ALWAYS_INLINE lanes lanes_expm1(lanes x)
+{
+    lanes n, r, p = exp_parts(x, &n, &r), power = lanes_scale2(lanes_set(1.0f), n);
+
+    p = lanes_fma(lanes_mul(r, r), p, r);
+    return lanes_fma(power, p, lanes_sub(power, lanes_set(1.0f)));
 }
 
 ALWAYS_INLINE lanes lanes_sigmoid(lanes x)
 {
     return lanes_reciprocal(lanes_add(lanes_set(1.0f), lanes_exp(lanes_sub(lanes_set(0.0f), x))));
+}
+
+/* (e^2x - 1) / (e^2x + 1); 1 in float32 from 9.01 on. */
+ALWAYS_INLINE lanes lanes_tanh(lanes x)
+{
+    lanes e;
+
+    x = lanes_clamp(x, lanes_set(-10.0f), lanes_set(10.0f));
+    e = lanes_expm1(lanes_add(x, x));
+    return lanes_mul(e, lanes_reciprocal(lanes_add(e, lanes_set(2.0f))));
+}
+
+/* x·Φ(x), Φ(-|x|) = e^(-x²/2)·t·P(t) with t = 1/(1 + 0.2316419·|x|) after Abramowitz and Stegun 26.2.17, P
+ * fitted anew to 1.3e-7 relative. Beyond 40 the tail is nothing. */
+ALWAYS_INLINE lanes lanes_gelu(lanes x)
+{
+    const lanes one = lanes_set(1.0f), near = lanes_max(lanes_set(-40.0f), x);
+    lanes size = lanes_min(lanes_set(40.0f), lanes_max(lanes_sub(lanes_set(0.0f), x), x));
+    lanes t = lanes_reciprocal(lanes_fma(size, lanes_set(0.2316419f), one)), p;
+
+    p = lanes_set(-0.0704239979f);
+    p = lanes_fma(p, t, lanes_set(0.247686058f));
+    p = lanes_fma(p, t, lanes_set(-0.201659307f));
+    p = lanes_fma(p, t, lanes_set(0.225252315f));
+    p = lanes_fma(p, t, lanes_set(0.0135523919f));
+    p = lanes_fma(p, t, lanes_set(0.10265024f));
+    p = lanes_fma(p, t, lanes_set(0.0904201120f));
+    p = lanes_fma(p, t, lanes_set(0.0925222486f));
+    p = lanes_mul(lanes_mul(p, t), lanes_exp(lanes_mul(lanes_mul(size, size), lanes_set(-0.5f))));
+    return lanes_if_negative(x, lanes_mul(near, p), lanes_mul(x, lanes_sub(one, p)));
+}
+
+ALWAYS_INLINE lanes lanes_gelu_tanh(lanes x)
+{
+    lanes factor = lanes_fma(lanes_mul(x, x), lanes_set(CSI_GELU_TANH_3), lanes_set(CSI_GELU_TANH_1));
+
+    return lanes_mul(x, lanes_sigmoid(lanes_mul(x, factor)));
 }
 
 ALWAYS_INLINE lanes act_value(const enum csi_act kind, lanes x, lanes alpha, lanes beta)
@@ -65,6 +119,10 @@ ALWAYS_INLINE lanes act_value(const enum csi_act kind, lanes x, lanes alpha, lan
     case CSI_FN_SWISH: return lanes_mul(x, lanes_sigmoid(x));
     case CSI_FN_HARD_SWISH:
         return lanes_mul(x, lanes_clamp(lanes_fma(x, lanes_set(1.0f / 6.0f), lanes_set(0.5f)), zero, one));
+    case CSI_FN_TANH: return lanes_tanh(x);
+    case CSI_FN_ELU: return lanes_if_negative(x, lanes_mul(alpha, lanes_expm1(lanes_min(zero, x))), x);
+    case CSI_FN_GELU: return lanes_gelu(x);
+    case CSI_FN_GELU_TANH: return lanes_gelu_tanh(x);
     }
     return x;
 }
@@ -93,6 +151,10 @@ static void act_rows(const struct csi_act_params *act, const float *in, float *o
     case CSI_FN_HARD_SIGMOID: act_loop(CSI_FN_HARD_SIGMOID, act, in, out, rows, step, width); break;
     case CSI_FN_SWISH: act_loop(CSI_FN_SWISH, act, in, out, rows, step, width); break;
     case CSI_FN_HARD_SWISH: act_loop(CSI_FN_HARD_SWISH, act, in, out, rows, step, width); break;
+    case CSI_FN_TANH: act_loop(CSI_FN_TANH, act, in, out, rows, step, width); break;
+    case CSI_FN_ELU: act_loop(CSI_FN_ELU, act, in, out, rows, step, width); break;
+    case CSI_FN_GELU: act_loop(CSI_FN_GELU, act, in, out, rows, step, width); break;
+    case CSI_FN_GELU_TANH: act_loop(CSI_FN_GELU_TANH, act, in, out, rows, step, width); break;
     }
 }
 

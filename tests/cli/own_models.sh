@@ -139,6 +139,25 @@ for line in open("maps"):
     values = struct.unpack(f"<{side * side}f", data[10 + n:])
     assert min(values) == 0 and max(values) in (0, 1), line
 P
+# convert and quantize write the layer into the file, where later commands find it
+layered() { # MODEL LAYER SIDE
+    run 0 explain --raw asked.npy --class 1 --model "$1" --target-layer "$2" leaf.png
+    run 0 explain --raw usual.npy --class 1 --model "$1" leaf.png
+    cmp -s asked.npy usual.npy && complain "$2 of $1 is where maps are taken anyway"
+    run 0 convert "$1" --target-layer "$2" -o layered.safetensors
+    run 0 convert layered.safetensors -o again.safetensors
+    cmp -s layered.safetensors again.safetensors || complain "a converted file does not convert to itself"
+    run 0 inspect --json again.safetensors; json "(o['gradcam_layer'], o['map_width']) == ('$2', $3)"
+    run 0 explain --raw kept.npy --class 1 --model again.safetensors leaf.png
+    cmp -s asked.npy kept.npy || complain "the converted file of $1 has another map than $2"
+}
+layered "$models/resnet18.pth" layer3 14
+layered "$models/resnet18.onnx" /layer3 4
+run 0 predict --gradcam pictures --model again.safetensors leaf.png; cp pictures/*.png kept.png
+run 0 predict --gradcam pictures --model "$models/resnet18.onnx" --target-layer /layer3 leaf.png; cmp -s pictures/*.png kept.png || complain "predict --gradcam"
+run 0 quantize "$models/plain.pth" --target-layer block3 --calibration labelled --force -o layered.safetensors
+run 0 inspect --json layered.safetensors; json "o['gradcam_layer'] == 'block3'"
+run 1 convert "$models/resnet18.pth" --target-layer layer9 -o none.safetensors; has err "no layer 'layer9'"; [ ! -e none.safetensors ] || complain "a file was written"
 run 1 explain --raw map.npy --model "$models/resnet18.pth" --target-layer layer9 leaf.png; has err "not_found"; has err "layer9"
 run 1 explain --raw map.npy --model "$models/resnet18.pth" --target-layer fc leaf.png; has err "fc"
 finish

@@ -41,9 +41,9 @@ struct tile_case {
 
 static struct csi_act_params random_act(uint32_t *seed)
 {
-    static const enum csi_act kinds[] = {CSI_FN_NONE,        CSI_FN_NONE,    CSI_FN_SWISH,
-                                         CSI_FN_HARD_SWISH,  CSI_FN_SIGMOID, CSI_FN_LEAKY_RELU,
-                                         CSI_FN_HARD_SIGMOID};
+    static const enum csi_act kinds[] = {
+        CSI_FN_NONE,         CSI_FN_NONE, CSI_FN_SWISH, CSI_FN_HARD_SWISH, CSI_FN_SIGMOID,  CSI_FN_LEAKY_RELU,
+        CSI_FN_HARD_SIGMOID, CSI_FN_TANH, CSI_FN_ELU,   CSI_FN_GELU,       CSI_FN_GELU_TANH};
 
     return (struct csi_act_params){kinds[random_bits(seed) % (sizeof kinds / sizeof kinds[0])], 0.2f, 0.5f};
 }
@@ -429,10 +429,11 @@ static void test_global_average(void **state)
 static void test_activations(void **state)
 {
     static const struct csi_act_params acts[] = {
-        {CSI_FN_NONE, 0, 0},      {CSI_FN_RELU, 0, 0},  {CSI_FN_LEAKY_RELU, 0.1f, 0},
-        {CSI_FN_CLIP, 0, 6},      {CSI_FN_CLIP, -1, 1}, {CSI_FN_HARD_SIGMOID, 0.2f, 0.5f},
-        {CSI_FN_SIGMOID, 0, 0},   {CSI_FN_SWISH, 0, 0}, {CSI_FN_HARD_SIGMOID, 1.0f / 6.0f, 0.5f},
-        {CSI_FN_HARD_SWISH, 0, 0}};
+        {CSI_FN_NONE, 0, 0},       {CSI_FN_RELU, 0, 0},  {CSI_FN_LEAKY_RELU, 0.1f, 0},
+        {CSI_FN_CLIP, 0, 6},       {CSI_FN_CLIP, -1, 1}, {CSI_FN_HARD_SIGMOID, 0.2f, 0.5f},
+        {CSI_FN_SIGMOID, 0, 0},    {CSI_FN_SWISH, 0, 0}, {CSI_FN_HARD_SIGMOID, 1.0f / 6.0f, 0.5f},
+        {CSI_FN_HARD_SWISH, 0, 0}, {CSI_FN_TANH, 0, 0},  {CSI_FN_ELU, 1, 0},
+        {CSI_FN_ELU, -2.5f, 0},    {CSI_FN_GELU, 0, 0},  {CSI_FN_GELU_TANH, 0, 0}};
 
     (void)state;
     for (size_t s = 0; s < set_count; s++) {
@@ -457,6 +458,62 @@ static void test_activations(void **state)
             guarded_free(&in);
             guarded_free(&out);
             guarded_free(&expected);
+        }
+    }
+}
+
+static double meaning(enum csi_act kind, double x)
+{
+    switch (kind) {
+    case CSI_FN_SIGMOID: return 1.0 / (1.0 + exp(-x));
+    case CSI_FN_SWISH: return x / (1.0 + exp(-x));
+    case CSI_FN_TANH: return tanh(x);
+    case CSI_FN_ELU: return x < 0.0 ? expm1(x) : x;
+    case CSI_FN_GELU: return x * 0.5 * erfc(-x * sqrt(0.5));
+    case CSI_FN_GELU_TANH: return x * 0.5 * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+    default: return x;
+    }
+}
+
+/* Against the functions themselves in double: near 0 by the size of the result, so that small numbers are not
+ * lost, and out to where nothing changes any more. */
+static void test_activations_are_the_functions(void **state)
+{
+    static const enum csi_act kinds[] = {CSI_FN_SIGMOID, CSI_FN_SWISH, CSI_FN_TANH,
+                                         CSI_FN_ELU,     CSI_FN_GELU,  CSI_FN_GELU_TANH};
+    enum { COUNT = 4096 };
+
+    (void)state;
+    for (size_t s = 0; s < set_count; s++) {
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+            struct csi_act_params act = {kinds[k], 1.0f, 0.0f};
+            struct guarded in = guarded_make(COUNT), out = guarded_make(COUNT);
+
+            for (size_t i = 0; i < COUNT; i++) {
+                float u = ((float)i - COUNT / 2.0f) / (COUNT / 2.0f);
+
+                in.data[i] = i % 2 == 0 ? u * 24.0f : u * u * u * 2.0f;
+            }
+            sets[s]->activate(&act, in.data, out.data, COUNT);
+            for (size_t i = 0; i < COUNT; i++) {
+                double x = (double)in.data[i], expected = meaning(kinds[k], x);
+                double allowed = fabs(x) < 0.5 ? 1e-6 * fabs(expected) : 1e-6 * (0.1 + fabs(expected));
+
+                if (!(fabs((double)out.data[i] - expected) <= allowed))
+                    fail_msg("%s: function %d of %.9g is %.9g, not %.9g", sets[s]->name, (int)kinds[k], x,
+                             (double)out.data[i], expected);
+            }
+            in.data[0] = NAN; /* comes through */
+            in.data[1] = INFINITY;
+            in.data[2] = -INFINITY;
+            sets[s]->activate(&act, in.data, out.data, 16);
+            assert_true(isnan(out.data[0]));
+            assert_true(kinds[k] == CSI_FN_SIGMOID || kinds[k] == CSI_FN_TANH ? out.data[1] == 1.0f
+                                                                              : out.data[1] == INFINITY);
+            if (kinds[k] == CSI_FN_TANH || kinds[k] == CSI_FN_ELU)
+                assert_true(out.data[2] == -1.0f);
+            guarded_free(&in);
+            guarded_free(&out);
         }
     }
 }
@@ -535,12 +592,17 @@ static void test_selection_follows_the_mask(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tile),        cmocka_unit_test(test_pack_rows),
-        cmocka_unit_test(test_product),     cmocka_unit_test(test_depthwise),
-        cmocka_unit_test(test_pool_rows),   cmocka_unit_test(test_global_average),
-        cmocka_unit_test(test_activations), cmocka_unit_test(test_arith),
-        cmocka_unit_test(test_pack_nchw),   cmocka_unit_test(test_selection_follows_the_mask)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tile),
+                                       cmocka_unit_test(test_pack_rows),
+                                       cmocka_unit_test(test_product),
+                                       cmocka_unit_test(test_depthwise),
+                                       cmocka_unit_test(test_pool_rows),
+                                       cmocka_unit_test(test_global_average),
+                                       cmocka_unit_test(test_activations),
+                                       cmocka_unit_test(test_activations_are_the_functions),
+                                       cmocka_unit_test(test_arith),
+                                       cmocka_unit_test(test_pack_nchw),
+                                       cmocka_unit_test(test_selection_follows_the_mask)};
 
     return cmocka_run_group_tests(tests, find_sets, NULL);
 }

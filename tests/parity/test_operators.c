@@ -1,7 +1,8 @@
 /*
  * ONNX operator by operator (tests/data/operators): every operator of classifiers with each of its attributes
  * and forms, in opsets 9 to 21, against NumPy's float64; two photos together and one alone, from the file and
- * from the native file it converts to, with plain C and the fastest kernels. And what is refused, by name.
+ * from the native file it converts to, with plain C and the fastest kernels; functions of one value as near
+ * as float32 gets. And what is refused, by name.
  */
 #include "parity/golden.h"
 
@@ -92,6 +93,9 @@ static double compute(const struct operators *all, const char *name, const json_
     make_input(pixels, input);
     if (csi_model_file_read(file, size, NULL, &graph, NULL, &error) != CS_OK)
         fail_msg("%s: %s", name, error.message);
+    if (json_object_get(entry, "nodes") != NULL && /* what is spelt out in several has become one */
+        json_integer_value(json_object_get(entry, "nodes")) != (json_int_t)graph->node_count)
+        fail_msg("%s has become %zu nodes", name, graph->node_count);
     assert_int_equal(graph->class_count * PHOTOS * sizeof *copy, logits_size);
     largest =
         fmax(run(graph, "generic", pool, input, pixels, copy), run(graph, "all", pool, input, pixels, copy));
@@ -152,14 +156,15 @@ static void every_form_is_what_numpy_computes(void **state)
     assert_int_equal(csi_pool_create(2, &pool, &error), CS_OK);
     json_object_foreach(all.index, name, entry)
     {
-        double d;
+        const json_t *stated = json_object_get(entry, "tolerance");
+        double d, allowed = stated != NULL ? json_number_value(stated) : TOLERANCE;
 
         if (json_object_get(entry, "error") != NULL)
             continue;
         d = compute(&all, name, entry, pool);
         cases++;
         largest = fmax(largest, d);
-        if (!(d <= TOLERANCE)) {
+        if (!(d <= allowed)) {
             printf("%-36s difference %.2e  TOO LARGE\n", name, d);
             wrong++;
         }

@@ -153,7 +153,11 @@ static void test_activations(void **state)
                 {CSI_ACT_SIGMOID, 0, 0},
                 {CSI_ACT_HARD_SIGMOID, 0.2f, 0.5f},
                 {CSI_ACT_SWISH, 0, 0},
-                {CSI_ACT_HARD_SWISH, 0, 0}};
+                {CSI_ACT_HARD_SWISH, 0, 0},
+                {CSI_ACT_TANH, 0, 0},
+                {CSI_ACT_ELU, 0.7f, 0},
+                {CSI_ACT_GELU, 0, 0},
+                {CSI_ACT_GELU_TANH, 0, 0}};
 
     (void)state;
     for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++) {
@@ -488,6 +492,27 @@ static void test_gradient_through_a_network(void **state)
     check_gradient(&net, target, false);
 }
 
+static void test_gradient_of_activations(void **state)
+{
+    static const enum csi_activation kinds[] = {CSI_ACT_SIGMOID, CSI_ACT_SWISH, CSI_ACT_TANH,
+                                                CSI_ACT_ELU,     CSI_ACT_GELU,  CSI_ACT_GELU_TANH};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct net net;
+        int target;
+
+        start(&net, 3, 8, 8);
+        target = conv(&net, net.last, (struct conv_shape){6, 3, 1, 1, 1, 1, true});
+        act(&net, net.last, kinds[i], 1.0f, 0); /* an ELU of 1 has no kink */
+        conv(&net, net.last, (struct conv_shape){6, 3, 2, 1, 1, 1, true});
+        act(&net, net.last, kinds[i], 1.0f, 0);
+        simple(&net, net.last, CSI_OP_FLATTEN);
+        linear(&net, net.last, 4);
+        check_gradient(&net, target, false);
+    }
+}
+
 static void test_gradient_of_switches(void **state)
 {
     struct net net;
@@ -712,6 +737,7 @@ int main(void)
         cmocka_unit_test(test_final_softmax_is_left_off),
         cmocka_unit_test(test_gradient_closed_form),
         cmocka_unit_test(test_gradient_through_a_network),
+        cmocka_unit_test(test_gradient_of_activations),
         cmocka_unit_test(test_gradient_of_switches),
         cmocka_unit_test(test_targets),
         cmocka_unit_test(test_default_target),

@@ -94,8 +94,9 @@ static void check_integers(struct net *net, size_t integers)
  */
 static void test_pool_before_activation(void **state)
 {
-    static const enum csi_activation kinds[] = {CSI_ACT_RELU, CSI_ACT_LEAKY_RELU, CSI_ACT_SWISH,
-                                                CSI_ACT_SIGMOID, CSI_ACT_CLIP};
+    static const enum csi_activation kinds[] = {CSI_ACT_RELU,    CSI_ACT_LEAKY_RELU, CSI_ACT_SWISH,
+                                                CSI_ACT_SIGMOID, CSI_ACT_CLIP,       CSI_ACT_TANH,
+                                                CSI_ACT_GELU};
 
     (void)state;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {

@@ -235,6 +235,8 @@ static void what_cannot_be_used_is_explained(void **state)
         {"legacy.pth", CS_MODEL_UNSUPPORTED, "write it again with torch.save"},
         {"whole_model.pth", CS_MODEL_INVALID, "cropshield.models.CropShieldCNN"},
         {"unknown_tensor.pth", CS_MODEL_UNSUPPORTED, "'block9.0.weight'"},
+        {"wrapped_head.pth", CS_MODEL_UNSUPPORTED, "'head.weight' stands beside the network 'model'"},
+        {"wrapped.pt", CS_MODEL_UNSUPPORTED, "no known architecture (first of 42: 'model."},
         {"wrong_count.pth", CS_MODEL_INVALID, "num_classes 9, but the network has 5"},
         {"wrong_type.pth", CS_MODEL_INVALID, "'resnet18'"},
         {"frozen.pt", CS_MODEL_UNSUPPORTED, "frozen"},

@@ -289,9 +289,9 @@ static void sizes_are_bounded(void **state)
 static void layers_by_name(void **state)
 {
     struct fixture *f = *state;
-    static const char *const names[] = {"stage.0", "stage.1", "stage10.0", "head"};
+    static const char *const names[] = {"stage.0", "stage.1", "stage10.0", "head", "/stem/Conv"};
 
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         struct csi_node identity = node(CSI_OP_IDENTITY, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
 
         strcpy(identity.name, names[i]);
@@ -302,6 +302,7 @@ static void layers_by_name(void **state)
     assert_int_equal(csi_graph_find_layer(f->graph, "stage.0"), 1);
     assert_int_equal(csi_graph_find_layer(f->graph, "stage10"), 3);
     assert_int_equal(csi_graph_find_layer(f->graph, "top"), 4);
+    assert_int_equal(csi_graph_find_layer(f->graph, "/stem"), 5);
     assert_int_equal(csi_graph_find_layer(f->graph, "stag"), -1);
     assert_int_equal(csi_graph_find_layer(f->graph, ""), -1);
 }

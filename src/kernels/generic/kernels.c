@@ -25,6 +25,11 @@ float csi_act_value(const struct csi_act_params *act, float x)
 
         return x * (gate < 0.0f ? 0.0f : gate > 1.0f ? 1.0f : gate);
     }
+    case CSI_FN_TANH: return tanhf(x);
+    case CSI_FN_ELU: return x < 0.0f ? act->alpha * expm1f(x) : x;
+    case CSI_FN_GELU: return 0.5f * x * erfcf(x * -0.707106781f);
+    case CSI_FN_GELU_TANH: /* (1 + tanh(u)) / 2 is sigmoid(2u) */
+        return x / (1.0f + expf(-x * (CSI_GELU_TANH_1 + CSI_GELU_TANH_3 * x * x)));
     }
     return x;
 }

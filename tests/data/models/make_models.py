@@ -6,6 +6,7 @@ make_models.py        needs Debian's python3-torch, python3-torchvision and pyth
 
 Weights come from the tensors' names (tests/parity/make_goldens.py), so a test can say what each file must hold.
 """
+import collections
 import copy
 import json
 import pathlib
@@ -68,6 +69,32 @@ class OldFashioned(torch.nn.Module):
         x = torch.nn.functional.avg_pool2d(x, 3, 2, padding=1, count_include_pad=False)
         x = torch.nn.functional.avg_pool2d(x, 4)
         return self.last(x.view(x.size(0), -1))
+
+
+class Activations(torch.nn.Module):
+    """Every activation that PyTorch's exporter spells out or gives an operator of its own, fused and alone, over maps and vectors."""
+
+    def __init__(self):
+        super().__init__()
+        nn, channels = torch.nn, 20
+        self.kinds = nn.ModuleList([nn.GELU(), nn.GELU("tanh"), nn.ELU(0.7), nn.Tanh(), nn.PReLU(), nn.PReLU(channels)])
+        self.first = nn.Conv2d(3, channels, 3, 2, 1)
+        self.convs = nn.ModuleList([nn.Conv2d(channels, channels, 3, 1, 1) for _ in self.kinds])
+        self.hidden, self.last = nn.Linear(channels, channels), nn.Linear(channels, 5)
+        make_goldens.fill(self, 1.6)
+        with torch.no_grad():
+            self.kinds[-1].weight.copy_(torch.linspace(-0.4, 0.6, channels))
+            self.kinds[-2].weight.fill_(0.2)
+
+    def forward(self, x):
+        x = self.first(x)
+        for kind, conv in zip(self.kinds, self.convs):
+            x = kind(conv(x))
+            x = x + kind(x)
+        x = self.hidden(x.mean((2, 3)))
+        for kind in self.kinds:
+            x = kind(x)
+        return self.last(x)
 
 
 class WithSoftmax(torch.nn.Module):
@@ -266,6 +293,26 @@ def architectures():
         repacked(OUT / f"{name}.pt")
 
 
+def lightning(state):
+    """A checkpoint as PyTorch Lightning's Trainer writes it: the network is a member of the module that trains it, beside the weights
+    of a loss and the state of a metric; hyperparameters, loops, callbacks and optimisers go along."""
+    inside = {"model." + k: v for k, v in state.items()}
+    inside["criterion.weight"] = torch.linspace(0.5, 1.5, len(CLASSES))
+    inside["val_confmat.confmat"] = torch.full((len(CLASSES), len(CLASSES)), 3, dtype=torch.long)
+    inside["val_acc.best"] = torch.tensor(float("-inf"))
+    inside["photos_seen"] = torch.tensor(4321)
+    progress = {"total": {"ready": 12, "completed": 12}, "current": {"ready": 4, "completed": 4}}
+    return {"epoch": 2, "global_step": 12, "pytorch-lightning_version": "2.1.0", "state_dict": collections.OrderedDict(inside),
+            "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": progress, "epoch_loop.batch_progress": {**progress, "is_last_batch": True}}},
+            "callbacks": {"ModelCheckpoint{'monitor': 'val_loss', 'mode': 'min', 'every_n_epochs': 1}": {
+                "monitor": "val_loss", "best_model_score": torch.tensor(0.25), "best_model_path": "epoch=2.ckpt", "last_model_path": "",
+                "best_k_models": {"epoch=2.ckpt": torch.tensor(0.25)}, "kth_value": torch.tensor(0.25)}},
+            "optimizer_states": [{"state": {0: {"step": torch.tensor(12.0), "exp_avg": torch.zeros(2)}},
+                                  "param_groups": [{"lr": 0.001, "betas": (0.9, 0.999), "params": [0]}]}],
+            "lr_schedulers": [{"base_lrs": [0.001], "last_epoch": 2}], "hparams_name": "kwargs",
+            "hyper_parameters": {"lr": 0.001, "num_classes": len(CLASSES)}}
+
+
 def write_onnx():
     from torchvision import models
 
@@ -284,6 +331,7 @@ def write_onnx():
         exported(f"{name}.onnx", model.eval(), 64, opset, expected)
     quantised(expected)
     quantised_residual(expected)
+    exported("activations.onnx", Activations().eval(), 24, 16, expected)
     (OUT / "onnx.json").write_text(json.dumps(expected, indent=0) + "\n")
 
 
@@ -315,11 +363,16 @@ def main():
     wrong = copy.copy(state)
     wrong["block9.0.weight"] = torch.zeros(1, 1, 1, 1)
     save(wrong, "unknown_tensor.pth")
+    save(lightning(state), "lightning.ckpt")
+    save({"state_dict": {**{"model." + k: v for k, v in state.items()}, "head.weight": torch.zeros(3, len(CLASSES))}},
+         "wrapped_head.pth")  # another classifier behind the network: its numbers would be missing
     save({"state_dict": state, "num_classes": 9}, "wrong_count.pth")
     save({"state_dict": state, "model_type": "resnet18"}, "wrong_type.pth")
     torch.jit.script(model).save(str(OUT / "scripted.pt"))
     torch.jit.trace(model, torch.zeros(1, 3, 32, 32)).save(str(OUT / "traced.pt"))
     torch.jit.freeze(torch.jit.script(model)).save(str(OUT / "frozen.pt"))
+    torch.jit.trace(WithSoftmax(model), torch.zeros(1, 3, 32, 32)).save(str(OUT / "wrapped.pt"))  # what a wrapper does is code
+    repacked(OUT / "wrapped.pt")
     write_onnx()
     architectures()
     for name in ("scripted.pt", "traced.pt", "frozen.pt"):

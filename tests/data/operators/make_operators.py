@@ -8,6 +8,7 @@ NumPy in float64, written from ONNX's description of the operators; where PyTorc
 Inputs are those of the parity tests (make_goldens.py), two photos at once. Cases with "error" must be refused in these words.
 """
 import json
+import math
 import pathlib
 import sys
 
@@ -241,6 +242,135 @@ def pools():
     c.refused("(ReduceMean): only the mean over height and width", c.op("ReduceMean", [c.x]))
 
 
+def gelu(x, tanh=False):
+    inner = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)) if tanh else np.vectorize(math.erf)(x / np.sqrt(2))
+    return 0.5 * x * (1 + inner)
+
+
+def smooth_activations():
+    """Alone they must be as exact as float32 is."""
+    def elu(alpha):
+        return lambda x: np.where(x < 0, np.float64(np.float32(alpha)) * np.expm1(x), x)
+
+    functional = torch.nn.functional
+    forms = {
+        "Tanh": ({}, np.tanh, torch.tanh), "Elu": ({}, elu(1), functional.elu),
+        "Elu alpha": ({"alpha": 0.3}, elu(0.3), lambda x: functional.elu(x, 0.3)),
+        "Gelu": ({}, gelu, functional.gelu), "Gelu none": ({"approximate": "none"}, gelu, functional.gelu),
+        "Gelu tanh": ({"approximate": "tanh"}, lambda x: gelu(x, True), lambda x: functional.gelu(x, approximate="tanh"))}
+    for name, (attributes, meaning, theirs) in forms.items():
+        op = name.split()[0]
+        c = Case(name.lower().replace(" ", "_"), 20 if op == "Gelu" else 9)
+        agrees(meaning(c.x[1]), theirs(torch.from_numpy(c.x[1])))
+        c.done(c.op(op, [c.x], meaning(c.x[1]), **attributes), tolerance=2e-6)
+        c = Case(name.lower().replace(" ", "_") + "_after_conv", 20)
+        x = c.wide(5)
+        c.done(c.op(op, [x], meaning(x[1]), **attributes))
+    c = Case("gelu_unknown", 20)
+    c.refused("approximate is neither", c.op("Gelu", [c.x], approximate="erf"), "model_invalid")
+
+
+def prelus():
+    def prelu(x, slope):
+        return np.where(x < 0, x * slope.astype(np.float64), x)
+
+    shapes = {"scalar": (), "one": (1,), "ones": (1, 1, 1), "channels": (3, 1, 1), "channels_4": (1, 3, 1, 1)}
+    for opset in (9, 16):
+        for name, shape in shapes.items():
+            c, slope = Case(f"prelu_{name}_{opset}", opset), numbers("prelu." + name, shape)
+            y = prelu(c.x[1], slope)
+            if name in ("one", "channels"):
+                agrees(y, torch.nn.functional.prelu(torch.from_numpy(c.x[1]), torch.from_numpy(slope).double().flatten()))
+            c.done(c.op("PRelu", [c.x, c.constant(slope)], y), tolerance=2e-6)
+    c, slope = Case("prelu_after_conv"), numbers("prelu.wide", (5, 1, 1))
+    x = c.wide(5)
+    y = c.op("PRelu", [x, c.constant(slope)], prelu(x[1], slope))
+    c.done(c.op("GlobalAveragePool", [y], y[1].mean((2, 3), keepdims=True)))
+    c, slope = Case("prelu_of_equals"), np.full((3, 1, 1), 0.25, np.float32)
+    c.done(c.op("PRelu", [c.x, c.constant(slope)], prelu(c.x[1], slope)))
+    c, slope = Case("prelu_flat"), numbers("prelu.flat", (108,))
+    x = c.op("Flatten", [c.x], c.x[1].reshape(PHOTOS, -1))
+    c.done(c.op("PRelu", [x, c.constant(slope)], prelu(x[1], slope)), tolerance=2e-6)
+    for name, shape in (("columns", (6,)), ("rows", (6, 1)), ("numbers", (3, 6, 6)), ("rank", (1, 1, 1, 1, 1)), ("empty", (0,))):
+        c = Case("prelu_of_" + name, 16)
+        c.refused("(PRelu): the slope is no constant", c.op("PRelu", [c.x, c.constant(numbers("s", shape))]))
+    c = Case("prelu_computed", 16)
+    c.refused("(PRelu): the slope is no constant", c.op("PRelu", [c.x, c.x]))
+    c = Case("prelu_not_finite", 16)
+    c.refused("not finite", c.op("PRelu", [c.x, c.constant(np.array([[[1]], [[np.inf]], [[2]]], np.float32))]), "model_invalid")
+
+
+def spelt_out_gelus():
+    """GELU as exporters write it where the opset has none: the factors in any order, numbers on either side."""
+    root = np.float32(1.4142135623730951)
+
+    def erf_and_1(c, x, turned):
+        y = x[1] / np.sqrt(2)
+        scaled = c.op("Mul", [c.constant(np.float32(1) / root), x][::-1 if turned else 1], y) if turned else \
+            c.op("Div", [x, c.constant(root)], y)
+        y = np.vectorize(math.erf)(y)
+        one = [c.op("Erf", [scaled], y), c.constant(np.array([1], np.float32) if turned else np.float32(1))]
+        return c.op("Add", one[::-1] if turned else one, y + 1)
+
+    def times(c, a, b, turned, y):
+        return c.op("Mul", [b, a] if turned else [a, b], y)
+
+    for turned in (0, 1):
+        for order in ("product_half", "half_erf", "half_x", "x_twice"):
+            c = Case(f"gelu_spelt_{order}_{turned}", 17)
+            x, half = c.x, c.constant(np.float32(0.5))
+            if order == "half_x":  # as people write it: x * 0.5 * (1 + erf(x / sqrt(2)))
+                first = times(c, x, half, turned, x[1] / 2)
+                y = times(c, first, erf_and_1(c, x, turned), turned, gelu(x[1]))
+            elif order == "half_erf":
+                inner = erf_and_1(c, x, turned)
+                y = times(c, x, times(c, inner, half, turned, inner[1] / 2), turned, gelu(x[1]))
+            else:  # torch.onnx: x * (1 + erf) * 0.5
+                inner = erf_and_1(c, x, turned)
+                first = times(c, x, inner, turned, x[1] * inner[1])
+                y = times(c, first, half, turned, gelu(x[1]))
+                if order == "x_twice":  # the parts have other readers
+                    y = c.op("Add", [y, first], y[1] + first[1])
+            if order == "x_twice":
+                c.done(y, tolerance=2e-6)
+            else:
+                c.done(y, tolerance=2e-6, nodes=3)  # input, GELU, flatten
+    c = Case("gelu_spelt_after_conv", 13)
+    x = c.wide(5)
+    inner = erf_and_1(c, x, False)
+    y = c.op("Mul", [c.op("Mul", [x, inner], x[1] * inner[1]), c.constant(np.float32(0.5))], gelu(x[1]))
+    c.done(c.op("GlobalAveragePool", [y], y[1].mean((2, 3), keepdims=True)))
+    c = Case("gelu_spelt_of_scaled", 13)  # gelu(3x), where 3x is a product with a number itself
+    x = c.op("Mul", [c.x, c.constant(np.float32(3))], c.x[1] * 3)
+    inner = erf_and_1(c, x, False)
+    y = c.op("Mul", [c.op("Mul", [x, inner], x[1] * inner[1]), c.constant(np.float32(0.5))], gelu(x[1]))
+    c.done(c.op("Add", [y, x], y[1] + x[1]), tolerance=2e-6)
+    c = Case("gelu_spelt_other_factors", 13)  # x/4 * (1 + erf(x)), and x/4 by itself
+    y = np.vectorize(math.erf)(c.x[1]) + 1
+    inner = c.op("Add", [c.op("Erf", [c.x], y - 1), c.constant(np.float32(1))], y)
+    quarter = c.op("Div", [c.x, c.constant(np.float32(4))], c.x[1] / 4)
+    y = c.op("Mul", [quarter, inner], quarter[1] * inner[1])
+    c.done(c.op("Sub", [y, quarter], y[1] - quarter[1]), tolerance=2e-6)
+    c = Case("gelu_spelt_tanh", 13)  # torch.onnx of approximate="tanh": arithmetic around a Tanh
+    cube = c.op("Mul", [c.x, c.op("Mul", [c.x, c.x], c.x[1] ** 2)], c.x[1] ** 3)
+    inner = c.op("Add", [c.x, c.op("Mul", [c.constant(np.float32(0.044715)), cube], 0.044715 * cube[1])],
+                 c.x[1] + 0.044715 * cube[1])
+    inner = c.op("Mul", [c.constant(np.float32(np.sqrt(2 / np.pi))), inner], np.sqrt(2 / np.pi) * inner[1])
+    y = np.tanh(inner[1]) + 1
+    y = c.op("Add", [c.constant(np.float32(1)), c.op("Tanh", [inner], y - 1)], y)
+    y = c.op("Mul", [c.x, y], c.x[1] * y[1])
+    c.done(c.op("Mul", [c.constant(np.float32(0.5)), y], gelu(c.x[1], True)), tolerance=2e-6)
+    c = Case("erf_alone", 13)
+    c.refused("is an erf outside of GELU", c.op("Relu", [c.op("Erf", [c.x])]))
+    c = Case("erf_and_two", 13)
+    y = c.op("Add", [c.op("Erf", [c.x]), c.constant(np.float32(2))])
+    c.refused("is an erf outside of GELU", c.op("Mul", [c.x, y]))
+    c = Case("erf_of_another", 13)
+    x = c.wide(3)
+    y = c.op("Add", [c.op("Erf", [x]), c.constant(np.float32(1))])
+    c.refused("is an erf outside of GELU", c.op("Mul", [c.x, y]))
+
+
 def activations():
     forms = {
         "Relu": ({}, lambda x: np.maximum(x, 0)), "Sigmoid": ({}, sigmoid),
@@ -256,6 +386,9 @@ def activations():
         c = Case(name.lower().replace(" ", "_") + "_after_conv", 14)
         x = c.wide(5)
         c.done(c.op(op, [x], meaning(x[1]), **attributes))
+    smooth_activations()
+    prelus()
+    spelt_out_gelus()
     for name, low, high in (("both", -0.5, 0.75), ("low", 0.25, None), ("high", None, 0.5), ("none", None, None), ("six", 0, 6),
                             ("relu", 0, None)):
         y = lambda x: np.clip(x, -np.inf if low is None else low, np.inf if high is None else high)  # noqa: E731,B023
