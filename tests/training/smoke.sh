@@ -37,7 +37,8 @@ EOF
     echo "average $more/cropshield_lite.mean.pt $more/cropshield_lite.weights.pt $work/out/cropshield_lite.weights.pt --cache $work/cache"
     echo "refit $work/out/cropshield_lite.weights.pt $work/cache $work/out/cropshield_lite.refit.pt --count 16"
     echo "health $work/out/cropshield_lite.refit.pt $work/cache $more/cropshield_lite.health.pt --count 16"
-    for trained in $more/cropshield_cnn.mean.pt $more/cropshield_lite.health.pt; do
+    echo "reuse $more/cropshield_cnn.mean.pt $work/out/cropshield_lite.weights.pt $work/cache $more/cropshield_cnn.reuse.pt"
+    for trained in $more/cropshield_cnn.reuse.pt $more/cropshield_lite.health.pt; do
         name=$(basename "$trained") name=${name%%.*}
         cat <<EOF
 calibrate $trained $work/cache $work/calibration --each 2 --scenes 4
@@ -54,6 +55,7 @@ EOF
 "$python" "$root/tests/training/check_segment.py"
 "$python" "$root/tests/training/check_guide.py"
 "$python" "$root/tests/training/check_health.py"
+"$python" "$root/tests/training/check_reuse.py"
 "$python" "$root/tests/training/check_grounds.py"
 "$python" "$root/tests/training/check_relief.py"
 echo "PASS training smoke test (${SECONDS} s)"

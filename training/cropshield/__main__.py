@@ -40,6 +40,12 @@ def main():
     add.add_argument("out", help="weights file to write")
     add.add_argument("--count", type=int, default=3072, help="images to draw")
 
+    add = commands.add_parser("reuse", help="take over part of the class outputs of a teacher whose features were learnt")
+    add.add_argument("weights")
+    add.add_argument("teacher", help="weights file or native file")
+    add.add_argument("cache")
+    add.add_argument("out", help="weights file to write")
+
     add = commands.add_parser("calibrate", help="fit temperature, 'not a leaf' gate and photo coach of a weights file")
     add.add_argument("weights")
     add.add_argument("cache")
@@ -97,6 +103,9 @@ def main():
     elif arguments.command == "health":
         from . import health
         health.run(arguments.weights, arguments.cache, arguments.out, arguments.count)
+    elif arguments.command == "reuse":
+        from . import reuse
+        reuse.run(arguments.weights, arguments.teacher, arguments.cache, arguments.out)
     elif arguments.command == "calibrate":
         from . import calibrate
         calibrate.run(arguments.weights, arguments.cache, arguments.out, arguments.each, arguments.scenes)

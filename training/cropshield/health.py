@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from . import calibrate, gate, photos, refit, train
 from .augment import Scenes
-from .classes import CLASSES, CROP_OF, HEALTHY
+from .classes import CROP_OF, HEALTHY
 from .prepare import OTHER_LEAF, Cache
 
 LENGTH = 4.0  # features are scaled to this Euclidean length, so that strong and weak photos count alike
@@ -168,19 +168,14 @@ def part(network, weight, bias, drawn, cache, device, batch=64):
     distance, odds = gate.distance(space, features), direction(features)
     val, truth, _ = cache.crops("val")
     val = train.outputs(network, val, device, batch, features=True)[2]
-    untested = [c for c in range(len(CLASSES)) if c not in calibrate.TESTED]
-
-    def right(weight, bias):
-        logits = val @ weight.cpu().numpy().T + bias.cpu().numpy()
-        logits[:, untested] = -np.inf
-        return int((logits.argmax(1) == truth).sum())
-
+    before = refit.right((weight, bias), val, truth)
     for reach in REACHES:
         begin, end = (float(q) for q in np.quantile(gate.distance(space, val), reach))
         found = fitted(weight, bias, features, distance, odds, begin, max(end, begin + 1e-3))
-        print(f"health from distance {begin:.2f} to {end:.2f}: {right(*found)} of {len(truth)} validation photos right, "
-              f"{right(weight, bias)} before", flush=True)
-        if right(*found) >= right(weight, bias):
+        count = refit.right(found, val, truth)
+        print(f"health from distance {begin:.2f} to {end:.2f}: {count} of {len(truth)} validation photos right, "
+              f"{before} before", flush=True)
+        if count >= before:
             return found
     print("health: costs right answers wherever it counts")
     return weight, bias

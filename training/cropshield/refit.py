@@ -80,6 +80,13 @@ def judge(weight, bias, seen):
     return found
 
 
+def right(outputs, features, labels):
+    """How many photos with `features` (N,d) the class outputs (weight, bias) name rightly; classes without photos do not compete."""
+    logits = features @ outputs[0].cpu().numpy().T + outputs[1].cpu().numpy()
+    logits[:, [c for c in range(logits.shape[1]) if c not in calibrate.TESTED]] = -np.inf
+    return int((logits.argmax(1) == labels).sum())
+
+
 def score(judged):
     """What decides between candidates, the less the better: log loss on plain photos plus its mean over the changed ones.
 

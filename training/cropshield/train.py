@@ -64,10 +64,10 @@ def _go_on(network, paths, name):
     if stored is not None and stored["entry"]["architecture"] == type(network).__name__:
         load_weights(network, stored["state"])  # with its branches, if it has any
     else:
-        load_weights(network, _stored(path).state_dict())
+        load_weights(network, network_of(path).state_dict())
 
 
-def _stored(path):
+def network_of(path):
     """The network of a weights file or a native file."""
     from . import calibrate, evaluate  # which need this module
     return evaluate.load_model(path)[0] if path.endswith(".safetensors") else calibrate.load_network(path)[0]
@@ -220,7 +220,7 @@ def _save(out, run, learners, record, progress_state, scenes):
 
 def _guide(path, device):
     """image -> (logits, reject, last activations) of the network in a weights file or native file."""
-    return _stored(path).to(device).to(memory_format=layout(device)).eval().requires_grad_(False).observe
+    return network_of(path).to(device).to(memory_format=layout(device)).eval().requires_grad_(False).observe
 
 
 def run(config, cache_folder, out, device="auto", seconds=None, teachers=(), start=(), resume=False,
