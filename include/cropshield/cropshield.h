@@ -182,8 +182,8 @@ CS_API enum cs_status cs_image_decode_display(const void *bytes, size_t size, co
 CS_API enum cs_status cs_image_from_pixels(const uint8_t *pixels, uint32_t width, uint32_t height,
                                            size_t stride, cs_image **image, struct cs_error *error);
 
-/* Resamples to exactly width × height; within 1/255 of Pillow's `Image.resize` at every pixel. CS_BAD_REQUEST:
- * a side of 0 or too many pixels, or a filter that is none of `enum cs_filter`. */
+/* Resamples to exactly width × height; within 1/255 of Pillow's `Image.resize` at every pixel.
+ * CS_BAD_REQUEST: a side of 0 or too many pixels, or a filter that is none of `enum cs_filter`. */
 CS_API enum cs_status cs_image_resize(const cs_image *image, uint32_t width, uint32_t height,
                                       enum cs_filter filter, cs_image **resized, struct cs_error *error);
 
