@@ -11,7 +11,7 @@ from cropshield import calibrate, evaluate, export, nativefile, train
 from cropshield.classes import CLASSES, UNTESTED
 
 work = sys.argv[1]
-for name, trained in (("cropshield_cnn", "more/cropshield_cnn.mean.pt"), ("cropshield_lite", "more/cropshield_lite.health.pt")):
+for name, trained in (("cropshield_cnn", "more/cropshield_cnn.reuse.pt"), ("cropshield_lite", "more/cropshield_lite.health.pt")):
     path = os.path.join(work, "models", name + ".safetensors")
     network, metadata, space = evaluate.load_model(path)
     assert json.loads(metadata["classes"]) == CLASSES and metadata["name"] == name, metadata
