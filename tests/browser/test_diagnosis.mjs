@@ -168,7 +168,7 @@ test("photos taken one after the other on a phone: a joint answer when it is ask
     for (let seed = 1; seed <= 7; seed++) {
         await upload(page, await leafPicture(drawing, { width: 320, height: 240, seed: 40 + seed, name: `leaf${seed}.jpg` }));
         assert.equal(await page.isVisible("#join"), seed > 1);
-        if (seed < 3) continue;
+        if (seed !== 3 && seed !== 7) continue;
         await page.click("#join");
         await page.waitForSelector("#case:not([hidden])");
         const words = seed > 6 ? /at most 6 photos of one plant/ : new RegExp(`${seed} photos of one plant`);
