@@ -1,5 +1,8 @@
 """Checks that a teacher's class outputs get the largest share that costs no photo its right class."""
 
+import math
+
+import numpy as np
 import torch
 
 from cropshield import refit, reuse
@@ -20,4 +23,8 @@ untested[CLASSES.index("Sugarcane__red_stripe")] = 99
 assert refit.right((own[0], untested), seen, known) == 400, "a class without photos is never the answer"
 assert reuse.choose(own, own, seen, known) == 1.0, "one that says the same may say all"
 assert reuse.choose(own, (-own[0], own[1]), seen, known) == 0.4, "one that says the opposite is outvoted below a half"
+sure, even = 9.0 * np.eye(len(CLASSES))[known], np.zeros((400, len(CLASSES)))
+assert reuse.divergence(sure, sure) == 0 and abs(reuse.divergence(even, even + 3)) < 1e-9
+entropy = -sum(p * math.log(p) for p in [math.exp(9) / (math.exp(9) + 20)] + 20 * [1 / (math.exp(9) + 20)])
+assert abs(reuse.divergence(sure, even) - (math.log(21) - entropy)) < 1e-6, "of 22 classes 21 have photos"
 print("reuse: the largest share that costs nothing")

@@ -38,6 +38,7 @@ EOF
     echo "refit $work/out/cropshield_lite.weights.pt $work/cache $work/out/cropshield_lite.refit.pt --count 16"
     echo "health $work/out/cropshield_lite.refit.pt $work/cache $more/cropshield_lite.health.pt --count 16"
     echo "reuse $more/cropshield_cnn.mean.pt $work/out/cropshield_lite.weights.pt $work/cache $more/cropshield_cnn.reuse.pt"
+    echo "diverge $work/out/cropshield_lite.refit.pt $more/cropshield_lite.health.pt $work/out/cropshield_lite.weights.pt $work/cache"
     for trained in $more/cropshield_cnn.reuse.pt $more/cropshield_lite.health.pt; do
         name=$(basename "$trained") name=${name%%.*}
         cat <<EOF

@@ -46,6 +46,11 @@ def main():
     add.add_argument("cache")
     add.add_argument("out", help="weights file to write")
 
+    add = commands.add_parser("diverge", help="print how far networks are from their teacher on changed validation photos")
+    add.add_argument("weights", nargs="+", help="weights or native files")
+    add.add_argument("teacher", help="weights file or native file")
+    add.add_argument("cache")
+
     add = commands.add_parser("calibrate", help="fit temperature, 'not a leaf' gate and photo coach of a weights file")
     add.add_argument("weights")
     add.add_argument("cache")
@@ -106,6 +111,9 @@ def main():
     elif arguments.command == "reuse":
         from . import reuse
         reuse.run(arguments.weights, arguments.teacher, arguments.cache, arguments.out)
+    elif arguments.command == "diverge":
+        from . import reuse
+        reuse.diverge(arguments.weights, arguments.teacher, arguments.cache)
     elif arguments.command == "calibrate":
         from . import calibrate
         calibrate.run(arguments.weights, arguments.cache, arguments.out, arguments.each, arguments.scenes)
