@@ -312,7 +312,7 @@ static void hostile_bytes_take_no_time(void **state)
     static const char *const words[] = {"\r", "\n", "\r\n", "\r\n--", "\r\n--bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbc",
                                         "-",  "b"};
     static const char type[] = "multipart/form-data; boundary=bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
-    const size_t size = 8u << 20;
+    const size_t size = 1u << 20;
     char *bytes = malloc(size);
     uint64_t start = csi_now_ns();
 
