@@ -138,6 +138,7 @@ static void legal_forms(void **state)
         {"Multipart/Form-Data ; Boundary = X", ONE("content-disposition:FORM-DATA;NAME=image ; FileName = x"),
          "[1 image|x||]abc"},
         {X_TYPE, ONE("CONTENT-DISPOSITION : form-data; name=\t\"image\"\t"), "[1 image|||]abc"},
+        {X_TYPE, ONE("Content-Disposition: attachment; name=image"), "[1 image|||]abc"}, /* no harm in it */
         /* Android: a boundary that is only a token */
         {"multipart/form-data;boundary=*****",
          "--*****\r\n" CD "name=\"image\";filename=\"a.jpg\"\r\n\r\nabc\r\n--*****--\r\n",
