@@ -33,6 +33,7 @@ static enum cs_status parse_id(const char *id, struct csi_hash *hash, struct cs_
 /* job->display and job->facts: at hand, kept, or decoded from the bytes at hand. */
 static enum cs_status need_display(struct csi_job *job, struct cs_error *error)
 {
+    struct cs_cache_stats stats;
     struct csi_cached kept;
     struct csi_hash key;
     enum cs_status status = CS_NOT_FOUND;
@@ -46,6 +47,10 @@ static enum cs_status need_display(struct csi_job *job, struct cs_error *error)
     }
     if (status == CS_OK || job->bytes != NULL)
         return status == CS_OK ? CS_OK : csi_job_decode(job, error);
+    csi_cache_stats(job->diagnoser->gradcams, &stats);
+    if (!stats.enabled)
+        return csi_fail(error, CS_NOT_FOUND,
+                        "no photo is kept: the cache of display images and heat maps is off");
     return csi_fail(error, CS_NOT_FOUND, "the photo is not kept any more: send it again");
 }
 

@@ -167,10 +167,15 @@ bool csi_query_size(struct csi_request *request, const char *name, size_t least,
 
 bool csi_query_flag(struct csi_request *request, const char *name, bool *value)
 {
-    const char *text = csi_query(request, name);
+    const char *text = csi_query(request, name), *bare;
+    size_t size;
 
-    if (text == NULL)
+    if (text == NULL) { /* "?case" alone has no value, but is there */
+        if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name),
+                                          &bare, &size) == MHD_YES)
+            *value = true;
         return true;
+    }
     if (strcmp(text, "1") == 0 || strcmp(text, "true") == 0) {
         *value = true;
         return true;

@@ -152,6 +152,18 @@ static void append_case(struct csi_buffer *answer, const cs_diagnosis *combined,
                       agreement);
 }
 
+/* A case none of whose photos could be read: what was wrong with the first one. */
+static enum cs_status refuse_case(const struct csi_body *body, const struct cs_error *first,
+                                  struct cs_error *error)
+{
+    if (body->part_count == 1)
+        *error = *first;
+    else
+        csi_fail(error, first->status, "none of the %zu photos of the case could be read; the first: %s",
+                 body->part_count, first->message);
+    return error->status;
+}
+
 /* Closes {"results":[… with the combined diagnosis of the photos that could be read. */
 static enum cs_status finish_case(struct task *task, cs_diagnosis *const *photos, size_t count,
                                   struct csi_buffer *answer, struct cs_error *error)
@@ -160,8 +172,6 @@ static enum cs_status finish_case(struct task *task, cs_diagnosis *const *photos
     double agreement = 0;
     enum cs_status status;
 
-    if (count == 0)
-        return csi_fail(error, CS_CORRUPT_IMAGE, "none of the photos of the case could be read");
     status = cs_diagnose_case(task->request->server->options.diagnoser, (const cs_diagnosis *const *)photos,
                               count, task->top_k, &combined, &agreement, error);
     if (status == CS_OK)
@@ -255,7 +265,8 @@ static void predict_case(struct task *task)
     struct several several = {.task = task};
     cs_diagnosis *photos[CS_CASE_MAX];
     size_t count = 0;
-    struct cs_error error = {CS_OK, ""};
+    struct cs_error error = {CS_OK, ""}, first = {CS_OK, ""};
+    enum cs_status status;
 
     csi_buffer_init(&several.answer);
     csi_buffer_printf(&several.answer, "{\"results\":[");
@@ -270,9 +281,13 @@ static void predict_case(struct task *task)
             count++;
         else
             append_failure(&several.answer, name, &error);
+        if (first.status == CS_OK)
+            first = error;
     }
     csi_buffer_append(&several.answer, "]", 1);
-    if (finish_case(task, photos, count, &several.answer, &error) != CS_OK) {
+    status = count == 0 ? refuse_case(&request->body, &first, &error)
+                        : finish_case(task, photos, count, &several.answer, &error);
+    if (status != CS_OK) {
         csi_buffer_free(&several.answer);
         csi_reply_error(request, &error);
     } else {

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/assets.h"
+
 #define API CSI_ROUTE_GUARD
 /* Whoever may wait for the disk or another thread's model load works; the rest answers at once on the I/O
  * thread. */
@@ -83,6 +85,7 @@ const struct csi_route *csi_route_match(const char *method, char *path, const ch
 {
     const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
     size_t starts[CSI_CAPTURES_MAX] = {0}, lengths[CSI_CAPTURES_MAX] = {0}, used = 0;
+    struct csi_asset asset;
 
     allow[0] = '\0';
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
@@ -95,8 +98,8 @@ const struct csi_route *csi_route_match(const char *method, char *path, const ch
                 path[starts[j] + lengths[j]] = '\0';
             return &routes[i];
         }
-        if (strcmp(routes[i].pattern, "/{file}") == 0 && used > 0)
-            continue; /* a page file is no second meaning of a path that has one */
+        if (strcmp(routes[i].pattern, "/{file}") == 0 && (used > 0 || !csi_asset_find(path + 1, &asset)))
+            continue; /* a page file is no second meaning of a path that has one, and any name fits it */
         used += (size_t)snprintf(allow + used, used < allow_size ? allow_size - used : 0, "%s%s",
                                  used > 0 ? ", " : "",
                                  strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method);

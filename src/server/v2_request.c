@@ -274,9 +274,11 @@ enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t hea
     if (too_many_values(body, json_size, side))
         return bad(error, "the request holds more values than its largest tensor could");
     root = json_loadb((const char *)body, json_size, JSON_REJECT_DUPLICATES, &failure);
+    if (root == NULL)
+        return csi_fail(error, CS_BAD_REQUEST, "the request is no JSON: %s", failure.text);
     if (!json_is_object(root)) {
         json_decref(root);
-        return csi_fail(error, CS_BAD_REQUEST, "the request is no JSON object: %s", failure.text);
+        return bad(error, "the request is JSON, but no object");
     }
     id = json_string_value(json_object_get(root, "id"));
     if (id != NULL && strlen(id) >= sizeof request->id)

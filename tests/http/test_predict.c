@@ -310,6 +310,35 @@ static void a_case(void **state)
     csi_buffer_free(&form);
 }
 
+/* Where no photo of a case can be read, the answer says what is wrong with the first, not merely that. */
+static void an_unreadable_case(void **state)
+{
+    static const char *const photos[] = {"GIF89a, more or less", ""};
+    struct csi_buffer form;
+    struct answer answer;
+
+    (void)state;
+    csi_buffer_init(&form);
+    for (size_t i = 0; i < 2; i++) {
+        csi_buffer_free(&form);
+        add_part(&form, "image", "plant.jpg", photos[i], strlen(photos[i]));
+        csi_buffer_printf(&form, FORM_END);
+        answer = request("POST", "/api/v1/predict?case", FORM_TYPE, form.bytes, form.size);
+        assert_error(&answer, i == 0 ? 415 : 400, i == 0 ? "unsupported_format" : "empty_input");
+        assert_null(strstr(answer.body, "none of the"));
+        answer_free(&answer);
+    }
+    csi_buffer_free(&form);
+    for (size_t i = 0; i < 2; i++)
+        add_part(&form, "image", "plant.jpg", photos[i], strlen(photos[i]));
+    csi_buffer_printf(&form, FORM_END);
+    answer = request("POST", "/api/v1/predict?case=1", FORM_TYPE, form.bytes, form.size);
+    assert_non_null(strstr(answer.body, "none of the 2 photos of the case could be read; the first: "));
+    assert_error(&answer, 415, "unsupported_format");
+    answer_free(&answer);
+    csi_buffer_free(&form);
+}
+
 static void pictures(void **state)
 {
     struct csi_buffer photo = draw_jpeg(20, 900, 600);
@@ -426,11 +455,17 @@ static void photo_over_the_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_photo),      cmocka_unit_test(bad_photos),
-        cmocka_unit_test(bad_parameters), cmocka_unit_test(several_photos),
-        cmocka_unit_test(broken_forms),   cmocka_unit_test(a_case),
-        cmocka_unit_test(pictures),       cmocka_unit_test(photo_over_the_limit),
-        cmocka_unit_test(known_plant),    cmocka_unit_test(forms_of_other_clients),
+        cmocka_unit_test(one_photo),
+        cmocka_unit_test(bad_photos),
+        cmocka_unit_test(bad_parameters),
+        cmocka_unit_test(several_photos),
+        cmocka_unit_test(broken_forms),
+        cmocka_unit_test(a_case),
+        cmocka_unit_test(an_unreadable_case),
+        cmocka_unit_test(pictures),
+        cmocka_unit_test(photo_over_the_limit),
+        cmocka_unit_test(known_plant),
+        cmocka_unit_test(forms_of_other_clients),
     };
 
     return cmocka_run_group_tests_name("predict", tests, start_server, stop_all);

@@ -140,6 +140,24 @@ static void wrong_methods(void **state)
         }
 }
 
+/* No method is wrong on a path that does not exist, though any name could be one of the page's files. */
+static void no_such_path(void **state)
+{
+    static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE"};
+    static const char *const paths[] = {"/nope",     "/api",         "/v3",
+                                        "/main.mjs", "/api/v1/nope", "/v2/models/x/nope"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+        for (size_t j = 0; j < sizeof paths / sizeof paths[0]; j++) {
+            struct answer answer = request(methods[i], paths[j], "", NULL, 0);
+
+            assert_int_equal(answer.status, 404);
+            assert_string_equal(answer_header(&answer, "Allow"), "");
+            answer_free(&answer);
+        }
+}
+
 static void sessions_are_apart(void **state)
 {
     struct answer first = predict("", 31, "mine.jpg"), answer, second;
@@ -384,15 +402,11 @@ static void openapi_is_the_router(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(status_tells),
-        cmocka_unit_test(every_answer_has_its_headers),
-        cmocka_unit_test(the_page),
-        cmocka_unit_test(wrong_methods),
-        cmocka_unit_test(sessions_are_apart),
-        cmocka_unit_test(rings_are_bounded),
-        cmocka_unit_test(caches_are_told_and_cleared),
-        cmocka_unit_test(metrics_count),
-        cmocka_unit_test(openapi_is_the_router),
+        cmocka_unit_test(status_tells),      cmocka_unit_test(every_answer_has_its_headers),
+        cmocka_unit_test(the_page),          cmocka_unit_test(wrong_methods),
+        cmocka_unit_test(no_such_path),      cmocka_unit_test(sessions_are_apart),
+        cmocka_unit_test(rings_are_bounded), cmocka_unit_test(caches_are_told_and_cleared),
+        cmocka_unit_test(metrics_count),     cmocka_unit_test(openapi_is_the_router),
     };
 
     return cmocka_run_group_tests_name("routes", tests, start_server, stop_all);

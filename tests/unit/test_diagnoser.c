@@ -429,6 +429,7 @@ static void both_caches_off(void **state)
     struct cs_diagnoser_options options = tiny_options();
     struct cs_blob photo = draw_photo(10, 400, 300, CS_FORMAT_JPEG), image;
     struct cs_request request = cs_request_defaults();
+    struct cs_error error = {CS_OK, ""};
     struct cs_cache_stats stats;
     cs_diagnoser *diagnoser;
     cs_diagnosis *diagnosis;
@@ -441,8 +442,9 @@ static void both_caches_off(void **state)
         diagnosis = diagnose(diagnoser, &photo, &request);
         assert_int_equal(diagnosis->prediction_cache, CS_CACHE_OFF);
         assert_int_equal(diagnosis->gradcam_cache, CS_CACHE_OFF);
-        assert_int_equal(cs_diagnoser_heatmap(diagnoser, diagnosis->id, NULL, &image, NULL, NULL, NULL),
+        assert_int_equal(cs_diagnoser_heatmap(diagnoser, diagnosis->id, NULL, &image, NULL, NULL, &error),
                          CS_NOT_FOUND);
+        assert_non_null(strstr(error.message, "is off")); /* sending it again would not help */
         cs_diagnosis_destroy(diagnosis);
     }
     cs_diagnoser_cache_stats(diagnoser, CS_CACHE_PREDICTION, &stats);

@@ -259,7 +259,9 @@ class Scenes:
         self.dct, self.table = dct.to(self.device), torch.tensor(_LUMA, dtype=torch.float32, device=self.device)
         wrap = (lambda f: torch.compile(f, dynamic=False)) if compiled else (lambda f: f)
         self._draw, self._lay, self._soften, self._finish = wrap(draw), wrap(lay), wrap(soften), wrap(finish)
-        self._without_leaf, self._relief = wrap(without_leaf), wrap(relief)
+        self._relief = wrap(relief)
+        # Not compiled: for 512 images of 160 pixels torch 2.11 made a kernel of it that read outside its memory on an H200.
+        self._without_leaf = without_leaf
         self._diffuse = wrap(diffuse)
 
         self._measure_styles(entries)
@@ -459,7 +461,10 @@ class Scenes:
         return image + moved.view(-1, 1, 1, 1) * (1 - leaf) * (ground - image)
 
     def _scene(self, label, size, turned, bare, spots):
-        """Leaves of `label` (and healthy ones of its crop) over each other on a foreign ground: (colour, where `label` shows)."""
+        """Leaves of `label` (and healthy ones of its crop) over each other on a ground: (colour, where `label` may show).
+
+        Where the ground is a whole photo of `label`, its leaf's place is not told: then that is the whole ground.
+        """
         count = len(label)
         same_crop = torch.where(self._flag(count, 0.5), label.clamp(max=len(CLASSES) - 1),
                                 self.healthy[label.clamp(max=len(CLASSES) - 1)])

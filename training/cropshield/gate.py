@@ -4,6 +4,8 @@ What is evaluated here is what the C code evaluates; training/README.md has the 
 drawn scenes and on the negatives of the fit half only.
 """
 
+import math
+
 import numpy as np
 
 from . import content, metrics
@@ -85,8 +87,13 @@ def fit(inside, outside, kind, penalty=0.02, rejected=0.005, rejected_scenes=0.0
 
 
 def threshold(gate, groups):
-    """The lowest threshold that rejects at most the given share of every group; groups: [(values, share), ...]."""
-    return round(max(float(np.quantile(score(gate, values), 1 - share)) for values, share in groups), 6)
+    """The lowest threshold that rejects at most the given share of every group; groups: [(values, share), ...].
+
+    It is a score that occurs, rounded up: between two of them, or rounded down, one photo more would lie above.
+    """
+    least = max(float(np.sort(score(gate, values))[len(values) - 1 - math.floor(share * len(values))])
+                for values, share in groups if len(values))
+    return math.ceil(least * 1e6) / 1e6
 
 
 def fit_coach(contents):

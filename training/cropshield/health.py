@@ -69,7 +69,7 @@ class Leaves:
     def __init__(self, network, cache, device, batch=64):
         crops, kinds, names = cache.crops("ood")
         mine = [i for i, name in enumerate(names) if kinds[i] == OTHER_LEAF and photos.in_fit_half(name)]
-        self.features = train.outputs(network, crops[mine], device, batch, features=True)[2]
+        self.features = train.outputs(network, crops[mine], device, batch, features=True)[2] if mine else None
         healthy = [photos.health_of(names[i]) for i in mine]
         self.known = np.array([one is not None for one in healthy], bool)
         self.healthy = np.array([bool(one) for one in healthy], bool)

@@ -84,6 +84,9 @@ def run(data, out, splits=("train", "val", "test", "field", "ood"), workers=None
     index = {"short_side": SHORT_SIDE, "levels": LEVELS, "train": [], "crops": {}, "digests": {}}
     crops, digests, offset = {}, {}, 0
     progress = Progress("prepare", len(tasks))
+    path = os.path.join(out, "cache.json")
+    if os.path.exists(path):
+        os.remove(path)  # what an interruption leaves behind must not look like a cache
     with multiprocessing.Pool(workers) as pool, open(os.path.join(out, "train.bin"), "wb") as pixels:
         for (kind, photo), (digest, result) in zip(tasks, pool.imap(_job, tasks, chunksize=16)):
             if kind == "train":
@@ -104,8 +107,9 @@ def run(data, out, splits=("train", "val", "test", "field", "ood"), workers=None
     for split, arrays in crops.items():
         np.save(os.path.join(out, f"crops_{split}.npy"), np.stack(arrays))
     index["digests"] = {split: _split_digest(entries) for split, entries in sorted(digests.items())}
-    with open(os.path.join(out, "cache.json"), "w") as file:
+    with open(path + ".new", "w") as file:
         json.dump(index, file)
+    os.replace(path + ".new", path)
     counts = {split: len(entries) for split, entries in sorted(digests.items())}
     masked = sum(entry["mask"] for entry in index["train"])
     seen = {entry["label"] for entry in index["train"]}
@@ -124,7 +128,11 @@ class Cache:
             self.index = json.load(file)
 
     def pixels(self):
-        return np.memmap(os.path.join(self.folder, "train.bin"), dtype="<i4", mode="c")
+        pixels = np.memmap(os.path.join(self.folder, "train.bin"), dtype="<i4", mode="c")
+        offset, height, width = self.index["train"][-1]["levels"][-1]
+        if len(pixels) != offset + height * width:
+            raise SystemExit(f"{self.folder}: train.bin is not the one that cache.json tells of: prepare it again")
+        return pixels
 
     def splits(self):
         return sorted(self.index["crops"])
