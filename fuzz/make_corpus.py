@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora of the model parsers: fuzz/corpus/{safetensors,pickle,zip,pytorch,model,classes,onnx}/.
+"""Writes the seed corpora of the model parsers, fuzz/corpus/{safetensors,pickle,zip,pytorch,model,classes,onnx}/, and of forms,
+fuzz/corpus/http_multipart/.
 
 make_corpus.py        standard library only; the same bytes every time
 
-Small files, good and hostile. Each hostile one is named after its trick; tests/unit/test_formats_hostile.c says what the
-reader must answer.
+Small files, good and hostile. Each hostile one is named after its trick; tests/unit/test_formats_hostile.c and
+tests/http/test_multipart.c say what the reader must answer.
 """
 import collections
 import io
@@ -438,9 +439,66 @@ def onnx_files():
     yield "wire_type", b"\x08\x07\x0f\x00\x00\x00\x00\x00\x00\x00"
 
 
+# ---------------------------------------------------------------- forms: the Content-Type on the first line, then the body
+
+def part(*header, data=b"abc", boundary=b"X"):
+    return b"--" + boundary + b"\r\n" + b"".join(line + b"\r\n" for line in header) + b"\r\n" + data + b"\r\n"
+
+
+def disposition(parameters):
+    return b"Content-Disposition: form-data; " + parameters
+
+
+def form(*parts, type=b"multipart/form-data; boundary=X", end=b"--X--\r\n"):
+    return type + b"\n" + b"".join(parts) + end
+
+
+def http_multipart_files():
+    image = disposition(b'name="image"')
+    yield "curl", form(part(disposition(b'name="image"; filename="a.jpg"'), b"Content-Type: image/jpeg", data=b"\xff\xd8\xff\r\n-"),
+                       part(disposition(b'name="note"'), data=b"hello"))
+    yield "dotnet", form(part(b"Content-Type: image/png", disposition(
+        b'name=image; filename="=?utf-8?B?YmzDpHR0LnBuZw==?="; filename*=utf-8\'\'bl%C3%A4tt.png')),
+        type=b'multipart/form-data; boundary="X"')
+    yield "java", form(part(disposition(b'name="image"; filename="a.jpg"')), type=b"multipart/form-data; boundary=X; charset=utf-8")
+    yield "android", form(part(disposition(b'name="image";filename="a.jpg"'), boundary=b"*****"),
+                          type=b"Multipart/Form-Data;Boundary=*****", end=b"--*****--")
+    yield "escapes", form(part(disposition(b'filename="a name=\\"q\\\\.png"; name="image"')),
+                          part(disposition(b'name="image"; filename="C:\\photos\\a.jpg"')))
+    yield "extended_bad", form(part(disposition(b"name=image; filename=a; filename*=utf-8''%zz")),
+                               part(disposition(b"name=image; filename*=utf-8''%00%")), part(disposition(b"name=image; filename*=x'y")))
+    yield "around", form(b"preamble\r\n--Y\r\n", part(image), end=b"--X-- \r\nepilogue\r\n--X\r\n")
+    yield "padding", form(part(image).replace(b"--X", b"--X \t"), end=b"--X--  \r\n")
+    yield "folded", form(part(b"Content-Disposition: form-data;", b" name=image;", b"\tfilename=x", b"X:"))
+    yield "bare_lf", form(part(image).replace(b"\r", b""), end=b"--X--\n")
+    yield "empty_parts", form(part(image, data=b""), b"--X\r\n" + image + b"\r\n\r\n", b"--X\r\n" + image + b"\r\n")
+    yield "near_boundaries", form(part(image, data=b"--XX\r\r\n\r\n-\r\n--\r\n--X\r\n--XY\r--XYZ\n--XYZ", boundary=b"XYZ"),
+                                  type=b"multipart/form-data; boundary=XYZ", end=b"--XYZ--")
+    yield "dashes", form(part(image, data=b"\r\n---\r\n", boundary=b"--"), type=b"multipart/form-data; boundary=--", end=b"------")
+    yield "blanks_in_boundary", form(part(image, boundary=b"a b"), type=b'multipart/form-data; boundary="a b"', end=b"--a b--")
+    yield "boundary_long", form(part(image, boundary=b"b" * 71), type=b"multipart/form-data; boundary=" + b"b" * 71, end=b"")
+    yield "boundary_twice", form(part(image), type=b"multipart/form-data; boundary=X; boundary=Y")
+    yield "header_huge", form(part(b"X: " + b"x" * 17000, image))
+    yield "header_nul", form(part(b"X: \0", image))
+    yield "header_no_colon", form(part(image, b"abc"))
+    yield "no_disposition", form(part(image), part(b"Content-Type: image/png"))
+    yield "no_name", form(part(disposition(b"filename=image")))
+    yield "name_twice", form(part(disposition(b"name=image; name=note")))
+    yield "quote_open", form(part(disposition(b'name="image\\"')))
+    yield "base64", form(part(image, b"Content-Transfer-Encoding: base64"))
+    yield "nested", form(part(image, b"Content-Type: multipart/mixed; boundary=Y", data=b"--Y\r\n\r\na\r\n--Y--"))
+    yield "many_images", form(*[part(image, data=b"")] * 33)
+    yield "many_names", form(*[part(disposition(b"name=" + b"field" * i), data=b"") for i in range(1, 12)])
+    yield "large_photo", form(part(image, data=b"x" * 65), part(image, data=b"x" * 64))
+    yield "not_alone", form(part(image), end=b"--XY\r\n")
+    yield "cut", form(part(image), end=b"--X-")
+    yield "mixed", form(part(image), type=b"multipart/mixed; boundary=X")
+
+
 def main():
     for name, files in (("safetensors", safetensors_files), ("pickle", pickle_files), ("zip", zip_files),
-                        ("pytorch", pytorch_files), ("model", model_files), ("classes", classes_files), ("onnx", onnx_files)):
+                        ("pytorch", pytorch_files), ("model", model_files), ("classes", classes_files), ("onnx", onnx_files),
+                        ("http_multipart", http_multipart_files)):
         folder = OUT / name
         folder.mkdir(parents=True, exist_ok=True)
         for file, content in files():

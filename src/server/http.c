@@ -235,8 +235,9 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
     if (admit(request) && (request->route->flags & CSI_ROUTE_BODY)) {
         struct cs_error error = {CS_OK, ""};
 
-        if (csi_body_begin(&request->body, connection, (request->route->flags & CSI_ROUTE_FORM) != 0,
-                           body_limit(request), server->options.limits.max_bytes, &error) != CS_OK)
+        if (csi_body_begin(&request->body, csi_header(request, "Content-Type"),
+                           (request->route->flags & CSI_ROUTE_FORM) != 0, body_limit(request),
+                           server->options.limits.max_bytes, &error) != CS_OK)
             csi_reply_error(request, &error);
     }
     if (request->response != NULL && has_body) {

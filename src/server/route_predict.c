@@ -321,6 +321,7 @@ static bool take_plant(struct csi_request *request, const char **plant)
 void csi_route_predict(struct csi_request *request)
 {
     struct csi_body *body = &request->body;
+    struct cs_error error = {CS_OK, ""};
     struct task task = {.request = request, .top_k = request->server->options.default_top_k};
     char name[CSI_PART_NAME_SIZE];
 
@@ -351,7 +352,8 @@ void csi_route_predict(struct csi_request *request)
             predict_one(&task, &body->raw, name);
         }
     } else if (body->part_count == 0) {
-        csi_reply_fail(request, CS_EMPTY_INPUT, "the form has no part named image");
+        csi_body_no_image(body, &error);
+        csi_reply_error(request, &error);
     } else if (task.as_case && body->part_count > CS_CASE_MAX) {
         csi_reply_fail(request, CS_BAD_REQUEST, "a case has at most %d photos", CS_CASE_MAX);
     } else if (body->part_count == 1 && !task.as_case) {

@@ -142,6 +142,64 @@ static void several_photos(void **state)
     csi_buffer_free(&b);
 }
 
+/* Forms that are legal and written in another way than curl's. */
+static void forms_of_other_clients(void **state)
+{
+    static const struct {
+        const char *type, *head, *tail, *name;
+    } rows[] = {
+        /* .NET's MultipartFormDataContent */
+        {"multipart/form-data; boundary=\"1a2b3c\"",
+         "--1a2b3c\r\nContent-Type: image/jpeg\r\nContent-Disposition: form-data; name=image; "
+         "filename=x.jpg; "
+         "filename*=utf-8''x.jpg\r\n\r\n",
+         "\r\n--1a2b3c--\r\n", "x.jpg"},
+        {"multipart/form-data; boundary=\"1a2b3c\"",
+         "--1a2b3c\r\nContent-Disposition: form-data; name=image; filename=\"=?utf-8?B?YmzDpHR0LmpwZw==?=\"; "
+         "filename*=utf-8''bl%C3%A4tt.jpg\r\n\r\n",
+         "\r\n--1a2b3c--\r\n", "bl\xc3\xa4tt.jpg"},
+        /* Java's HttpClient, with a publisher of one's own */
+        {"multipart/form-data; boundary=BoundaryX; charset=utf-8",
+         "--BoundaryX\r\nContent-Disposition: form-data; name=\"image\"; filename=\"x.jpg\"\r\n"
+         "Content-Type: image/jpeg\r\nContent-Transfer-Encoding: binary\r\n\r\n",
+         "\r\n--BoundaryX--", "x.jpg"},
+        /* Android, as it is often copied */
+        {"multipart/form-data;boundary=*****",
+         "--*****\r\nContent-Disposition: form-data; name=\"image\";filename=\"x.jpg\"\r\n\r\n",
+         "\r\n--*****--\r\n", "x.jpg"},
+        /* whatever RFC 2046 lets stand around the parts */
+        {"Multipart/Form-Data; Boundary=b",
+         "preamble\r\n--b \t\r\ncontent-disposition: form-data; filename=\"a name=\\\"q.jpg\"; "
+         "name=\"image\"\r\n\r\n",
+         "\r\n--b-- \r\nepilogue", "a name=\"q.jpg"},
+    };
+    struct csi_buffer photo = draw_jpeg(7, 100, 100), form;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char type[128];
+        struct answer answer;
+        json_t *json;
+
+        csi_buffer_init(&form);
+        csi_buffer_printf(&form, "%s", rows[i].head);
+        csi_buffer_append(&form, photo.bytes, photo.size);
+        csi_buffer_printf(&form, "%s", rows[i].tail);
+        snprintf(type, sizeof type, "Content-Type: %s\r\n", rows[i].type);
+        answer = request("POST", "/api/v1/predict", type, form.bytes, form.size);
+        if (answer.status != 200)
+            fail_msg("row %zu: status %d: %s", i, answer.status, answer.body);
+        json = parse(&answer);
+        assert_string_equal(text_at(json, "image", "name"), rows[i].name);
+        assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "image"), "bytes")),
+                         photo.size);
+        json_decref(json);
+        answer_free(&answer);
+        csi_buffer_free(&form);
+    }
+    csi_buffer_free(&photo);
+}
+
 static void known_plant(void **state)
 {
     struct csi_buffer photo = draw_jpeg(9, 300, 200);
@@ -168,6 +226,14 @@ static void known_plant(void **state)
     csi_buffer_free(&photo);
 }
 
+static void assert_message(const struct answer *answer, const char *message)
+{
+    json_t *json = parse(answer);
+
+    assert_string_equal(text_at(json, "error", "message"), message);
+    json_decref(json);
+}
+
 static void broken_forms(void **state)
 {
     struct csi_buffer photo = draw_jpeg(6, 100, 100), form;
@@ -178,10 +244,12 @@ static void broken_forms(void **state)
     add_part(&form, "image", "a.jpg", photo.bytes, photo.size); /* no last boundary */
     answer = request("POST", "/api/v1/predict", FORM_TYPE, form.bytes, form.size);
     assert_error(&answer, 400, "bad_request");
+    assert_message(&answer, "the form ends inside part 1");
     answer_free(&answer);
     answer =
         request("POST", "/api/v1/predict", "Content-Type: multipart/form-data\r\n", form.bytes, form.size);
     assert_error(&answer, 400, "bad_request");
+    assert_message(&answer, "Content-Type is multipart/form-data without a boundary");
     answer_free(&answer);
     answer = request("POST", "/api/v1/predict", "Content-Type: multipart/mixed; boundary=leaf\r\n",
                      form.bytes, form.size);
@@ -192,6 +260,7 @@ static void broken_forms(void **state)
     csi_buffer_printf(&form, FORM_END);
     answer = request("POST", "/api/v1/predict", FORM_TYPE, form.bytes, form.size);
     assert_error(&answer, 400, "empty_input");
+    assert_message(&answer, "the form has a part named 'photo', but none named image");
     answer_free(&answer);
     csi_buffer_free(&form);
     for (int i = 0; i < 33; i++)
@@ -396,6 +465,7 @@ int main(void)
         cmocka_unit_test(pictures),
         cmocka_unit_test(photo_over_the_limit),
         cmocka_unit_test(known_plant),
+        cmocka_unit_test(forms_of_other_clients),
     };
 
     return cmocka_run_group_tests_name("predict", tests, start_server, stop_all);
