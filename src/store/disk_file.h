@@ -14,8 +14,8 @@
 #define CSI_DISK_APPLICATION_ID 0x43534331 /* "CSC1" */
 #define CSI_DISK_SCHEMA_VERSION 1
 
-/* Why the file at `path` cannot be a cache whatever its content is worth: it is a directory or device, or begins
- * as no SQLite database does. NULL: it can (there is none, it is empty, or it has SQLite's header). */
+/* Why the file at `path` cannot be a cache whatever its content is worth: it is a directory or device, or
+ * begins as no SQLite database does. NULL: it can (there is none, it is empty, or it has SQLite's header). */
 const char *csi_disk_file_refused(const char *path);
 
 /* Reads who wrote `database`: `*version` of the schema and `*objects` in it; `reason` says why a sound file
