@@ -93,7 +93,7 @@ if(TARGET csi_formats)
     "CSI_MODEL_DIGEST=\"${digest}\";CSI_LITE_DIGEST=\"${digest_lite}\"")
 endif()
 if(TARGET csi_library)
-  target_compile_definitions(csi_library PRIVATE CSI_GIT_HASH="${CS_GIT_HASH}")
+  target_compile_definitions(csi_library PRIVATE CSI_GIT_HASH="${CS_GIT_HASH}" CSI_LIBEXIF_VERSION="${EXIF_VERSION}")
 endif()
 
 # The library: everything up to src/library.

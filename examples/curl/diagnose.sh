@@ -1,6 +1,7 @@
 #!/bin/sh
 # Diagnoses a photo with curl and saves the heat map: diagnose.sh PHOTO [URL]
 set -eu
+[ $# -gt 0 ] || { echo "usage: $0 PHOTO [URL]" >&2; exit 2; }
 photo=$1
 url=${2:-http://127.0.0.1:8501}
 

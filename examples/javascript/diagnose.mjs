@@ -4,11 +4,31 @@ import { readFile } from 'node:fs/promises';
 
 const url = process.env.CROPSHIELD_URL ?? 'http://127.0.0.1:8501';
 
-for (const path of process.argv.slice(2)) {
-  const answer = await fetch(`${url}/api/v1/predict?top_k=3`, { method: 'POST', body: await readFile(path) });
+const paths = process.argv.slice(2);
+if (paths.length === 0) {
+  console.error('usage: node diagnose.mjs PHOTO…');
+  process.exitCode = 2;
+}
+
+async function diagnose(path) {
+  const body = await readFile(path);
+  let answer;
+  try {
+    answer = await fetch(`${url}/api/v1/predict?top_k=3`, { method: 'POST', body });
+  } catch (error) {
+    throw new Error(`no answer from ${url}: ${error.cause?.message || error.cause?.code || error.message}`);
+  }
   const diagnosis = await answer.json();
-  if (!answer.ok) {
-    console.error(`${path}: ${diagnosis.error.code}: ${diagnosis.error.message}`);
+  if (!answer.ok) throw new Error(`${diagnosis.error.code}: ${diagnosis.error.message}`);
+  return diagnosis;
+}
+
+for (const path of paths) {
+  let diagnosis;
+  try {
+    diagnosis = await diagnose(path);
+  } catch (error) {
+    console.error(`${path}: ${error.message}`);
     process.exitCode = 1;
     continue;
   }

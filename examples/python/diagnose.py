@@ -26,7 +26,16 @@ def main():
     arguments = parser.parse_args()
     failed = 0
     for path in arguments.photos:
-        answer = diagnose(arguments.url, path)
+        try:
+            answer = diagnose(arguments.url, path)
+        except urllib.error.URLError as error:
+            print(f"{path}: no answer from {arguments.url}: {error.reason}", file=sys.stderr)
+            failed = 1
+            continue
+        except OSError as error:
+            print(f"{path}: {error.strerror or error}", file=sys.stderr)
+            failed = 1
+            continue
         if "error" in answer:
             print(f"{path}: {answer['error']['code']}: {answer['error']['message']}", file=sys.stderr)
             failed = 1

@@ -110,7 +110,7 @@ CS_API struct cs_build_info cs_build_info(void);
 /* What the machine offers and what would be used on it. */
 struct cs_machine_info {
     char cpu[96];            /* brand string */
-    char features[256];      /* space-separated: "sse2 avx2 fma avx512f …" */
+    char features[256];      /* space-separated: "sse41 avx2 avx512 …" */
     char kernels[32];        /* the kernel set chosen: "generic", "avx2", "avx512", "neon" */
     unsigned physical_cores; /* physical cores this process may use: affinity and cgroup quota respected */
     unsigned logical_cpus;   /* logical CPUs this process may use */
@@ -492,8 +492,8 @@ typedef struct cs_diagnosis {
 
 CS_API void cs_diagnosis_destroy(cs_diagnosis *diagnosis);
 
-/* The diagnosis object as JSON (docs/api.md), one line, no newline at the end; freed with cs_blob_destroy.
- * NUL-terminated, `size` does not count the NUL. */
+/* The diagnosis object as JSON (docs/api.md), one line, no newline at the end, of a case without `image`;
+ * freed with cs_blob_destroy. NUL-terminated, `size` does not count the NUL. */
 CS_API enum cs_status cs_diagnosis_json(const cs_diagnosis *diagnosis, struct cs_blob *json,
                                         struct cs_error *error);
 
@@ -643,6 +643,11 @@ struct cs_cache_stats {
 CS_API const char *cs_cache_name(enum cs_cache cache);
 CS_API void cs_diagnoser_cache_stats(cs_diagnoser *diagnoser, enum cs_cache cache,
                                      struct cs_cache_stats *stats);
+/* What `cache_path` would make of the file at `path`, which is read only (none is made). CS_OK: it would be
+ * used, or made where there is none; `*damaged` (may be NULL): it would be set aside and a new one begun.
+ * CS_NOT_FOUND: its folder is not there; CS_BAD_REQUEST: it is no cache file but something else, which would
+ * be left as it is; CS_INTERNAL: it cannot be read or written. Thread-safe. */
+CS_API enum cs_status cs_cache_file_check(const char *path, bool *damaged, struct cs_error *error);
 /* Clearing the model cache loads the model again and clears the two others. */
 CS_API enum cs_status cs_diagnoser_cache_clear(cs_diagnoser *diagnoser, enum cs_cache cache,
                                                struct cs_error *error);

@@ -446,25 +446,60 @@ static enum cs_status run(struct bench *bench, const struct cs_diagnoser_options
     return status;
 }
 
+/* Whether every option that was given means something for the stage; if not, this has been reported. */
+static bool fits_stage(const struct bench *bench)
+{
+    bool stream = strcmp(bench->stage, "stream") == 0, inference = strcmp(bench->stage, "inference") == 0;
+    /* The target's twin is serve's, too: set for that one, it harms nothing here. */
+    bool target = bench->target_ms > 0 && getenv("CROPSHIELD_TARGET_MS") == NULL;
+    const struct {
+        const char *option;
+        bool misplaced;
+    } checks[] = {{"--layers", bench->layers && stream},
+                  {"--warm", bench->warm && (stream || inference)},
+                  {"--target-ms", target && stream},
+                  {"--image", bench->image != NULL && inference}};
+
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
+        if (checks[i].misplaced) {
+            fprintf(stderr, "cropshield: %s is not for --stage %s\n", checks[i].option, bench->stage);
+            return false;
+        }
+    return true;
+}
+
+/* Defaults of what was not given. */
+static void fill_in(struct bench *bench)
+{
+    if (bench->batch == 0)
+        bench->batch = 1;
+    if (!(bench->target_ms > 0))
+        bench->target_ms = 200;
+    if (bench->warm && bench->warmup == 0)
+        bench->warmup = 1; /* somebody has to fill the caches */
+}
+
 int csi_command_bench(int argc, char **argv)
 {
     struct csi_shared shared = csi_shared_defaults();
-    struct bench bench = {.warmup = 5, .iterations = 10, .batch = 1, .stage = "all", .target_ms = 200};
+    struct bench bench = {.warmup = 5, .iterations = 10, .stage = "all"};
     struct csi_option table[CSI_SHARED_OPTIONS];
     const struct csi_option own[] = {
         {"warmup", 'w', CSI_OPT_SIZE, "N", "iterations that are not counted (5)", &bench.warmup, 0, 100000},
-        {"iterations", 'n', CSI_OPT_SIZE, "N", "iterations that are (10)", &bench.iterations, 1, 1000000},
+        {"iterations", 'n', CSI_OPT_SIZE, "N",
+         "iterations that are (10); stream: photos a thread in each round", &bench.iterations, 1, 1000000},
         {"image", 'i', CSI_OPT_STRING, "PATH", "photo to use (a generated one of 12 MP)", &bench.image, 0, 0},
         {"batch", 'b', CSI_OPT_SIZE, "N", "photos at a time (1)", &bench.batch, 1, 256},
         {"stage", 's', CSI_OPT_STRING, "STAGE",
          "all: bytes to diagnosis with heat map; inference: the network alone; stream: many photos, photos a "
          "second by every way beside one thread (all)",
          &bench.stage, 0, 0},
-        {"warm", 0, CSI_OPT_FLAG, NULL, "with warm caches instead of cold ones", &bench.warm, 0, 0},
+        {"warm", 0, CSI_OPT_FLAG, NULL, "with warm caches instead of cold ones, after one iteration at least",
+         &bench.warm, 0, 0},
         {"layers", 'l', CSI_OPT_FLAG, NULL, "also each layer beside the measured peak of this CPU",
          &bench.layers, 0, 0},
-        {"target-ms", 0, CSI_OPT_NUMBER, "MS", "what the median is compared with (200)", &bench.target_ms, 0,
-         1e6},
+        {"target-ms", 0, CSI_OPT_NUMBER, "MS", "what the median is compared with (200)", &bench.target_ms,
+         0.001, 1e6},
         {"json", 'j', CSI_OPT_FLAG, NULL, "one JSON object", &bench.json, 0, 0},
         {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
@@ -487,15 +522,14 @@ int csi_command_bench(int argc, char **argv)
     bool stream = strcmp(bench.stage, "stream") == 0;
 
     if (!stream && strcmp(bench.stage, "all") != 0 && strcmp(bench.stage, "inference") != 0) {
-        fprintf(stderr, "cropshield: --stage: '%s' is none of all, inference, stream\n", bench.stage);
+        csi_option_refuse(&line, &bench.stage, "'%s' is none of all, inference, stream", bench.stage);
         return CSI_EXIT_USAGE;
     }
-    if (stream && (bench.layers || bench.warm)) {
-        fprintf(stderr, "cropshield: --layers and --warm are not for --stage stream\n");
+    if (!fits_stage(&bench))
         return CSI_EXIT_USAGE;
-    }
-    if (bench.batch > options.model.max_batch)
+    if (bench.batch > options.model.max_batch || (stream && bench.batch > 0))
         options.model.max_batch = (unsigned)bench.batch;
+    fill_in(&bench);
     bench.ms = calloc(bench.iterations, sizeof *bench.ms);
     if (bench.ms == NULL)
         status = csi_fail_memory(&error, "bench");

@@ -130,14 +130,16 @@ static enum cs_status run_way(enum way way, struct photos *photos, unsigned thre
     return status;
 }
 
-static void print(const struct cs_model_info *info, double rates[WAYS][ROUNDS], size_t size, bool as_json)
+static void print(const struct cs_model_info *info, double rates[WAYS][ROUNDS], size_t size, size_t a_thread,
+                  bool as_json)
 {
     double one = csi_bench_percentile(rates[ONE_THREAD], ROUNDS, 50);
     json_t *list = json_array(), *report;
 
     if (!as_json) {
-        printf("%s, %s, %s kernels, photos of %zu bytes, median of %d interleaved rounds\n", info->name,
-               cs_precision_name(info->precision), info->kernels, size, ROUNDS);
+        printf("%s, %s, %s kernels, photos of %zu bytes, %zu a thread in each of %d interleaved "
+               "rounds, medians\n",
+               info->name, cs_precision_name(info->precision), info->kernels, size, a_thread, ROUNDS);
         printf("%-54s %7s %9s %12s\n", "way", "threads", "photos/s", "÷ one thread");
     }
     for (int way = 0; way < WAYS; way++) {
@@ -197,7 +199,7 @@ enum cs_status csi_bench_stream(const struct cs_diagnoser_options *options, cons
     if (status == CS_OK) {
         struct cs_model_info info = cs_model_info(model);
 
-        print(&info, rates, size, as_json);
+        print(&info, rates, size, iterations, as_json);
     }
     free(bytes);
     cs_model_destroy(model);

@@ -48,6 +48,13 @@ int csi_command_begin(const struct csi_command_line *line, const struct csi_shar
 /* Raises the bound of the heat-map cache so that the largest photo that the options allow fits: its display
  * image and the picture made of it. */
 void csi_make_room_for_heatmap(struct cs_diagnoser_options *options);
+/* The model that a command is about: its argument, else --model or its twin. False: there is none, or both
+ * are written, which has been reported. */
+bool csi_model_argument(const struct csi_command_line *line, const struct csi_shared *shared, char **argv,
+                        size_t count, const char **model);
+/* Whether `*output` may be the name of a native model file: neither "-" nor the ending of another format.
+ * False: reported. */
+bool csi_native_output(const struct csi_command_line *line, const char *const *output);
 /* A MODEL argument as model path: "embedded" is the built-in one, NULL. */
 const char *csi_model_named(const char *argument);
 

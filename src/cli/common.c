@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -72,14 +73,17 @@ const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_
     return table;
 }
 
-static bool wrong_word(const char *option, const char *word, const char *allowed)
+static bool wrong_word(const struct csi_command_line *line, const char *const *target, const char *allowed)
 {
-    fprintf(stderr, "cropshield: --%s: '%s' is none of %s\n", option, word, allowed);
+    csi_option_refuse(line, target, "'%s' is none of %s", *target, allowed);
     return false;
 }
 
-static bool parse_device(const char *text, struct cs_model_options *model)
+static bool parse_device(const struct csi_command_line *line, const char *const *target,
+                         struct cs_model_options *model)
 {
+    const char *text = *target;
+
     if (strcmp(text, "auto") == 0) {
         model->device = CS_DEVICE_AUTO;
     } else if (strcmp(text, "cpu") == 0) {
@@ -89,36 +93,40 @@ static bool parse_device(const char *text, struct cs_model_options *model)
         long index = text[4] == ':' ? strtol(text + 5, &end, 10) : 0;
 
         if (text[4] == ':' && (end == text + 5 || *end != '\0' || index < 0 || index > 63))
-            return wrong_word("device", text, "auto, cpu, cuda, cuda:N");
+            return wrong_word(line, target, "auto, cpu, cuda, cuda:N");
         model->device = CS_DEVICE_CUDA;
         model->device_index = (int)index;
     } else {
-        return wrong_word("device", text, "auto, cpu, cuda, cuda:N");
+        return wrong_word(line, target, "auto, cpu, cuda, cuda:N");
     }
     return true;
 }
 
-static bool parse_precision(const char *text, enum cs_precision *precision)
+static bool parse_precision(const struct csi_command_line *line, const char *const *target,
+                            enum cs_precision *precision)
 {
     for (int p = CS_PRECISION_AUTO; p <= CS_PRECISION_INT8; p++)
-        if (strcmp(text, cs_precision_name((enum cs_precision)p)) == 0) {
+        if (strcmp(*target, cs_precision_name((enum cs_precision)p)) == 0) {
             *precision = (enum cs_precision)p;
             return true;
         }
-    return wrong_word("precision", text, "auto, fp32, bf16, fp16, int8");
+    return wrong_word(line, target, "auto, fp32, bf16, fp16, int8");
 }
 
 /* "0.485,0.456,0.406" */
-static bool parse_triple(const char *option, const char *text, bool positive, float *values)
+static bool parse_triple(const struct csi_command_line *line, const char *const *target, bool positive,
+                         float *values)
 {
+    const char *text = *target;
+
     for (int i = 0; i < 3; i++) {
         char *end = NULL;
 
         values[i] = strtof(text, &end);
         if (end == text || !isfinite(values[i]) || (positive && values[i] <= 0) ||
             *end != (i < 2 ? ',' : '\0')) {
-            fprintf(stderr, "cropshield: --%s: three %snumbers with commas are needed\n", option,
-                    positive ? "positive " : "");
+            csi_option_refuse(line, target, "three %snumbers with commas are needed, not '%s'",
+                              positive ? "positive " : "", *target);
             return false;
         }
         text = end + 1;
@@ -126,8 +134,20 @@ static bool parse_triple(const char *option, const char *text, bool positive, fl
     return true;
 }
 
+static bool parse_cpu_mask(const struct csi_command_line *line, const char *const *target)
+{
+    struct cs_machine_info machine;
+    struct cs_error error;
+
+    if (cs_machine_info(*target, &machine, &error) == CS_OK)
+        return true;
+    csi_option_refuse(line, target, "%s", error.message);
+    return false;
+}
+
 /* Resolves names and numbers; false: a word was wrong and has been reported. */
-static bool resolve(const struct csi_shared *shared, struct cs_diagnoser_options *options)
+static bool resolve(const struct csi_command_line *line, const struct csi_shared *shared,
+                    struct cs_diagnoser_options *options)
 {
     *options = cs_diagnoser_options_defaults();
     options->on_warning = csi_report_warning;
@@ -154,19 +174,20 @@ static bool resolve(const struct csi_shared *shared, struct cs_diagnoser_options
     else if (strcmp(shared->decode, "fast") == 0)
         options->decode = CS_DECODE_FAST;
     else
-        return wrong_word("decode", shared->decode, "exact, fast");
+        return wrong_word(line, &shared->decode, "exact, fast");
     if (shared->mean != NULL) {
         options->model.preprocess.has_mean = true;
-        if (!parse_triple("mean", shared->mean, false, options->model.preprocess.mean))
+        if (!parse_triple(line, &shared->mean, false, options->model.preprocess.mean))
             return false;
     }
     if (shared->std_dev != NULL) {
         options->model.preprocess.has_std = true;
-        if (!parse_triple("std", shared->std_dev, true, options->model.preprocess.std_dev))
+        if (!parse_triple(line, &shared->std_dev, true, options->model.preprocess.std_dev))
             return false;
     }
-    return parse_device(shared->device, &options->model) &&
-           parse_precision(shared->precision, &options->model.precision);
+    return parse_device(line, &shared->device, &options->model) &&
+           parse_precision(line, &shared->precision, &options->model.precision) &&
+           parse_cpu_mask(line, &shared->cpu_mask);
 }
 
 int csi_command_begin(const struct csi_command_line *line, const struct csi_shared *shared, int argc,
@@ -177,7 +198,43 @@ int csi_command_begin(const struct csi_command_line *line, const struct csi_shar
     case CSI_PARSE_WRONG: return CSI_EXIT_USAGE;
     case CSI_PARSE_OK: break;
     }
-    return resolve(shared, options) ? CSI_GOES_ON : CSI_EXIT_USAGE;
+    return resolve(line, shared, options) ? CSI_GOES_ON : CSI_EXIT_USAGE;
+}
+
+bool csi_model_argument(const struct csi_command_line *line, const struct csi_shared *shared, char **argv,
+                        size_t count, const char **model)
+{
+    bool named = shared->model != NULL && !csi_option_is_twins(line, &shared->model);
+
+    if (count > 0 && named) {
+        fprintf(stderr, "cropshield: two models: '%s' and --model '%s'\n", argv[0], shared->model);
+        return false;
+    }
+    *model = count > 0 ? argv[0] : shared->model;
+    if (*model == NULL)
+        fprintf(stderr, "cropshield: missing: MODEL\nTry 'cropshield %s --help'.\n", line->command);
+    return *model != NULL;
+}
+
+bool csi_native_output(const struct csi_command_line *line, const char *const *output)
+{
+    static const char *const foreign[] = {".onnx", ".pth", ".pt"};
+    size_t length = strlen(*output);
+
+    if (strcmp(*output, "-") == 0) {
+        csi_option_refuse(line, output, "a model is written to a file, not to standard output");
+        return false;
+    }
+    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++) {
+        size_t ending = strlen(foreign[i]);
+
+        if (length >= ending && strcasecmp(*output + length - ending, foreign[i]) == 0) {
+            csi_option_refuse(line, output, "'%s': %s writes .safetensors, not %s", *output, line->command,
+                              foreign[i]);
+            return false;
+        }
+    }
+    return true;
 }
 
 void csi_make_room_for_heatmap(struct cs_diagnoser_options *options)

@@ -1,10 +1,8 @@
 /* cropshield doctor: one line a finding, ok, warn or fail. */
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -82,19 +80,20 @@ static void check_model(const struct cs_diagnoser_options *options)
     free(input);
 }
 
-/* The cache's file, or the folder that it would be made in: can be written. */
-static void check_place(const char *what, const char *path, bool folder)
+/* As serve would find it. */
+static void check_cache(const char *path)
 {
-    struct stat info;
+    bool damaged;
+    struct cs_error error;
 
     if (path == NULL)
-        report(FINDING_OK, what, "memory only");
-    else if (!folder && stat(path, &info) == 0 && !S_ISREG(info.st_mode))
-        report(FINDING_FAIL, what, "%s: this is no file", path);
-    else if (access(path, W_OK) == 0)
-        report(FINDING_OK, what, "%s", path);
+        report(FINDING_OK, "cache", "memory only");
+    else if (cs_cache_file_check(path, &damaged, &error) != CS_OK)
+        report(FINDING_FAIL, "cache", "%s: not used: %s", path, error.message);
+    else if (damaged)
+        report(FINDING_WARN, "cache", "%s: damaged: it would be set aside and a new one begun", path);
     else
-        report(FINDING_FAIL, what, "%s: %s", path, strerror(errno));
+        report(FINDING_OK, "cache", "%s%s", path, access(path, F_OK) == 0 ? "" : " (would be made)");
 }
 
 int csi_command_doctor(int argc, char **argv)
@@ -126,15 +125,6 @@ int csi_command_doctor(int argc, char **argv)
     report(FINDING_OK, "libraries", "%s, libmicrohttpd %s", build.libraries, csi_server_library_version());
     check_machine(shared.cpu_mask);
     check_model(&options);
-    if (cache_path != NULL && access(cache_path, F_OK) != 0) {
-        char *folder = strdup(cache_path), *slash = folder != NULL ? strrchr(folder, '/') : NULL;
-
-        if (slash != NULL)
-            *slash = '\0';
-        check_place("cache", slash != NULL ? (slash == folder ? "/" : folder) : ".", true);
-        free(folder);
-    } else {
-        check_place("cache", cache_path, false);
-    }
+    check_cache(cache_path);
     return worst == FINDING_FAIL ? CSI_EXIT_FAILED : CSI_EXIT_OK;
 }

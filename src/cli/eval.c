@@ -263,6 +263,7 @@ int csi_command_eval(int argc, char **argv)
         1};
     struct cs_diagnoser_options options;
     struct csi_paths paths = {0};
+    const char *const *const files[] = {&eval.csv, &eval.png, &eval.predictions};
     size_t count;
     int status;
 
@@ -270,6 +271,12 @@ int csi_command_eval(int argc, char **argv)
 
     if (ended != CSI_GOES_ON)
         return ended;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (*files[i] != NULL && strcmp(*files[i], "-") == 0) {
+            csi_option_refuse(&line, files[i],
+                              "a report is written to a file: standard output has the figures");
+            return CSI_EXIT_USAGE;
+        }
     if (eval.batch > options.model.max_batch)
         options.model.max_batch = (unsigned)eval.batch;
     status =

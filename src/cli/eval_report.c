@@ -70,6 +70,12 @@ void csi_eval_print(const struct csi_eval *eval)
         printf("%llu photos failed\n", (unsigned long long)eval->failed);
 }
 
+/* null where no photo of a known class was there to be right or wrong about. */
+static json_t *figure(const struct csi_eval *eval, double value)
+{
+    return eval->images > 0 ? json_real(value) : json_null();
+}
+
 void csi_eval_print_json(const struct csi_eval *eval)
 {
     json_t *classes = json_array(), *confusion = json_array(), *report;
@@ -87,10 +93,11 @@ void csi_eval_print_json(const struct csi_eval *eval)
         json_array_append_new(confusion, row);
     }
     report = json_pack(
-        "{s:f,s:f,s:f,s:f,s:f,s:o,s:o,s:I,s:f,s:I,s:I,s:I,s:I}", "top1", share(eval->top1, eval->images),
-        "top3", share(eval->top3, eval->images), "top1_in_plant", share(eval->top1_in_plant, eval->images),
-        "macro_f1", csi_eval_macro_f1(eval), "ece", csi_eval_ece(eval), "per_class", classes, "confusion",
-        confusion, "images", (json_int_t)eval->images, "images_per_second",
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:f,s:I,s:I,s:I,s:I}", "top1",
+        figure(eval, share(eval->top1, eval->images)), "top3", figure(eval, share(eval->top3, eval->images)),
+        "top1_in_plant", figure(eval, share(eval->top1_in_plant, eval->images)), "macro_f1",
+        figure(eval, csi_eval_macro_f1(eval)), "ece", figure(eval, csi_eval_ece(eval)), "per_class", classes,
+        "confusion", confusion, "images", (json_int_t)eval->images, "images_per_second",
         eval->seconds > 0 ? (double)(eval->images + eval->unlabelled) / eval->seconds : 0, "not_a_leaf",
         (json_int_t)eval->rejected, "unlabelled", (json_int_t)eval->unlabelled, "unlabelled_not_a_leaf",
         (json_int_t)eval->unlabelled_rejected, "failed", (json_int_t)eval->failed);

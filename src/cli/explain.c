@@ -113,8 +113,28 @@ static enum cs_status write_outputs(cs_diagnoser *diagnoser, const struct explai
     return status;
 }
 
-static enum cs_status run(const struct explain *explain, const struct cs_diagnoser_options *options,
-                          const char *path, struct cs_heatmap_request *heatmap, struct cs_error *error)
+/* Whether the model knows the class and the plant that were asked for; what is wrong has been reported. */
+static bool are_known(const struct csi_command_line *line, const struct explain *explain,
+                      const cs_model *model, size_t *class_index)
+{
+    struct cs_error error;
+    size_t plant;
+
+    if (explain->class_text != NULL &&
+        cs_model_find_class(model, explain->class_text, class_index, &error) != CS_OK) {
+        csi_option_refuse(line, &explain->class_text, "%s", error.message);
+        return false;
+    }
+    if (cs_model_find_plant(model, explain->plant, &plant, &error) != CS_OK) {
+        csi_option_refuse(line, &explain->plant, "%s", error.message);
+        return false;
+    }
+    return true;
+}
+
+static int run(const struct csi_command_line *line, const struct explain *explain,
+               const struct cs_diagnoser_options *options, const char *path,
+               struct cs_heatmap_request *heatmap)
 {
     cs_diagnoser *diagnoser = NULL;
     cs_diagnosis *diagnosis = NULL;
@@ -122,36 +142,39 @@ static enum cs_status run(const struct explain *explain, const struct cs_diagnos
     uint8_t *bytes = NULL;
     size_t size;
     struct cs_request request = cs_request_defaults();
-    enum cs_status status = csi_photo_read(path, options->limits.max_bytes, &bytes, &size, error);
+    struct cs_error error;
+    enum cs_status status = cs_diagnoser_create(options, &diagnoser, &error);
 
-    if (status == CS_OK)
-        status = cs_diagnoser_create(options, &diagnoser, error);
-    if (status == CS_OK && explain->class_text != NULL) {
+    if (status == CS_OK) {
         model = cs_diagnoser_model(diagnoser);
-        status = cs_model_find_class(model, explain->class_text, &heatmap->class_index, error);
+        if (!are_known(line, explain, model, &heatmap->class_index)) {
+            cs_model_destroy(model);
+            cs_diagnoser_destroy(diagnoser);
+            return CSI_EXIT_USAGE;
+        }
+        status = csi_photo_read(path, options->limits.max_bytes, &bytes, &size, &error);
     }
     request.name = path;
     request.plant = explain->plant;
     if (status == CS_OK)
-        status = cs_diagnose(diagnoser, bytes, size, &request, &diagnosis, error);
+        status = cs_diagnose(diagnoser, bytes, size, &request, &diagnosis, &error);
     if (status == CS_OK && heatmap->class_index == SIZE_MAX)
         heatmap->class_index = diagnosis->predictions[0].index;
     if (status == CS_OK)
-        status = write_outputs(diagnoser, explain, diagnosis->id, heatmap, error);
+        status = write_outputs(diagnoser, explain, diagnosis->id, heatmap, &error);
     if (status == CS_OK) {
-        struct cs_model_info info;
+        struct cs_model_info info = cs_model_info(model);
 
-        if (model == NULL)
-            model = cs_diagnoser_model(diagnoser);
-        info = cs_model_info(model);
         fprintf(explain->to_stdout ? stderr : stdout, "%s: heat map of \"%s\" at %s\n", path,
                 info.labels[heatmap->class_index], info.gradcam_layer);
+    } else {
+        csi_report(path, &error);
     }
     cs_model_destroy(model);
     cs_diagnosis_destroy(diagnosis);
     cs_diagnoser_destroy(diagnoser);
     free(bytes);
-    return status;
+    return status == CS_OK ? CSI_EXIT_OK : CSI_EXIT_FAILED;
 }
 
 int csi_command_explain(int argc, char **argv)
@@ -205,24 +228,24 @@ int csi_command_explain(int argc, char **argv)
     }
     explain.to_stdout = (explain.output != NULL && strcmp(explain.output, "-") == 0) ||
                         (explain.raw != NULL && strcmp(explain.raw, "-") == 0);
-    if (cs_cam_method_parse(explain.method, &heatmap.method, &error) != CS_OK ||
-        cs_colormap_parse(explain.colormap, &heatmap.colormap, &error) != CS_OK) {
-        csi_report(NULL, &error);
+    if (cs_cam_method_parse(explain.method, &heatmap.method, &error) != CS_OK) {
+        csi_option_refuse(&line, &explain.method, "%s", error.message);
+        return CSI_EXIT_USAGE;
+    }
+    if (cs_colormap_parse(explain.colormap, &heatmap.colormap, &error) != CS_OK) {
+        csi_option_refuse(&line, &explain.colormap, "%s", error.message);
         return CSI_EXIT_USAGE;
     }
     heatmap.alpha = (float)explain.alpha;
     csi_make_room_for_heatmap(&options);
     if (explain.format != NULL && !format_named(explain.format, &heatmap.format)) {
-        fprintf(stderr, "cropshield: --format: '%s' is none of png, jpeg, webp\n", explain.format);
+        csi_option_refuse(&line, &explain.format, "'%s' is none of png, jpeg, webp", explain.format);
         return CSI_EXIT_USAGE;
     }
     if (explain.output != NULL && explain.format == NULL && !format_of(explain.output, &heatmap.format)) {
-        fprintf(stderr, "cropshield: -o: '%s' ends in none of .png, .jpg, .jpeg, .webp\n", explain.output);
+        csi_option_refuse(&line, &explain.output, "'%s' ends in none of .png, .jpg, .jpeg, .webp",
+                          explain.output);
         return CSI_EXIT_USAGE;
     }
-    if (run(&explain, &options, argv[0], &heatmap, &error) != CS_OK) {
-        csi_report(argv[0], &error);
-        return CSI_EXIT_FAILED;
-    }
-    return CSI_EXIT_OK;
+    return run(&line, &explain, &options, argv[0], &heatmap);
 }

@@ -1,5 +1,6 @@
 /* cropshield inspect and convert: what a model file holds, and turning it into the native file. */
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,14 +18,14 @@ static json_t *to_json(const struct cs_model_info *info)
         json_array_append_new(classes,
                               json_pack("{s:i,s:s,s:s,s:b}", "index", (int)i, "class", info->classes[i],
                                         "label", info->labels[i], "tested", (int)info->tested[i]));
-    object = json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f,s:s,s:b,s:s,s:s,s:f,s:o,s:o?}", "name",
-                       info->name, "path", path.size > 0 ? (const char *)path.bytes : "", "format",
-                       info->format, "architecture", info->architecture, "digest", info->digest, "parameters",
-                       (json_int_t)info->parameters, "gmac", info->gmac, "input_size", (int)info->input_size,
-                       "map_width", (int)info->map_width, "map_height", (int)info->map_height, "temperature",
-                       info->temperature, "gradcam_layer", info->gradcam_layer, "has_leaf_gate",
-                       (int)info->has_leaf_gate, "precision", cs_precision_name(info->precision), "kernels",
-                       info->kernels, "load_ms", info->load_ms, "classes", classes, "metadata", metadata);
+    object = json_pack(
+        "{s:s,s:s,s:s,s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f,s:s,s:b,s:s,s:s,s:f,s:o,s:o?}", "name", info->name,
+        "path", path.size > 0 ? (const char *)path.bytes : "", "format", info->format, "architecture",
+        info->architecture, "digest", info->digest, "parameters", (json_int_t)info->parameters, "gmac",
+        info->gmac, "input_size", (int)info->input_size, "map_width", (int)info->map_width, "map_height",
+        (int)info->map_height, "temperature", info->temperature, "gradcam_layer", info->gradcam_layer,
+        "has_leaf_gate", (int)info->has_leaf_gate, "precision", cs_precision_name(info->precision), "kernels",
+        info->kernels, "load_ms", round(info->load_ms * 1e3) / 1e3, "classes", classes, "metadata", metadata);
     csi_buffer_free(&path);
     return object;
 }
@@ -46,8 +47,9 @@ static void print_clean(const char *text, size_t most)
         printf("…");
 }
 
-/* The metadata's plain strings; long ones (class lists, gate parameters) are cut. */
-static void print_metadata(const char *text)
+/* The metadata's plain strings; long ones (class lists, gate parameters) are cut. The native file's own
+ * digest is of its data section, not of the file. */
+static void print_metadata(const char *text, bool native)
 {
     json_t *metadata = json_loads(text, 0, NULL), *value;
     const char *key;
@@ -55,12 +57,13 @@ static void print_metadata(const char *text)
     json_object_foreach(metadata, key, value)
     {
         const char *string = json_string_value(value);
+        const char *title = native && strcmp(key, "digest") == 0 ? "data digest" : key;
 
         if (string == NULL)
             continue;
         printf("  ");
-        print_clean(key, 64);
-        printf("%*s ", strlen(key) < 18 ? 18 - (int)strlen(key) : 0, "");
+        print_clean(title, 64);
+        printf("%*s ", strlen(title) < 18 ? 18 - (int)strlen(title) : 0, "");
         print_clean(string, 90);
         putchar('\n');
     }
@@ -73,7 +76,7 @@ static void print_text(const struct cs_model_info *info)
     printf("  file               %s (%s)\n", info->path, info->format);
     printf("  architecture       %s, %.2f M parameters, %.3f GMAC at %ux%u\n", info->architecture,
            (double)info->parameters / 1e6, info->gmac, info->input_size, info->input_size);
-    printf("  digest             %s\n", info->digest);
+    printf("  file digest        %s\n", info->digest);
     printf("  heat map           %s, %ux%u\n", info->gradcam_layer, info->map_width, info->map_height);
     printf("  temperature        %.4f\n", info->temperature);
     printf("  leaf gate          %s\n", info->has_leaf_gate ? "yes" : "no");
@@ -84,7 +87,7 @@ static void print_text(const struct cs_model_info *info)
         printf("    %3zu  %-48s %s%s\n", i, info->classes[i], info->labels[i],
                info->tested[i] ? "" : " (untested)");
     printf("metadata\n");
-    print_metadata(info->metadata_json);
+    print_metadata(info->metadata_json, strcmp(info->format, "safetensors") == 0);
 }
 
 int csi_command_inspect(int argc, char **argv)
@@ -102,12 +105,13 @@ int csi_command_inspect(int argc, char **argv)
         "Says what a model file holds ('embedded' and 'lite' are the shipped models).",
         own,
         csi_shared_table(&shared, table),
-        1,
+        0,
         1};
     struct cs_diagnoser_options options;
     struct cs_model_info info;
     struct cs_error error;
     cs_model *model = NULL;
+    const char *name;
     int status = CSI_EXIT_OK;
     size_t count;
 
@@ -115,9 +119,11 @@ int csi_command_inspect(int argc, char **argv)
 
     if (ended != CSI_GOES_ON)
         return ended;
-    options.model.path = csi_model_named(argv[0]);
+    if (!csi_model_argument(&line, &shared, argv, count, &name))
+        return CSI_EXIT_USAGE;
+    options.model.path = csi_model_named(name);
     if (cs_model_load(&options.model, &model, &error) != CS_OK) {
-        csi_report(argv[0], &error);
+        csi_report(name, &error);
         return CSI_EXIT_FAILED;
     }
     info = cs_model_info(model);
@@ -125,10 +131,12 @@ int csi_command_inspect(int argc, char **argv)
         json_t *object = to_json(&info);
 
         if (object == NULL) {
-            fprintf(stderr, "cropshield: the facts about '%s' cannot be written as JSON\n", argv[0]);
+            fprintf(stderr, "cropshield: the facts about '%s' cannot be written as JSON\n", name);
             status = CSI_EXIT_FAILED;
         } else {
-            json_dumpf(object, stdout, JSON_COMPACT); /* a full disk is told at the end, as everywhere */
+            json_dumpf(object, stdout,
+                       JSON_COMPACT |
+                           JSON_REAL_PRECISION(6)); /* a full disk is told at the end, as everywhere */
             putchar('\n');
         }
         json_decref(object);
@@ -143,14 +151,14 @@ int csi_command_convert(int argc, char **argv)
 {
     struct csi_shared shared = csi_shared_defaults();
     struct csi_option table[CSI_SHARED_OPTIONS];
-    const char *output = NULL;
+    const char *output = NULL, *name;
     const struct csi_option own[] = {
         {"output", 'o', CSI_OPT_STRING, "FILE", "native file to write: OUT.safetensors", &output, 0, 0},
         {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
     const struct csi_command_line line = {
         "convert", "[options] MODEL -o OUT.safetensors", "Turns any readable model into the native file.",
-        own,       csi_shared_table(&shared, table),     1,
+        own,       csi_shared_table(&shared, table),     0,
         1};
     struct cs_diagnoser_options options;
     struct cs_error error;
@@ -162,17 +170,21 @@ int csi_command_convert(int argc, char **argv)
 
     if (ended != CSI_GOES_ON)
         return ended;
+    if (!csi_model_argument(&line, &shared, argv, count, &name))
+        return CSI_EXIT_USAGE;
     if (output == NULL) {
         fprintf(stderr, "cropshield: convert needs -o OUT.safetensors\n");
         return CSI_EXIT_USAGE;
     }
-    options.model.path = csi_model_named(argv[0]);
+    if (!csi_native_output(&line, (const char *const *)&output))
+        return CSI_EXIT_USAGE;
+    options.model.path = csi_model_named(name);
     status = cs_model_load(&options.model, &model, &error);
     if (status == CS_OK)
         status = cs_model_save(model, output, &error);
     cs_model_destroy(model);
     if (status != CS_OK) {
-        csi_report(argv[0], &error);
+        csi_report(name, &error);
         return CSI_EXIT_FAILED;
     }
     printf("%s: written\n", output);

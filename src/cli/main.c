@@ -102,6 +102,10 @@ int main(int argc, char **argv)
         argv[1] = argv[2];
         argv[2] = help_flag;
     }
+    if (argc > 3 && strcmp(argv[1], "help") == 0) {
+        fprintf(stderr, "cropshield: one argument too many: %s\nTry 'cropshield --help'.\n", argv[3]);
+        return CSI_EXIT_USAGE;
+    }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         help(stdout);
         return finish(CSI_EXIT_OK);

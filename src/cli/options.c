@@ -2,13 +2,16 @@
 #include "cli/options.h"
 
 #include <ctype.h>
-#include <errno.h>
+#include <float.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#define ENVIRONMENT_NAME 64
 
 /* "max-size" -> "CROPSHIELD_MAX_SIZE" */
 static void environment_name(const char *name, char *out, size_t size)
@@ -33,6 +36,8 @@ static bool set_flag(const struct csi_option *option, const char *source, const 
     return false;
 }
 
+#define MOST_WHOLE 9e15 /* up to here doubles hold every whole number */
+
 /* "1" or "0.1": whole numbers without an exponent. */
 static const char *in_words(double number, char *text, size_t size)
 {
@@ -40,42 +45,50 @@ static const char *in_words(double number, char *text, size_t size)
     return text;
 }
 
-/* `source` is what the user wrote: "--port" or "CROPSHIELD_PORT". */
-static bool set_number(const struct csi_option *option, const char *source, const char *text)
+/* The number in `text`, in bytes where a unit says so; false: it is none. */
+static bool read_number(const struct csi_option *option, const char *text, double *value)
 {
     char *end = NULL;
-    double value, scale = 1;
 
-    errno = 0;
-    value = strtod(text, &end);
+    *value = strtod(text, &end);
     if (option->type == CSI_OPT_BYTES && end != text && *end != '\0') {
         const char *units = "KMG", *unit = strchr(units, toupper((unsigned char)*end));
 
         if (unit != NULL && end[1] == '\0') {
-            scale = ldexp(1.0, 10 * (int)(unit - units + 1));
+            *value = ldexp(*value, 10 * (int)(unit - units + 1));
             end++;
         }
     }
-    if (end == text || *end != '\0' || errno != 0 || !isfinite(value)) {
-        fprintf(stderr, "cropshield: %s: '%s' is not a number\n", source, text);
+    return end != text && *end == '\0' && !isnan(*value);
+}
+
+/* `source` is what the user wrote: "--port" or "CROPSHIELD_PORT". */
+static bool set_number(const struct csi_option *option, const char *source, const char *text)
+{
+    bool whole = option->type != CSI_OPT_NUMBER, bounded = option->low < option->high;
+    double value, low = bounded ? option->low : whole ? 0 : -DBL_MAX;
+    double high = bounded ? option->high : whole ? MOST_WHOLE : DBL_MAX;
+
+    if (!read_number(option, text, &value)) {
+        fprintf(stderr, "cropshield: %s: '%s' is not a number%s\n", source, text,
+                option->type == CSI_OPT_BYTES ? " of bytes; units are K, M and G" : "");
         return false;
     }
-    value *= scale;
-    if (option->type != CSI_OPT_NUMBER && (value < 0 || value != floor(value) || value > 9e15)) {
+    if (whole && isfinite(value) && value != floor(value)) {
         fprintf(stderr, "cropshield: %s: '%s' is not a whole number\n", source, text);
         return false;
     }
-    if (option->low < option->high && (value < option->low || value > option->high)) {
-        char low[32], high[32];
+    if (value < low || value > high) {
+        char least[32], most[32];
 
         fprintf(stderr, "cropshield: %s: %s is out of range, %s to %s\n", source, text,
-                in_words(option->low, low, sizeof low), in_words(option->high, high, sizeof high));
+                in_words(low, least, sizeof least), in_words(high, most, sizeof most));
         return false;
     }
-    if (option->type == CSI_OPT_NUMBER)
-        *(double *)option->target = value;
-    else
+    if (whole)
         *(size_t *)option->target = (size_t)value;
+    else
+        *(double *)option->target = value;
     return true;
 }
 
@@ -88,13 +101,39 @@ static bool set_value(const struct csi_option *option, const char *source, const
     }
 }
 
-static bool from_environment(const struct csi_option *options)
+/* An argument list on its way through the tables. */
+struct parse {
+    const struct csi_command_line *line;
+    int argc, index; /* of the argument that is looked at */
+    char **argv;
+    const struct csi_option *given[64]; /* on the command line; more than a command has */
+    size_t given_count;
+};
+
+static bool was_given(const struct parse *parse, const struct csi_option *option)
 {
-    char name[64];
+    for (size_t i = 0; i < parse->given_count; i++)
+        if (parse->given[i] == option)
+            return true;
+    return false;
+}
+
+static void note_given(struct parse *parse, const struct csi_option *option)
+{
+    if (!was_given(parse, option) && parse->given_count < sizeof parse->given / sizeof parse->given[0])
+        parse->given[parse->given_count++] = option;
+}
+
+/* What the command line does not say. */
+static bool from_environment(const struct parse *parse, const struct csi_option *options)
+{
+    char name[ENVIRONMENT_NAME];
 
     for (; options != NULL && options->name != NULL; options++) {
         const char *text;
 
+        if (was_given(parse, options))
+            continue;
         environment_name(options->name, name, sizeof name);
         text = getenv(name);
         if (text != NULL && *text != '\0' && !set_value(options, name, text))
@@ -128,83 +167,148 @@ static enum csi_parse_result wrong(const struct csi_command_line *line, const ch
     return CSI_PARSE_WRONG;
 }
 
-/* `option` with the value that was written to it, or (NULL) the next argument, over which *index moves. */
-static enum csi_parse_result take(const struct csi_command_line *line, const struct csi_option *option,
-                                  const char *value, int argc, char **argv, int *index)
+/* `option` with the value that was written to it, or (NULL) the next argument, over which the index moves. */
+static enum csi_parse_result take(struct parse *parse, const struct csi_option *option, const char *value)
 {
-    const char *source = argv[*index];
+    const char *source = parse->argv[parse->index];
 
+    note_given(parse, option);
     if (value == NULL && option->type == CSI_OPT_FLAG)
         value = "1";
     if (value == NULL) {
-        if (*index + 1 >= argc)
-            return wrong(line, "missing value after ", source);
-        value = argv[++*index];
+        if (parse->index + 1 >= parse->argc)
+            return wrong(parse->line, "missing value after ", source);
+        value = parse->argv[++parse->index];
     }
     return set_value(option, source, value) ? CSI_PARSE_OK : CSI_PARSE_WRONG;
 }
 
+static enum csi_parse_result show_help(const struct csi_command_line *line)
+{
+    csi_options_help(line);
+    return CSI_PARSE_HELP;
+}
+
 /* One argument that starts with a dash: --name, --name=value, --name value, -n value, -nvalue, and flags in
  * a row, -jq. */
-static enum csi_parse_result parse_option(const struct csi_command_line *line, int argc, char **argv,
-                                          int *index)
+static enum csi_parse_result parse_option(struct parse *parse)
 {
-    const char *text = argv[*index];
+    const char *text = parse->argv[parse->index];
     const struct csi_option *option;
 
     if (text[1] == '-') {
         size_t length = strcspn(text + 2, "=");
 
-        option = find(line, text + 2, length, 0);
+        option = find(parse->line, text + 2, length, 0);
         if (option == NULL)
-            return wrong(line, "unknown option ", text);
-        return take(line, option, text[2 + length] == '=' ? text + 3 + length : NULL, argc, argv, index);
+            return wrong(parse->line, "unknown option ", text);
+        return take(parse, option, text[2 + length] == '=' ? text + 3 + length : NULL);
     }
     for (const char *letter = text + 1; *letter != '\0'; letter++) {
-        option = find(line, NULL, 0, *letter);
+        option = find(parse->line, NULL, 0, *letter);
         if (option == NULL)
-            return wrong(line, "unknown option ", text);
+            return *letter == 'h' ? show_help(parse->line) : wrong(parse->line, "unknown option ", text);
         if (option->type != CSI_OPT_FLAG)
-            return take(line, option, letter[1] != '\0' ? letter + 1 : NULL, argc, argv, index);
+            return take(parse, option, letter[1] != '\0' ? letter + 1 : NULL);
+        note_given(parse, option);
         *(bool *)option->target = true;
     }
     return CSI_PARSE_OK;
 }
 
+/* "missing: IMAGE": of "[options] -o OUT.png IMAGE", what is no option. */
+static enum csi_parse_result missing(const struct csi_command_line *line)
+{
+    char text[128], words[128], *rest = NULL;
+    size_t used = 0;
+
+    snprintf(text, sizeof text, "%s", line->usage);
+    words[0] = '\0';
+    for (char *word = strtok_r(text, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+        if (word[0] == '-') /* with its value */
+            strtok_r(NULL, " ", &rest);
+        else if (word[0] != '[' && used < sizeof words)
+            used += (size_t)snprintf(words + used, sizeof words - used, "%s%s", used > 0 ? " " : "", word);
+    }
+    return wrong(line, "missing: ", words);
+}
+
 enum csi_parse_result csi_options_parse(const struct csi_command_line *line, int argc, char **argv,
                                         size_t *count)
 {
+    struct parse parse = {.line = line, .argc = argc, .argv = argv};
     size_t found = 0;
     bool only_paths = false;
 
     *count = 0;
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            csi_options_help(line);
-            return CSI_PARSE_HELP;
-        }
-    if (!from_environment(line->own) || !from_environment(line->shared))
-        return CSI_PARSE_WRONG;
-    for (int i = 1; i < argc; i++) {
-        if (!only_paths && strcmp(argv[i], "--") == 0) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return show_help(line);
+    for (parse.index = 1; parse.index < argc; parse.index++) {
+        char *text = argv[parse.index];
+
+        if (!only_paths && strcmp(text, "--") == 0) {
             only_paths = true;
-        } else if (!only_paths && argv[i][0] == '-' && argv[i][1] != '\0') {
-            enum csi_parse_result result = parse_option(line, argc, argv, &i);
+        } else if (!only_paths && text[0] == '-' && text[1] != '\0') {
+            enum csi_parse_result result = parse_option(&parse);
 
             if (result != CSI_PARSE_OK)
                 return result;
         } else {
-            argv[found++] = argv[i];
+            argv[found++] = text;
         }
     }
+    if (!from_environment(&parse, line->own) || !from_environment(&parse, line->shared))
+        return CSI_PARSE_WRONG;
     if (found < line->least)
-        return wrong(line, "missing: ", line->usage + (strncmp(line->usage, "[options] ", 10) == 0 ? 10 : 0));
+        return missing(line);
     if (line->most != 0 && found > line->most)
         return wrong(line, "one argument too many: ", argv[line->most]);
     if (line->most == 0 && line->least == 0 && found > 0)
         return wrong(line, "this command takes no argument: ", argv[0]);
     *count = found;
     return CSI_PARSE_OK;
+}
+
+/* The option whose value is at `target`; the environment's name of it in `twin`. */
+static const struct csi_option *option_of(const struct csi_command_line *line, const void *target, char *twin,
+                                          size_t size)
+{
+    const struct csi_option *tables[] = {line->own, line->shared};
+
+    for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
+        for (const struct csi_option *option = tables[t]; option != NULL && option->name != NULL; option++)
+            if (option->target == target) {
+                environment_name(option->name, twin, size);
+                return option;
+            }
+    return NULL;
+}
+
+bool csi_option_is_twins(const struct csi_command_line *line, const void *target)
+{
+    char twin[ENVIRONMENT_NAME];
+    const char *word = *(const char *const *)target;
+
+    /* Words are not copied: one of the environment is where getenv finds it. */
+    return option_of(line, target, twin, sizeof twin) != NULL && word != NULL && word == getenv(twin);
+}
+
+void csi_option_refuse(const struct csi_command_line *line, const void *target, const char *format, ...)
+{
+    char twin[ENVIRONMENT_NAME];
+    const struct csi_option *option = option_of(line, target, twin, sizeof twin);
+    bool twins = csi_option_is_twins(line, target);
+    va_list arguments;
+
+    fprintf(stderr, "cropshield: %s%s: ", twins ? "" : "--",
+            twins            ? twin
+            : option != NULL ? option->name
+                             : "");
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
 }
 
 static void help_table(const struct csi_option *options)

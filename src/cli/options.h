@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/error.h"
+
 enum csi_option_type {
     CSI_OPT_FLAG,   /* bool */
     CSI_OPT_STRING, /* const char * */
@@ -42,10 +44,17 @@ enum csi_parse_result {
     CSI_PARSE_WRONG /* reported, exit 2 */
 };
 
-/* Fills targets from the environment, then from argv[1…]. Positional arguments are moved to the front of
- * `argv`: argv[0…count-1]. */
+/* Fills targets from argv[1…], and those that are not named there from the environment. Positional arguments
+ * are moved to the front of `argv`: argv[0…count-1]. */
 enum csi_parse_result csi_options_parse(const struct csi_command_line *line, int argc, char **argv,
                                         size_t *count);
+
+/* Whether the word at `target`, an option's, came from the environment. */
+bool csi_option_is_twins(const struct csi_command_line *line, const void *target);
+/* Reports a word that an option does not take, by the name that brought it: "cropshield: --decode: …" or
+ * "cropshield: CROPSHIELD_DECODE: …". */
+void csi_option_refuse(const struct csi_command_line *line, const void *target, const char *format, ...)
+    CSI_PRINTF(3, 4);
 
 /* The table as help text on stdout. */
 void csi_options_help(const struct csi_command_line *line);

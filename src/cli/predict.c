@@ -275,6 +275,22 @@ static void run_case(struct predict *predict, const struct cs_request *request)
     }
 }
 
+static void print_case(const struct predict *predict, const cs_diagnosis *combined, double agreement)
+{
+    size_t given = predict->files.paths->count, read = predict->photo_count;
+    char title[128], photos[64];
+
+    if (read < given)
+        snprintf(photos, sizeof photos, "%zu of %zu photos", read, given);
+    else
+        snprintf(photos, sizeof photos, read == 1 ? "1 photo" : "all %zu photos together", read);
+    if (read > 1)
+        snprintf(title, sizeof title, "%s (%.0f %% of them agree)", photos, 100 * agreement);
+    else
+        snprintf(title, sizeof title, "%s alone", photos);
+    print_text(title, combined);
+}
+
 static int finish_case(struct predict *predict, size_t top_k)
 {
     cs_diagnosis *combined = NULL;
@@ -296,11 +312,7 @@ static int finish_case(struct predict *predict, size_t top_k)
             cs_blob_destroy(&blob);
         }
     } else if (status == CS_OK) {
-        char title[96];
-
-        snprintf(title, sizeof title, "all %zu photos together (%.0f %% of them agree)", predict->photo_count,
-                 100 * agreement);
-        print_text(title, combined);
+        print_case(predict, combined, agreement);
     }
     if (status != CS_OK)
         csi_report("case", &error);
@@ -310,8 +322,28 @@ static int finish_case(struct predict *predict, size_t top_k)
     return status == CS_OK ? CSI_EXIT_OK : CSI_EXIT_FAILED;
 }
 
-static int run(struct predict *predict, const struct cs_diagnoser_options *options, struct csi_paths *paths,
-               size_t top_k, size_t batch)
+/* Whether the model knows the plant that was asked for; if not, this has been reported. A model that cannot
+ * be loaded is reported with the photos. */
+static bool plant_is_known(const struct csi_command_line *line, const struct predict *predict)
+{
+    cs_model *model;
+    struct cs_error error;
+    size_t plant;
+    bool known;
+
+    if (predict->plant == NULL)
+        return true;
+    model = cs_diagnoser_model(predict->diagnoser);
+    known = model == NULL || cs_model_find_plant(model, predict->plant, &plant, &error) == CS_OK;
+    cs_model_destroy(model);
+    if (!known)
+        csi_option_refuse(line, &predict->plant, "%s", error.message);
+    return known;
+}
+
+static int run(const struct csi_command_line *line, struct predict *predict,
+               const struct cs_diagnoser_options *options, struct csi_paths *paths, size_t top_k,
+               size_t batch)
 {
     struct cs_stream stream = {0};
     struct cs_error error;
@@ -321,6 +353,10 @@ static int run(struct predict *predict, const struct cs_diagnoser_options *optio
     if (cs_diagnoser_create(options, &predict->diagnoser, &error) != CS_OK) {
         csi_report(options->model.path, &error);
         return CSI_EXIT_FAILED;
+    }
+    if (!plant_is_known(line, predict)) {
+        cs_diagnoser_destroy(predict->diagnoser);
+        return CSI_EXIT_USAGE;
     }
     stream.count = paths->count;
     stream.batch = batch;
@@ -353,7 +389,7 @@ int csi_command_predict(int argc, char **argv)
     size_t top_k = 3, batch = 0, count = 0;
     struct csi_option table[CSI_SHARED_OPTIONS];
     const struct csi_option own[] = {
-        {"top-k", 'k', CSI_OPT_SIZE, "N", "classes to list (3)", &top_k, 1, 100000},
+        {"top-k", 'k', CSI_OPT_SIZE, "N", "classes to list (3)", &top_k, 1, 1000},
         {"json", 'j', CSI_OPT_FLAG, NULL, "one JSON object a line", &predict.json, 0, 0},
         {"gradcam", 'g', CSI_OPT_STRING, "DIR", "also write NAME_gradcam.png there", &predict.gradcam_dir, 0,
          0},
@@ -408,7 +444,7 @@ int csi_command_predict(int argc, char **argv)
             options.model.compact = true;
             options.load_beside = true;
         }
-        status = run(&predict, &options, &paths, top_k, batch);
+        status = run(&line, &predict, &options, &paths, top_k, batch);
     }
     if (status == CSI_EXIT_OK && (paths.failed > 0 || paths.count == 0))
         status = CSI_EXIT_FAILED;

@@ -286,7 +286,7 @@ static void print_report(const struct quantize_options *own, const struct report
            report->photos > 0 ? 100.0 * (double)report->equal / (double)report->photos : 0.0);
     if (report->labelled > 0)
         printf("top-1 on %zu labelled photos changes by %+.2f points\n", report->labelled,
-               -report->drop_points);
+               fabs(report->drop_points) < 0.005 ? 0.0 : -report->drop_points);
     printf("mean change of the top class's probability: %.4f\n", report->probability_change);
 }
 
@@ -370,6 +370,25 @@ static enum cs_status run(struct quantize *quantize, const struct quantize_optio
     return status;
 }
 
+/* Whether the options say what to do; false: what is wrong or missing has been reported. */
+static bool may_run(const struct csi_command_line *line, const struct quantize_options *own)
+{
+    enum cs_quantize_method method;
+
+    if (own->calibration == NULL || own->output == NULL) {
+        fprintf(stderr, "cropshield: quantize needs %s%s%s\n",
+                own->calibration == NULL ? "--calibration DIR" : "",
+                own->calibration == NULL && own->output == NULL ? " and " : "",
+                own->output == NULL ? "-o OUT.safetensors" : "");
+        return false;
+    }
+    if (strcmp(own->method, "fixed") != 0 && cs_quantize_method_parse(own->method, &method, NULL) != CS_OK) {
+        csi_option_refuse(line, &own->method, "'%s' is none of minmax, percentile, mse, fixed", own->method);
+        return false;
+    }
+    return csi_native_output(line, &own->output);
+}
+
 int csi_command_quantize(int argc, char **argv)
 {
     struct csi_shared shared = csi_shared_defaults();
@@ -400,13 +419,14 @@ int csi_command_quantize(int argc, char **argv)
         "Calibrates INT8 on photos, compares it with float32 and writes a model that vouches for it.",
         list,
         csi_shared_table(&shared, table),
-        1,
+        0,
         1};
     struct quantize quantize = {0};
     struct cs_diagnoser_options options;
     struct csi_paths paths = {0};
     struct cs_error error;
     enum cs_status status;
+    const char *name;
     uint64_t failed;
     size_t count;
 
@@ -414,11 +434,9 @@ int csi_command_quantize(int argc, char **argv)
 
     if (ended != CSI_GOES_ON)
         return ended;
-    if (own.calibration == NULL || own.output == NULL) {
-        fprintf(stderr, "cropshield: quantize needs --calibration DIR and -o OUT.safetensors\n");
+    if (!csi_model_argument(&line, &shared, argv, count, &name) || !may_run(&line, &own))
         return CSI_EXIT_USAGE;
-    }
-    options.model.path = csi_model_named(argv[0]);
+    options.model.path = csi_model_named(name);
     if (!csi_paths_in_folder(&paths, (char *)(uintptr_t)own.calibration)) {
         csi_paths_free(&paths);
         return CSI_EXIT_FAILED;
@@ -426,7 +444,7 @@ int csi_command_quantize(int argc, char **argv)
     quantize.files = (struct csi_file_stream){&paths, options.limits.max_bytes};
     status = run(&quantize, &own, &options, &error);
     if (status != CS_OK)
-        csi_report(argv[0], &error);
+        csi_report(name, &error);
     failed = paths.failed + quantize.eval[0].failed; /* reported before; the others were worked with */
     for (int p = 0; p < 2; p++) {
         csi_eval_free(&quantize.eval[p]);

@@ -39,7 +39,22 @@ static void wait_for_end(const sigset_t *signals, cs_diagnoser *diagnoser)
     }
 }
 
-static int run(const struct cs_diagnoser_options *options, struct csi_server_options *server_options)
+/* The line that scripts wait for: bare in a log of text, a log line where every line is JSON. */
+static void announce(const char *host, unsigned port, bool log_json)
+{
+    bool bracketed = strchr(host, ':') != NULL;
+    char text[512];
+
+    snprintf(text, sizeof text, "listening on http://%s%s%s:%u", bracketed ? "[" : "", host,
+             bracketed ? "]" : "", port);
+    if (log_json)
+        csi_log(CSI_LOG_INFO, "%s", text);
+    else
+        fprintf(stderr, "%s\n", text);
+}
+
+static int run(const struct cs_diagnoser_options *options, struct csi_server_options *server_options,
+               bool log_json)
 {
     struct csi_server *server = NULL;
     cs_diagnoser *diagnoser = NULL;
@@ -63,10 +78,7 @@ static int run(const struct cs_diagnoser_options *options, struct csi_server_opt
         cs_diagnoser_destroy(diagnoser);
         return CSI_EXIT_FAILED;
     }
-    fprintf(stderr,
-            strchr(server_options->host, ':') != NULL ? "listening on http://[%s]:%u\n"
-                                                      : "listening on http://%s:%u\n",
-            server_options->host, csi_server_port(server));
+    announce(server_options->host, csi_server_port(server), log_json);
     wait_for_end(&signals, diagnoser);
     csi_server_stop(server, 10);
     cs_diagnoser_destroy(diagnoser);
@@ -82,7 +94,7 @@ int csi_command_serve(int argc, char **argv)
            gradcam_bytes = defaults.gradcam_cache_bytes, disk_bytes = defaults.cache_path_bytes, count;
     double ttl = 0;
     const char *cache_path = NULL, *log_format = "text";
-    bool no_watch = false, quiet = false;
+    bool no_watch = false, quiet = false, log_json;
     struct csi_option table[CSI_SHARED_OPTIONS];
     const struct csi_option own[] = {
         {"host", 0, CSI_OPT_STRING, "ADDRESS", "address to listen on (127.0.0.1)", &server.host, 0, 0},
@@ -128,10 +140,11 @@ int csi_command_serve(int argc, char **argv)
     if (ended != CSI_GOES_ON)
         return ended;
     if (strcmp(log_format, "text") != 0 && strcmp(log_format, "json") != 0) {
-        fprintf(stderr, "cropshield: --log-format: '%s' is none of text, json\n", log_format);
+        csi_option_refuse(&line, &log_format, "'%s' is none of text, json", log_format);
         return CSI_EXIT_USAGE;
     }
-    csi_log_configure(CSI_LOG_INFO, strcmp(log_format, "json") == 0);
+    log_json = strcmp(log_format, "json") == 0;
+    csi_log_configure(CSI_LOG_INFO, log_json);
     options.prediction_cache_bytes = prediction_bytes;
     options.gradcam_cache_bytes = gradcam_bytes;
     if (gradcam_bytes == defaults.gradcam_cache_bytes)
@@ -148,5 +161,5 @@ int csi_command_serve(int argc, char **argv)
     server.max_size = options.max_size;
     server.decode = options.decode;
     server.access_log = !quiet;
-    return run(&options, &server);
+    return run(&options, &server, log_json);
 }

@@ -132,7 +132,8 @@ enum cs_status csi_diagnosis_json(const cs_diagnosis *diagnosis, struct cs_blob 
     csi_buffer_init(&out);
     put(&out, "{\"id\":");
     csi_buffer_json(&out, diagnosis->id);
-    put_image(&out, diagnosis);
+    if (diagnosis->width > 0) /* the joint answer of several photos has none */
+        put_image(&out, diagnosis);
     put(&out, ",\"verdict\":");
     csi_buffer_json(&out, cs_verdict_name(diagnosis->verdict));
     if (diagnosis->plant != NULL) {

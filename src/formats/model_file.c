@@ -34,10 +34,10 @@ static void clean_message(struct cs_error *error)
     }
 }
 
-/* The class list that wins over the metadata (`classes_path`) or stands in for it (beside the model); NULL:
- * none. */
+/* The class list that wins over the metadata (`classes_path`) or stands in for it (beside the model), and
+ * `*list`, its file, for free(); NULL: none. */
 static enum cs_status find_classes(const struct csi_model_file_options *options, const json_t *metadata,
-                                   json_t **classes, struct cs_error *error)
+                                   json_t **classes, char **list, struct cs_error *error)
 {
     static const char beside[] = "class_to_idx.json";
     const char *path = options->classes_path,
@@ -49,6 +49,7 @@ static enum cs_status find_classes(const struct csi_model_file_options *options,
     enum cs_status status = CS_OK;
 
     *classes = NULL;
+    *list = NULL;
     if (path == NULL) {
         if (options->path == NULL || json_object_get(metadata, "classes") != NULL)
             return CS_OK;
@@ -66,6 +67,12 @@ static enum cs_status find_classes(const struct csi_model_file_options *options,
         status = csi_classes_parse(bytes, size, classes, error);
     if (status == CS_MODEL_INVALID)
         csi_error_prefix(error, "%.200s", path);
+    if (status == CS_OK) {
+        *list = made != NULL ? made : csi_strdup(path);
+        made = NULL;
+        if (*list == NULL)
+            status = csi_fail_memory(error, "path");
+    }
 
 done:
     free(bytes);
@@ -116,12 +123,24 @@ static enum cs_status name_from_path(const char *path, struct csi_graph *graph, 
     return csi_graph_set_string(&graph->name, name, error);
 }
 
+/* Whether there are more or fewer class names than the network has outputs. */
+static bool has_other_count(const struct csi_graph *graph)
+{
+    const struct csi_value *output;
+
+    if (graph->output < 0 || (size_t)graph->output >= graph->value_count)
+        return false;
+    output = &graph->values[graph->output];
+    return output->rank == 2 && output->dims[1] != graph->class_count;
+}
+
 /* Class names, metadata, checks: the same whatever the network came from. */
 static enum cs_status finish_graph(const struct csi_model_file_options *options, const json_t *metadata,
                                    struct csi_graph *graph, struct cs_error *error)
 {
     json_t *classes = NULL;
-    enum cs_status status = find_classes(options, metadata, &classes, error);
+    char *list = NULL;
+    enum cs_status status = find_classes(options, metadata, &classes, &list, error);
 
     if (status == CS_OK)
         status = csi_metadata_finish(metadata, classes, graph, error);
@@ -130,6 +149,9 @@ static enum cs_status finish_graph(const struct csi_model_file_options *options,
         status = name_from_path(options->path, graph, error);
     if (status == CS_OK)
         status = csi_graph_validate(graph, error);
+    if (status == CS_MODEL_INVALID && list != NULL && has_other_count(graph))
+        csi_error_prefix(error, "%.200s", list);
+    free(list);
     return status;
 }
 

@@ -5,6 +5,7 @@
 
 #include "diagnosis/diagnoser.h"
 #include "diagnosis/diagnosis.h"
+#include "store/disk_file.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -123,4 +124,12 @@ void cs_diagnoser_cache_stats(cs_diagnoser *diagnoser, enum cs_cache cache, stru
 enum cs_status cs_diagnoser_cache_clear(cs_diagnoser *diagnoser, enum cs_cache cache, struct cs_error *error)
 {
     return csi_diagnoser_cache_clear(diagnoser, cache, error);
+}
+
+enum cs_status cs_cache_file_check(const char *path, bool *damaged, struct cs_error *error)
+{
+    bool own;
+
+    csi_error_clear(error);
+    return csi_disk_check(path, damaged != NULL ? damaged : &own, error);
 }

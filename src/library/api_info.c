@@ -22,6 +22,10 @@
 #define CSI_GIT_HASH "unknown"
 #endif
 
+#ifndef CSI_LIBEXIF_VERSION
+#define CSI_LIBEXIF_VERSION "unknown"
+#endif
+
 #define TEXT_OF(value)  #value
 #define VALUE_OF(value) TEXT_OF(value)
 
@@ -44,7 +48,7 @@ static void name_libraries(void)
     snprintf(libraries, sizeof libraries,
              "libjpeg-turbo %s, libpng %s, zlib %s, libwebp %d.%d.%d, libzip %s, protobuf-c %s, jansson %s, "
              "libsodium "
-             "%s, SQLite %s",
+             "%s, SQLite %s, libexif %s",
 #ifdef LIBJPEG_TURBO_VERSION
              VALUE_OF(LIBJPEG_TURBO_VERSION),
 #else
@@ -52,7 +56,7 @@ static void name_libraries(void)
 #endif
              png_get_libpng_ver(NULL), zlibVersion(), webp >> 16 & 0xff, webp >> 8 & 0xff, webp & 0xff,
              zip_libzip_version(), protobuf_c_version(), jansson_version_str(), sodium_version_string(),
-             sqlite3_libversion());
+             sqlite3_libversion(), CSI_LIBEXIF_VERSION);
 }
 
 const char *cs_version(void)

@@ -20,10 +20,10 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "store/disk_file.h"
 
-#define APPLICATION_ID 0x43534331 /* "CSC1" */
-#define BUSY_MS        2000
-#define TABLES         8u
+#define BUSY_MS 2000
+#define TABLES  8u
 #define QUEUE_BYTES                                                                                          \
     ((size_t)64 << 20) /* past it new values are not written: a slow disk must not fill the memory */
 #define QUEUE_OPERATIONS 4096u
@@ -44,7 +44,8 @@ static const char *const migrations[] = {
     "CREATE INDEX entry_used ON entry (used_ms, id);"
     "CREATE INDEX entry_size ON entry (cache, size);",
 };
-#define SCHEMA_VERSION ((int)(sizeof migrations / sizeof migrations[0]))
+_Static_assert(sizeof migrations / sizeof migrations[0] == CSI_DISK_SCHEMA_VERSION,
+               "one migration a version");
 
 enum kind { PUT, TOUCH, DROP, CLEAR };
 
@@ -139,11 +140,6 @@ static const char *intern(struct csi_disk *disk, const char *name)
     return table != NULL ? table->name : NULL;
 }
 
-static bool means_damage(int code)
-{
-    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
-}
-
 /* Whether an entry stored at `stored_ms` may still be served. */
 static bool lives(struct csi_disk *disk, const char *name, int64_t stored_ms)
 {
@@ -172,28 +168,12 @@ static void checksum(const char *table, const struct csi_hash *key, int64_t stor
 
 /* ---- opening ---- */
 
-static int pragma_number(sqlite3 *database, const char *sql, int *value)
-{
-    sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(database, sql, -1, &statement, NULL);
-
-    if (code == SQLITE_OK) {
-        code = sqlite3_step(statement);
-        if (code == SQLITE_ROW) {
-            *value = sqlite3_column_int(statement, 0);
-            code = SQLITE_OK;
-        }
-    }
-    sqlite3_finalize(statement);
-    return code;
-}
-
 /* Brings a file of an older version (0: new) up to ours. */
 static int migrate(sqlite3 *database, int version)
 {
     int code = SQLITE_OK;
 
-    for (; code == SQLITE_OK && version < SCHEMA_VERSION; version++) {
+    for (; code == SQLITE_OK && version < CSI_DISK_SCHEMA_VERSION; version++) {
         char sql[64];
 
         code = sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL);
@@ -213,31 +193,26 @@ static int migrate(sqlite3 *database, int version)
 /* Opens the writing connection. `*reason` says why a sound file cannot be ours ("" otherwise). */
 static int open_writer(struct csi_disk *disk, char *reason, size_t reason_size)
 {
-    int application = 0, version = 0, objects = 0, code;
+    const char *refused = csi_disk_file_refused(disk->path);
+    int version, objects, code;
 
-    reason[0] = '\0';
+    snprintf(reason, reason_size, "%s", refused != NULL ? refused : "");
+    if (refused != NULL)
+        return SQLITE_MISMATCH;
     code = sqlite3_open_v2(disk->path, &disk->writer,
                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code != SQLITE_OK)
         return code;
     sqlite3_busy_timeout(disk->writer, BUSY_MS);
     sqlite3_extended_result_codes(disk->writer, 1);
-    if ((code = pragma_number(disk->writer, "PRAGMA user_version", &version)) != SQLITE_OK ||
-        (code = pragma_number(disk->writer, "PRAGMA application_id", &application)) != SQLITE_OK ||
-        (code = pragma_number(disk->writer, "SELECT count(*) FROM sqlite_schema", &objects)) != SQLITE_OK)
+    code = csi_disk_file_identify(disk->writer, &version, &objects, reason, reason_size);
+    if (code != SQLITE_OK)
         return code;
-    if (objects != 0 && application != APPLICATION_ID)
-        snprintf(reason, reason_size, "it is the database of another program");
-    else if (version > SCHEMA_VERSION)
-        snprintf(reason, reason_size, "a newer CropShield wrote it (version %d, this one knows %d)", version,
-                 SCHEMA_VERSION);
-    if (reason[0] != '\0')
-        return SQLITE_MISMATCH;
     if (objects == 0) {
         char sql[96];
 
         snprintf(sql, sizeof sql, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = %d",
-                 APPLICATION_ID);
+                 CSI_DISK_APPLICATION_ID);
         if ((code = sqlite3_exec(disk->writer, sql, NULL, NULL, NULL)) != SQLITE_OK)
             return code;
     }
@@ -318,7 +293,7 @@ static void open_both(struct csi_disk *disk)
             snprintf(reason, sizeof reason, "%s",
                      sqlite3_errmsg(disk->reader != NULL ? disk->reader : disk->writer));
         close_both(disk);
-        if (!means_damage(code)) {
+        if (!csi_disk_means_damage(code)) {
             warn(disk, "the cache file '%s' is not used: %s", disk->path, reason);
             return;
         }
@@ -477,7 +452,7 @@ static void write_batch(struct csi_disk *disk, const struct operation *first)
     for (const struct operation *operation = first; operation != NULL; operation = operation->next)
         if (operation->kind == PUT || operation->kind == CLEAR)
             count_error(disk, operation->table);
-    if (means_damage(code))
+    if (csi_disk_means_damage(code))
         atomic_store(&disk->damaged, true);
     else if (!disk->write_warned)
         warn(disk, "the cache file '%s' cannot be written: %s", disk->path, reason);
@@ -494,7 +469,7 @@ static void check_whole_file(struct csi_disk *disk)
     code = sqlite3_prepare_v2(disk->writer, "PRAGMA quick_check(1)", -1, &statement, NULL);
     if (code == SQLITE_OK)
         code = sqlite3_step(statement);
-    if (means_damage(code) ||
+    if (csi_disk_means_damage(code) ||
         (code == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0))
         atomic_store(&disk->damaged, true);
     sqlite3_finalize(statement);
@@ -574,7 +549,7 @@ enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_
     atomic_init(&made->damaged, false);
     pthread_mutex_lock(&made->read_lock);
     open_both(made);
-    if (made->writer != NULL && means_damage(recount(made, &total)))
+    if (made->writer != NULL && csi_disk_means_damage(recount(made, &total)))
         atomic_store(&made->damaged, true);
     pthread_mutex_unlock(&made->read_lock);
     made->running = pthread_create(&made->thread, NULL, write_behind, made) == 0;
@@ -656,7 +631,7 @@ static int look_up(sqlite3_stmt *statement, const char *table, const struct csi_
 static void read_failed(struct csi_disk *disk, const char *table, int code)
 {
     count_error(disk, table);
-    if (!means_damage(code))
+    if (!csi_disk_means_damage(code))
         return;
     pthread_mutex_lock(&disk->queue_lock);
     atomic_store(&disk->damaged, true);

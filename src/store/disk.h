@@ -1,8 +1,8 @@
 /*
  * The disk tier: one SQLite file (WAL, STRICT tables, user_version) that keeps cached values over a restart.
  * Values carry a checksum; what does not match is dropped, never served. A damaged file is set aside (renamed
- * with a time stamp) with a warning. Every failure (full disk, read-only folder) makes it a miss and is
- * counted; nothing above notices more than that.
+ * with a time stamp) with a warning; one that never was ours is left as it is and not used. Every failure
+ * (full disk, read-only folder) makes it a miss and is counted; nothing above notices more than that.
  */
 #ifndef CSI_STORE_DISK_H
 #define CSI_STORE_DISK_H

@@ -20,6 +20,10 @@ $python -c "
 import csv, os
 rows = list(csv.DictReader(open('odd.csv')))
 assert len(rows) == 4 and all(os.path.exists(r['file']) and r['class'] and float(r['probability']) > 0 for r in rows), rows" || complain "odd.csv"
+# without a photo of a known class there is nothing to be right about
+mkdir -p strange/nobody_knows; cp photos/plant1.jpg strange/nobody_knows
+run 0 eval --json strange; json "o['images'] == 0 and o['unlabelled'] == 1 and all(o[k] is None for k in ('top1', 'top3', 'top1_in_plant', 'macro_f1', 'ece'))"
+run 0 eval strange; hasnt out "top-1"
 mkdir nothing; run 1 eval nothing; has err "empty_input"
 if [ "${CROPSHIELD_TESTS:-}" = short ]; then
     echo "left out: the whole test split (CROPSHIELD_TESTS=short)"

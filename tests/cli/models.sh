@@ -3,9 +3,13 @@
 . "$(dirname "$0")/_lib.sh"
 samples
 model=$CROPSHIELD_SOURCE/models/cropshield_cnn.safetensors
-run 0 inspect embedded; has out "CropShieldCNN"; has out "10.26"; has out "Tomato: early blight"; has out "untested"
+run 0 inspect embedded; has out "CropShieldCNN"; has out "10.26"; has out "  file digest "; has out "  data digest "; hasnt out "  digest "; has out "Tomato: early blight"; has out "untested"
 run 0 inspect --json "$model"
 json "o['architecture'] == 'CropShieldCNN' and len(o['classes']) == 22 and abs(o['gmac'] - 10.26) < 0.05 and o['format'] == 'safetensors'"
+for figure in temperature gmac load_ms; do # no more digits than they are worth
+    grep -qE "\"$figure\":[0-9]{1,6}(\.[0-9]{1,5})?[,}]" out || complain "$figure: $(grep -oE "\"$figure\":[^,]*" out)"
+done
+json "all(len(str(o[k]).replace('.', '').lstrip('0')) <= 6 for k in ('temperature', 'gmac', 'load_ms'))"
 json "o['digest'] == __import__('hashlib').blake2b(open('$model','rb').read(), digest_size=32).hexdigest()"
 cp "$model" $'m\xff.safetensors'; run 0 inspect --json $'m\xff.safetensors'; json "o['path'] == 'm\ufffd.safetensors' and len(o['classes']) == 22"
 run 0 convert "$model" -o copy.safetensors
@@ -61,5 +65,5 @@ run 1 inspect steers.safetensors; has err "the name of class 0"
 run 0 inspect notes.safetensors; hasnt out $'\033'; has out "?[2Jgone?ü"; $python -c "open('out', encoding='utf-8').read()" || complain "a character was cut"
 run 0 doctor; has out "ok    model"; has out "kernels"; hasnt out "fail"
 run 1 doctor --model evil.pth; has out "fail"
-run 1 doctor --cache-file .; has out "fail  cache"; run 1 doctor --cache-file nowhere/c.db; run 0 doctor --cache-file new.db
+run 1 doctor --cache-file .; has out "fail  cache"; run 1 doctor --cache-file nowhere/c.db; run 0 doctor --cache-file new.db; has out "new.db (would be made)"; [ ! -e new.db ] || complain "the doctor made new.db"
 finish

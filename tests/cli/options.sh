@@ -34,6 +34,34 @@ for command in "${!promised[@]}"; do
         esac
     done <options
 done
+# the man page has the same options with the same words, and no others
+$python - "$CROPSHIELD_SOURCE/docs/cropshield.1" <<'P' || complain "the man page and the help differ"
+import os, re, subprocess, sys
+def plain(roff):
+    return re.sub(r"\\f[BIR]|\\&", "", roff).replace("\\-", "-").replace("...", "…").strip()
+manual, section = {}, None
+lines = open(sys.argv[1], encoding="utf-8").read().splitlines()
+for i, line in enumerate(lines):
+    if line.startswith((".SS", ".SH")):
+        section = line.split()[1].strip('"') if line.startswith(".SS") else line[4:]
+        manual[section] = {}
+    elif line == ".TP":
+        end = next(j for j in range(i + 2, len(lines)) if lines[j].startswith("."))
+        manual[section][plain(lines[i + 1])] = plain(" ".join(lines[i + 2:end]))
+def help_of(command):
+    tables = subprocess.run([os.environ["CROPSHIELD"], command, "--help"], capture_output=True, text=True).stdout
+    own, shared = tables.split("\nmodel, device and image options:\n")
+    rows = r"^  ((?:-., |    )--\S+(?: \S+)?) +(\S.*)$"
+    return [{m[1].strip(): m[2] for m in re.finditer(rows, part, re.M) if "--help" not in m[1]} for part in (own, shared)]
+failed = False
+for command in ("predict", "explain", "serve", "bench", "eval", "quantize", "convert", "inspect", "doctor"):
+    own, shared = help_of(command)
+    for place, options in ((command, own), ("OPTIONS OF ALL COMMANDS", shared)):
+        if manual[place] != options:
+            failed = True
+            print(place, sorted(set(manual[place].items()) ^ set(options.items())), file=sys.stderr)
+sys.exit(failed)
+P
 run 2 predict x --top-k; has err "missing value after --top-k"
 # words and names by the environment
 samples
@@ -45,19 +73,23 @@ twin() { # STATUS NAME=VALUE TEXT-ON-STDERR ARGS…
     unset "${setting%%=*}"
     [ -z "$text" ] || has err "$text"
 }
-twin 2 CROPSHIELD_DEVICE=gpu "'gpu'" predict leaf.png
+twin 2 CROPSHIELD_DEVICE=gpu "CROPSHIELD_DEVICE: 'gpu'" predict leaf.png
 twin 1 CROPSHIELD_DEVICE=cuda:1 model_unsupported predict leaf.png
-twin 2 CROPSHIELD_PRECISION=fp64 "'fp64'" predict leaf.png
-twin 2 CROPSHIELD_DECODE=slow "'slow'" predict leaf.png
-twin 2 CROPSHIELD_MEAN=1,2 mean predict leaf.png
-twin 2 CROPSHIELD_STD=0,1,1 std predict leaf.png
-twin 2 CROPSHIELD_STAGE=none "'none'" bench
-twin 2 CROPSHIELD_LOG_FORMAT=xml "'xml'" serve
-twin 2 CROPSHIELD_METHOD=guess "'guess'" explain -o o.png leaf.png
-twin 2 CROPSHIELD_COLORMAP=pink "'pink'" explain -o o.png leaf.png
-twin 1 CROPSHIELD_CLASS=Banana Banana explain -o o.png leaf.png
+twin 2 CROPSHIELD_PRECISION=fp64 "CROPSHIELD_PRECISION: 'fp64'" predict leaf.png
+twin 2 CROPSHIELD_DECODE=slow "CROPSHIELD_DECODE: 'slow'" predict leaf.png
+twin 2 CROPSHIELD_MEAN=1,2 CROPSHIELD_MEAN: predict leaf.png
+twin 2 CROPSHIELD_STD=0,1,1 CROPSHIELD_STD: predict leaf.png
+twin 2 CROPSHIELD_STAGE=none "CROPSHIELD_STAGE: 'none'" bench
+twin 2 CROPSHIELD_LOG_FORMAT=xml "CROPSHIELD_LOG_FORMAT: 'xml'" serve
+twin 2 CROPSHIELD_METHOD=guess CROPSHIELD_METHOD: explain -o o.png leaf.png
+twin 2 CROPSHIELD_METHOD=guess "CROPSHIELD_METHOD: 'guess' is none of minmax, percentile, mse, fixed" quantize embedded --calibration . -o q.safetensors
+twin 2 CROPSHIELD_FORMAT=gif "CROPSHIELD_FORMAT: 'gif'" explain -o o.png leaf.png
+twin 2 CROPSHIELD_OUTPUT=map.bmp "CROPSHIELD_OUTPUT: 'map.bmp'" explain leaf.png
+twin 2 CROPSHIELD_PLANT=oak "CROPSHIELD_PLANT: the model knows no plant 'oak'" predict leaf.png
+twin 2 CROPSHIELD_COLORMAP=pink CROPSHIELD_COLORMAP: explain -o o.png leaf.png
+twin 2 CROPSHIELD_CLASS=Banana "CROPSHIELD_CLASS: no class" explain -o o.png leaf.png
 twin 1 CROPSHIELD_MODEL=nowhere.onnx nowhere.onnx predict leaf.png
-twin 1 CROPSHIELD_CPU_MASK=abacus abacus predict leaf.png
+twin 2 CROPSHIELD_CPU_MASK=abacus "CROPSHIELD_CPU_MASK: unknown instruction set" predict leaf.png
 twin 1 CROPSHIELD_TARGET_LAYER=nowhere nowhere predict leaf.png
 twin 1 CROPSHIELD_CLASSES=nowhere.json nowhere.json predict --model "$CROPSHIELD_SOURCE/models/cropshield_cnn.safetensors" leaf.png
 twin 1 CROPSHIELD_IMAGE=nowhere.jpg nowhere.jpg bench
@@ -78,6 +110,20 @@ twin 0 CROPSHIELD_GRADCAM=twins "" predict leaf.png; [ -s twins/leaf_gradcam.png
 for file in csv png predictions; do
     twin 0 "CROPSHIELD_${file^^}=twin.$file" "" eval labelled; [ -s twin.$file ] || complain "CROPSHIELD_${file^^} wrote nothing"
 done
+# what the command line says makes a twin irrelevant
+twin 0 CROPSHIELD_TOP_K=many "" predict --json -k 2 leaf.png; json "len(o['predictions']) == 2"
+twin 0 CROPSHIELD_DECODE=slow "" predict --json --decode fast leaf.png
+twin 0 CROPSHIELD_JSON=perhaps "" predict -j leaf.png; json "o['predictions']"
+export CROPSHIELD_DECODE=slow; run 2 predict --decode quick leaf.png; has err "--decode: 'quick'"; unset CROPSHIELD_DECODE
+# the model of inspect, convert and quantize: the argument, else --model or its twin
+run 0 inspect --json --model lite; json "o['name'] == 'cropshield_lite'"
+twin 0 CROPSHIELD_MODEL=lite "" inspect --json; json "o['name'] == 'cropshield_lite'"
+twin 0 CROPSHIELD_MODEL=nowhere.onnx "" inspect --json lite; json "o['name'] == 'cropshield_lite'"
+for command in inspect "convert -o c.safetensors" "quantize --calibration photos -o q.safetensors"; do
+    run 2 $command --model lite embedded; has err "two models: 'embedded' and --model 'lite'"
+    run 2 $command; has err "missing: MODEL"
+done
+run 0 convert -m lite -o c.safetensors; [ -s c.safetensors ] || complain "convert --model wrote nothing"
 # the limits of an image, by their flags
 run 1 predict --json --max-pixels 300000 leaf.png; json "o['error']['code'] == 'image_too_large'"
 run 1 predict --json --max-side 600 leaf.png; json "o['error']['code'] == 'image_too_large'"

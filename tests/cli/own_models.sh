@@ -38,7 +38,7 @@ run 0 eval --json $own labelled; json "o['images'] == 4 and [c['class'] for c in
 run 0 quantize "$models/plain.pth" --classes other/list.json --calibration labelled --force --json -o q.safetensors; json "o['labelled'] == 4"
 run 0 inspect --json q.safetensors; json "o['classes'][0]['class'] == 'Tomato__early_blight'"
 echo '{"a": 0, "b": 1}' >other/short.json
-run 1 predict --model "$models/plain.pth" --classes other/short.json photos/plant1.jpg; has err "model_invalid"; has err "2 class names for 5 outputs"
+run 1 predict --model "$models/plain.pth" --classes other/short.json photos/plant1.jpg; has err "model_invalid"; has err "other/short.json: there are 2 class names for 5 outputs"
 # preprocessing: by flags as by the file's metadata
 run 0 convert "$models/plain.pth" -o bare.safetensors
 $python - <<'P'

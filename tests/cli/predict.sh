@@ -22,7 +22,12 @@ CROPSHIELD_TOP_K=5 run 0 predict --json leaf.webp; json "len(o['predictions']) =
 run 0 predict --json --plant WHEAT --top-k 22 leaf.jpg
 json "o['plant'] == 'Wheat' and [p['class'][:7] for p in o['predictions']] == ['Wheat__'] * 4 and abs(sum(p['probability'] for p in o['predictions']) - 1) < 1e-5"
 run 0 predict -p tomato --gradcam known leaf.jpg; has out "(known plant: Tomato)"; [ -s known/leaf_gradcam.png ] || complain "no heat map of a known plant"
-run 1 predict --plant oak leaf.jpg photos; has err "no plant 'oak': choose one of Potato, Sugarcane, Tomato, Wheat"
+for photos in leaf.jpg "leaf.jpg photos" "--json nowhere.jpg"; do # once, before any photo
+    run 2 predict --plant oak $photos; has err "--plant: the model knows no plant 'oak': choose one of Potato, Sugarcane, Tomato, Wheat"
+    [ "$(wc -l <err)" = 1 ] || complain "more than one line about a plant: $(cat err)"; empty out
+done
+run 2 explain --plant oak -o oak.png leaf.jpg; has err "--plant: the model knows no plant 'oak'"
+run 1 predict --plant wheat --model none.safetensors leaf.png; has err "none.safetensors: not_found"
 # a directory is walked in order; every photo has its line
 run 0 predict --json photos; json "[l['image']['name'] for l in lines] == ['photos/plant%d.jpg' % i for i in (1, 2, 3, 4)]"
 cp out one-by-one
@@ -89,6 +94,11 @@ json "lines[1]['image']['name'] == 'l\ufffd.png' and lines[1]['predictions']"
 # one plant
 run 0 predict --case --json photos; json "lines[-1]['photos'] == 4 and 0 <= lines[-1]['agreement'] <= 1 and lines[-1]['case']['predictions']"
 run 0 predict --case --json --plant tomato photos; json "lines[-1]['case']['plant'] == 'Tomato' and lines[-1]['case']['predictions'][0]['class'].startswith('Tomato__')"
+json "'image' not in lines[-1]['case'] and all('image' in l for l in lines[:-1])" # several photos are none
+run 0 predict --case photos; has out "all 4 photos together ("; has out "% of them agree)"
+run 1 predict --case photos/plant1.jpg notes.jpg; has out "1 of 2 photos alone"; hasnt out "all 1"
+run 1 predict --case photos notes.jpg; has out "4 of 5 photos ("
+run 0 predict --case leaf.png; has out "1 photo alone"
 run 2 predict --case photos labelled photos; has err "at most 6"
 "$CROPSHIELD" predict --case --json - photos/plant1.jpg <leaf.png >out 2>err || complain "a case from standard input: $(cat err)"
 json "[l['image']['name'] for l in lines[:2]] == ['-', 'photos/plant1.jpg'] and lines[-1]['photos'] == 2"

@@ -4,9 +4,9 @@
 . "$(dirname "$0")/_lib.sh"
 samples
 models=$CROPSHIELD_SOURCE/tests/data/models
-run 2 quantize embedded; has err "quantize needs --calibration DIR and -o"
+run 2 quantize embedded; has err "quantize needs --calibration DIR and -o OUT.safetensors"
 run 1 quantize embedded --calibration nowhere -o q.safetensors
-run 1 quantize embedded --calibration labelled --method magic -o q.safetensors; has err "no method 'magic'"
+run 2 quantize embedded --calibration labelled --method magic -o q.safetensors; has err "--method: 'magic' is none of minmax, percentile, mse, fixed"
 run 0 quantize embedded --calibration labelled -o q.safetensors --json
 json "o['photos'] == 4 and o['labelled'] == 4 and o['same_top1'] >= 3 and o['probability_change'] < 0.02"
 json "abs(o['top1_fp32'] - o['top1_int8'] - o['top1_drop_points']) < 1e-3"
@@ -29,7 +29,7 @@ assert a.shape == b.shape and a.max() == 1 and abs(a - b).mean() < 0.05 and abs(
     complain "the map of INT8 is not float32's, nearly"
 # every method, the other model, checkpoints and ONNX; a report
 for method in minmax percentile; do
-    run 0 quantize lite --calibration labelled --method $method --force -o $method.safetensors; has out "same top class"
+    run 0 quantize lite --calibration labelled --method $method --force -o $method.safetensors; has out "same top class"; hasnt out "-0.00 points"
 done
 run 0 quantize "$models/plain.pth" --calibration photos --force --report -o pth.safetensors; has out "signal to noise"
 run 0 quantize "$models/mobilenet_v3_small.onnx" --calibration photos --force --report --json -o onnx.safetensors

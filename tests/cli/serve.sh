@@ -42,12 +42,31 @@ start --model model.safetensors --cache-file cache.db
 [ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = hit ] || complain "the cache did not survive the restart"
 stop
 # a damaged cache file is set aside
-head -c 3000 /dev/urandom >cache.db
+{ printf 'SQLite format 3\0'; head -c 3000 /dev/urandom; } >cache.db
+run 0 doctor --cache-file cache.db; has out "warn  cache      cache.db: damaged"
 rm -f cache.db-wal cache.db-shm
 start --model model.safetensors --cache-file cache.db
 [ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = miss ] || complain "a damaged cache was served"
 grep -q warning log || complain "no warning about the damaged cache"
 stop
+# what was never a cache is left as it is; the doctor says so before
+$python -c "
+import sqlite3
+base = sqlite3.connect('other.db')
+base.execute('CREATE TABLE t (a)')
+base.commit()"
+cp leaf.jpg photo.jpg
+for file in other.db photo.jpg; do
+    cp $file before
+    run 1 doctor --cache-file $file; has out "fail  cache      $file: not used: "
+    start --cache-file $file
+    [ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = miss ] || complain "no answer beside $file"
+    grep "warning the cache file '$file' is not used: " log | sed 's/.*not used: //' >reason
+    has out "not used: $(cat reason)"; [ -s reason ] || complain "no warning about $file"
+    stop
+    cmp -s $file before || complain "$file was changed"
+    [ "$(find . -maxdepth 1 -name "$file*" | wc -l)" = 1 ] || complain "beside $file: $(ls)"
+done
 run 1 serve --port 0 --model nowhere.safetensors; has err "not_found"
 start
 port=${url##*:}

@@ -88,15 +88,18 @@ for fd in 0 1 2; do [ "$(readlink /proc/$server/fd/$fd)" = /dev/null ] || compla
 stop
 
 # a log for machines: each line is JSON in UTF-8, whatever was asked for
+: >log
 "$CROPSHIELD" serve --port 0 --log-format json 2>log &
 server=$!
 await
 curl -s "$url/%ff%22%0a%e2%82%ac" >/dev/null
 stop
-sed '/^listening on/d' log >out
+cp log out
+json "lines[0]['message'].startswith('listening on http://127.0.0.1:') and lines[0]['level'] == 'info'"
 json "any(l['level'] == 'info' and l['message'].startswith('GET /\ufffd\"') and '\u20ac 404 ' in l['message'] for l in lines) and lines[-1]['message'] == 'stopping'"
 
 # a disk that is full under the cache: answers go on, the errors are counted, a warning says so
+: >log
 (ulimit -f 40; exec "$CROPSHIELD" serve --port 0 --quiet --cache-file full.db 2>log) &
 server=$!
 await

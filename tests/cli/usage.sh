@@ -11,13 +11,22 @@ for command in predict explain serve bench eval convert inspect doctor quantize;
 done
 run 0 help predict; has out "usage: cropshield predict"
 run 2 help nonsense; has err "unknown command 'nonsense'"
+run 2 help predict x; has err "one argument too many: x"; empty out
+run 0 predict -jh; has out "usage: cropshield predict"
 run 0 --version
-for word in "cropshield 1." "compiler: " "libjpeg" "libpng" "libmicrohttpd 0." "kernels: "; do has out "$word"; done
+for word in "cropshield 1." "compiler: " "libjpeg" "libpng" "libexif 0." "libmicrohttpd 0." "kernels: "; do has out "$word"; done
 run 2 predict; has err "missing: PATH"
 run 2 predict --top-k; has err "missing value after --top-k"
 run 2 predict --top-k three x.jpg; has err "'three' is not a number"
 run 2 predict --top-k 0 x.jpg; has err "out of range"
 run 2 predict --top-k=1.5 x.jpg; has err "not a whole number"
+run 2 predict --top-k 1001 x.jpg; has err "1001 is out of range, 1 to 1000"
+run 2 predict --top-k 1000000000000000000000 x.jpg; has err "out of range, 1 to 1000"
+run 2 predict --top-k inf x.jpg; has err "out of range, 1 to 1000"
+run 2 predict --top-k nan x.jpg; has err "not a number"
+run 2 serve --port -1; has err "-1 is out of range, 0 to 65535"
+run 2 predict --max-bytes 99999999G x.jpg; has err "99999999G is out of range, 1 to 4000000000"
+run 2 predict --max-bytes 25MiB x.jpg; has err "'25MiB' is not a number of bytes"; has err "K, M and G"
 run 2 bench --iterations 0; has err "out of range, 1 to 1000000"
 run 2 predict --json=maybe x.jpg; has err "'maybe' is none of"
 run 2 predict -jx x.jpg; has err "unknown option -jx"
@@ -34,7 +43,23 @@ run 2 serve extra; has err "takes no argument"
 run 2 explain a.jpg; has err "explain needs -o FILE or --raw FILE"
 run 2 explain -o o.png --colormap pink a.jpg; has err "pink"
 run 2 explain -o o.png --alpha 2 a.jpg; has err "out of range"
+run 2 explain -o a.png; has err "missing: IMAGE"; hasnt err "OUT.png"
+run 2 explain -o a.png -c 22 a.jpg; has err "--class: no class '22'"
 run 2 convert model.pth; has err "convert needs -o"
+run 2 convert -o -; has err "missing: MODEL"; hasnt err "OUT"
+run 2 convert embedded -o -; has err "--output: a model is written to a file"
+for name in x.onnx x.pth X.PT; do run 2 convert embedded -o $name; has err "'$name': convert writes .safetensors"; [ ! -e $name ] || complain "$name was written"; done
+run 2 quantize embedded --calibration . -o q.onnx; has err "quantize writes .safetensors"
+run 2 quantize embedded --calibration . -o -; has err "--output: a model is written to a file"
+run 2 quantize embedded --calibration .; has err "quantize needs -o"; hasnt err "--calibration"
+run 2 quantize embedded -o q.safetensors; has err "quantize needs --calibration DIR"; hasnt err "-o"
+for file in csv png predictions; do run 2 eval --$file - .; has err "--$file: a report is written to a file"; done
+[ ! -e ./- ] || complain "a file of the name - was written"
 CROPSHIELD_TOP_K=many run 2 predict x.jpg; has err "CROPSHIELD_TOP_K"
-run 1 predict --cpu-mask abacus x.jpg; has err "abacus"
+for command in predict explain serve bench eval; do
+    [ $command = serve ] || [ $command = bench ] || input="-- x.jpg"
+    [ $command != explain ] || input="-o o.png -- x.jpg"
+    run 2 $command --cpu-mask abacus ${input:-}; has err "--cpu-mask: unknown instruction set 'abacus'"
+    input=
+done
 finish

@@ -23,4 +23,23 @@ if command -v node >/dev/null; then
     CROPSHIELD_URL=$url node "$examples/javascript/diagnose.mjs" leaf.jpg >out || complain "JavaScript example"
     has out "leaf.jpg: "
 fi
+# without a photo each says how it is called; without a photo's file or a server, what is missing, in one line
+kill $server; wait $server 2>/dev/null
+troubled() { # STATUS TEXT COMMAND…
+    local want=$1 text=$2
+    shift 2
+    "$@" >out 2>err; [ $? = "$want" ] || complain "$* did not end with $want"
+    last=$* has err "$text"; empty out
+}
+one_line() { [ "$(wc -l <err)" = 1 ] || complain "more than one line: $(cat err)"; }
+troubled 2 "usage: " sh "$examples/curl/diagnose.sh"; one_line
+troubled 2 "usage: " $python "$examples/python/diagnose.py"
+troubled 1 "leaf.jpg: no answer from $url: " $python "$examples/python/diagnose.py" --url "$url" leaf.jpg; one_line
+troubled 1 "nowhere.jpg: No such file" $python "$examples/python/diagnose.py" --url "$url" nowhere.jpg; one_line
+if command -v node >/dev/null; then
+    export CROPSHIELD_URL=$url
+    troubled 2 "usage: " node "$examples/javascript/diagnose.mjs"; one_line
+    troubled 1 "leaf.jpg: no answer from $url: " node "$examples/javascript/diagnose.mjs" leaf.jpg; one_line
+    troubled 1 "no such file" node "$examples/javascript/diagnose.mjs" nowhere.jpg; one_line
+fi
 finish

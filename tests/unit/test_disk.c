@@ -22,6 +22,7 @@
 
 #include "store/cache.h"
 #include "store/disk.h"
+#include "store/disk_file.h"
 
 static char folder[64], path[96];
 static pthread_mutex_t warnings_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -272,15 +273,27 @@ static void overwrite(const char *file, long offset, const void *bytes, size_t s
     fclose(stream);
 }
 
-static void a_text_file_is_set_aside(void **state)
+static void write_file(const char *content, size_t size)
 {
     FILE *stream = fopen(path, "wb");
+
+    assert_non_null(stream);
+    assert_int_equal(fwrite(content, 1, size, stream), size);
+    fclose(stream);
+}
+
+/* Every page behind the header is nonsense. */
+static void a_file_with_the_header_alone_is_set_aside(void **state)
+{
+    char content[3000] = "SQLite format 3";
     struct csi_disk *disk;
+    bool damaged;
 
     (void)state;
-    for (int i = 0; i < 1000; i++)
-        fputs("this is no database\n", stream);
-    fclose(stream);
+    memset(content + 16, 'x', sizeof content - 16);
+    write_file(content, sizeof content);
+    assert_int_equal(csi_disk_check(path, &damaged, NULL), CS_OK);
+    assert_true(damaged);
     disk = open_disk(1 << 20, 0);
     put(disk, "prediction", 1, 10);
     csi_disk_flush(disk);
@@ -289,6 +302,8 @@ static void a_text_file_is_set_aside(void **state)
     assert_int_equal(files_set_aside(), 1);
     assert_int_equal(warnings, 1);
     assert_non_null(strstr(last_warning, "set aside"));
+    assert_int_equal(csi_disk_check(path, &damaged, NULL), CS_OK);
+    assert_false(damaged);
 }
 
 /* Random bytes over the middle pages: nothing wrong is served, the file is set aside or the row is dropped.
@@ -393,8 +408,12 @@ static void left_untouched(const char *words)
     struct csi_disk *disk;
     uint64_t entries, bytes, errors;
     struct stat before, after;
+    struct cs_error error;
+    bool damaged;
 
     assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(csi_disk_check(path, &damaged, &error), CS_BAD_REQUEST);
+    assert_non_null(strstr(error.message, words));
     disk = open_disk(1 << 20, 0);
     put(disk, "prediction", 1, 10);
     csi_disk_flush(disk);
@@ -404,10 +423,73 @@ static void left_untouched(const char *words)
     csi_disk_close(disk);
     assert_int_equal(stat(path, &after), 0);
     assert_int_equal(before.st_size, after.st_size);
+    assert_int_equal(before.st_mtime, after.st_mtime);
     assert_int_equal(before.st_ino, after.st_ino);
     assert_int_equal(warnings, 1);
     assert_non_null(strstr(last_warning, words));
     assert_int_equal(files_set_aside(), 0);
+}
+
+static void what_is_no_database_is_left_alone(void **state)
+{
+    (void)state;
+    write_file("a photo or a text, say\n", 23);
+    left_untouched("no database");
+    warnings = 0;
+    write_file("SQLite", 6); /* not even the whole header */
+    left_untouched("no database");
+}
+
+static unsigned files_in_folder(void)
+{
+    DIR *directory = opendir(folder);
+    unsigned count = 0;
+
+    assert_non_null(directory);
+    while (readdir(directory) != NULL)
+        count++;
+    closedir(directory);
+    return count - 2; /* the folder and the one above */
+}
+
+/* Neither a file that is not there nor what SQLite keeps beside an open one is made. */
+static void checking_changes_nothing(void **state)
+{
+    struct csi_disk *disk;
+    struct cs_error error;
+    bool damaged = true;
+    char below[PATH_MAX];
+    uint8_t page[4096];
+
+    (void)state;
+    assert_int_equal(csi_disk_check(path, &damaged, &error), CS_OK);
+    assert_false(damaged);
+    assert_int_equal(files_in_folder(), 0);
+    assert_int_equal(csi_disk_check(folder, &damaged, &error), CS_BAD_REQUEST);
+    assert_non_null(strstr(error.message, "no file"));
+    snprintf(below, sizeof below, "%s/nowhere/cache.db", folder);
+    assert_int_equal(csi_disk_check(below, &damaged, &error), CS_NOT_FOUND);
+    write_file("", 0);
+    assert_int_equal(csi_disk_check(path, &damaged, &error), CS_OK);
+    assert_int_equal(files_in_folder(), 1);
+    fill_and_close(200, 3000);
+    assert_int_equal(csi_disk_check(path, &damaged, &error), CS_OK);
+    assert_false(damaged);
+    assert_int_equal(files_in_folder(), 1);
+    disk = open_disk(1 << 24, 0); /* while somebody works with it */
+    put(disk, "prediction", 1000, 50);
+    csi_disk_flush(disk);
+    assert_int_equal(csi_disk_check(path, &damaged, &error), CS_OK);
+    assert_false(damaged);
+    assert_true(has(disk, "prediction", 1000, 50));
+    csi_disk_close(disk);
+    memset(page, 0x5a, sizeof page);
+    for (long at = 4096 * 2; at < 4096 * 40; at += 4096)
+        overwrite(path, at, page, sizeof page);
+    assert_int_equal(csi_disk_check(path, &damaged, &error), CS_OK);
+    assert_true(damaged);
+    assert_int_equal(files_in_folder(), 1);
+    assert_int_equal(warnings, 0);
 }
 
 static void a_version_from_the_future_is_left_alone(void **state)
@@ -534,7 +616,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_content_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(values_age, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cache_over_the_disk_survives_and_ages, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_text_file_is_set_aside, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_file_with_the_header_alone_is_set_aside, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_no_database_is_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(checking_changes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_page_is_never_served, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_truncated_file_is_set_aside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_flipped_bit_is_never_served, set_up, tear_down),
