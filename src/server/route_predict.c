@@ -1,4 +1,5 @@
 /* POST /api/v1/predict: one photo, several, or a case. */
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,7 +146,8 @@ static void append_case(struct csi_buffer *answer, const cs_diagnosis *combined,
         csi_buffer_json(answer, p->class_name);
         csi_buffer_printf(answer, ",\"label\":");
         csi_buffer_json(answer, p->label);
-        csi_buffer_printf(answer, ",\"probability\":%.6g%s}", p->probability,
+        /* to a millionth, as in the diagnosis objects beside it */
+        csi_buffer_printf(answer, ",\"probability\":%.6g%s}", round(1e6 * p->probability) / 1e6,
                           p->tested ? "" : ",\"tested\":false");
     }
     csi_buffer_printf(answer, "],\"verdict\":\"%s\",\"agreement\":%.4g}", cs_verdict_name(combined->verdict),
