@@ -314,8 +314,10 @@ static enum cs_status node_reduce_mean(struct csi_onnx *onnx)
         !csi_onnx_ints(onnx, "axes", 1, axes, 2, &count) || count != 2)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "only the mean over height and width is supported");
     for (unsigned i = 0; i < 2; i++) {
+        if (axes[i] < -4 || axes[i] > 3)
+            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "axis %lld is out of range", (long long)axes[i]);
         axes[i] += axes[i] < 0 ? 4 : 0;
-        if (turned && axes[i] >= 0 && axes[i] < 4)
+        if (turned)
             axes[i] = input->order[axes[i]];
     }
     if (axes[0] + axes[1] != 5 || axes[0] < 2 || axes[1] < 2)
