@@ -17,6 +17,11 @@
  * thread then finds what it wrote in its own cache. */
 #define CSI_SMALL_MAP 100u
 
+/* Memory that one photo on one thread may take: for its maps, and for a step's scratch. Files of a few
+ * hundred bytes can state windows and borders that need more than any machine has; common networks stay below
+ * half of it at 1024 pixels. */
+#define CSI_PLAN_MAX_BYTES ((size_t)1 << 31)
+
 /* Where a value lives: NHWCp at `offset` · batch floats of the arena, the batch's photos one behind the
  * other. Places are made for one photo and stretch with the batch that runs, so that a single photo of a plan
  * for many touches no more memory than that of a plan for one. */
@@ -292,6 +297,11 @@ struct csi_range {
 };
 size_t csi_piece_count(const struct csi_run *run, size_t total, size_t grain);
 struct csi_range csi_piece(size_t total, size_t pieces, size_t index);
+
+/* CS_MODEL_UNSUPPORTED names the step and the bytes where `count` times `bytes` are more than
+ * CSI_PLAN_MAX_BYTES; `what` takes them: "scratch memory", "the output". */
+enum cs_status csi_check_bytes(const struct csi_step *step, const char *what, size_t count, size_t bytes,
+                               struct cs_error *error);
 
 /* "64x224x224 -> 64x112x112" */
 void csi_describe_shapes(char *text, size_t size, const struct csi_shape *in, const struct csi_shape *out);

@@ -79,6 +79,18 @@ void csi_finish_output(const struct csi_step *step, const struct csi_run *run)
     csi_pool_run(run->pool, job.pieces, finish_piece, &job);
 }
 
+enum cs_status csi_check_bytes(const struct csi_step *step, const char *what, size_t count, size_t bytes,
+                               struct cs_error *error)
+{
+    size_t all;
+    bool fits = !csi_mul_overflows(count, bytes, &all);
+
+    if (fits && all <= CSI_PLAN_MAX_BYTES)
+        return CS_OK;
+    return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s': %s takes %s%zu bytes for a photo, more than %zu",
+                    step->name, what, fits ? "" : "at least ", fits ? all : SIZE_MAX, CSI_PLAN_MAX_BYTES);
+}
+
 void csi_describe_shapes(char *text, size_t size, const struct csi_shape *in, const struct csi_shape *out)
 {
     snprintf(text, size, "%zux%zux%zu -> %zux%zux%zu", in->channels, in->height, in->width, out->channels,
