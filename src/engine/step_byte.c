@@ -27,10 +27,14 @@ static void run_pieces(const struct csi_step *step, const struct csi_run *run, s
 
 void csi_byte_bounds(const struct csi_slot *out, float *low, float *high)
 {
+    const float least = (float)(0 - out->scale.zero) * out->scale.scale;
+    const float most = (float)(255 - out->scale.zero) * out->scale.scale;
+
     if (!out->bytes)
         return;
-    *low = fmaxf(*low, (float)(0 - out->scale.zero) * out->scale.scale);
-    *high = fminf(*high, (float)(255 - out->scale.zero) * out->scale.scale);
+    /* each bound inside the range: a clip may lie beside it as a whole */
+    *low = fminf(fmaxf(*low, least), most);
+    *high = fmaxf(fminf(*high, most), least);
 }
 
 /* One output channel: symmetric, the largest weight is ±127, unless the file says what its levels were. */
@@ -42,7 +46,7 @@ static float scale_of(const float *weight, size_t count, const float *stated)
         return *stated;
     for (size_t i = 0; i < count; i++)
         most = fmaxf(most, fabsf(weight[i]));
-    return most > 0.0f ? most / 127.0f : 1.0f;
+    return most / 127.0f > 0.0f ? most / 127.0f : 1.0f; /* the least numbers have no 127th part */
 }
 
 bool csi_byte_levels(const struct csi_ir *ir, const struct csi_ir_node *node, int8_t **levels, float **scales)
@@ -64,11 +68,9 @@ bool csi_byte_levels(const struct csi_ir *ir, const struct csi_ir_node *node, in
 
         (*scales)[o] = scale;
         for (size_t i = 0; i < count; i++) {
-            float level = nearbyintf(weight[i] / scale);
+            float level = fminf(fmaxf(nearbyintf(weight[i] / scale), -128.0f), 127.0f); /* no NaN comes out */
 
-            (*levels)[o * count + i % window * inputs + i / window] = (int8_t)(level < -128.0f  ? -128.0f
-                                                                               : level > 127.0f ? 127.0f
-                                                                                                : level);
+            (*levels)[o * count + i % window * inputs + i / window] = (int8_t)level;
         }
     }
     return true;
