@@ -347,6 +347,10 @@ def integer(name, value):
     return field(1, name) + field(3, value) + field(20, 2)
 
 
+def real(name, value):
+    return field(1, name) + varint(2 << 3 | 5) + struct.pack("<f", value) + field(20, 1)
+
+
 def onnx_value(name, shape):
     dims = b"".join(field(1, field(2, d) if isinstance(d, str) else field(1, d)) for d in shape)
     return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
@@ -419,6 +423,10 @@ def onnx_files():
                                      [weight, onnx_tensor("slope", (8, 1), [0.1] * 8)])
     yield "mean_axes_huge", onnx_file([conv, onnx_node("ReduceMean", ["c"], ["p"], ints("axes", [(1 << 63) - 1] * 2)), tail[1]],
                                       [weight])
+    for part, tensors in (("alpha", (1e20, 1)), ("beta", (1, 1e20))):
+        yield f"gemm_{part}_huge", onnx_file(
+            [onnx_node("Flatten", ["x"], ["f"]), onnx_node("Gemm", ["f", "v", "b"], ["y"], real(part, 1e20), name="fc")],
+            [onnx_tensor("v", (192, 2), [tensors[0]] * 384), onnx_tensor("b", (2,), [tensors[1]] * 2)])
     yield "opset_old", onnx_file([conv, *tail], [weight], opset=8)
     yield "opset_new", onnx_file([conv, *tail], [weight], opset=99)
     yield "tensor_lies", onnx_file([conv, *tail], [onnx_tensor("w", (2, 3, 1, 1000), [0.5] * 6)])

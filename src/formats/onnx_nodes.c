@@ -334,6 +334,18 @@ static enum cs_status node_reduce_mean(struct csi_onnx *onnx)
     return keep ? csi_onnx_reshape_to(onnx, pooled, 4, dims) : csi_onnx_finish(onnx, &flat);
 }
 
+/* A constant of the graph that was multiplied by an attribute. */
+static enum cs_status check_scaled(const struct csi_onnx *onnx, int index, const char *attribute)
+{
+    const struct csi_value *value = csi_onnx_graph_value(onnx, index);
+
+    for (size_t i = 0; i < csi_value_elements(value); i++)
+        if (!isfinite(value->data[i]))
+            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "'%.100s' times %s is not finite", value->name,
+                                 attribute);
+    return CS_OK;
+}
+
 /* The linear layer's weight [O,I]: constant input 1, transposed when it is [I,O], times `alpha`. */
 static enum cs_status add_weight(struct csi_onnx *onnx, bool transposed, float alpha, int *index)
 {
@@ -357,7 +369,8 @@ static enum cs_status add_weight(struct csi_onnx *onnx, bool transposed, float a
     for (size_t o = 0; o < dims[0]; o++)
         for (size_t i = 0; i < dims[1]; i++)
             data[o * dims[1] + i] = alpha * weight->data[transposed ? o * dims[1] + i : i * dims[0] + o];
-    return alpha == 1.0f ? csi_onnx_keep_scales(onnx, weight, 1, *index) : CS_OK;
+    return alpha == 1.0f ? csi_onnx_keep_scales(onnx, weight, 1, *index)
+                         : check_scaled(onnx, *index, "alpha");
 }
 
 /* Gemm's C: one number for each output, however it is written, times `beta`. */
@@ -379,7 +392,7 @@ static enum cs_status add_bias(struct csi_onnx *onnx, size_t outputs, float beta
         status = csi_graph_add_constant(onnx->graph, bias->name, 1, &outputs, NULL, index, onnx->error);
     for (size_t i = 0; status == CS_OK && i < outputs; i++)
         onnx->graph->values[*index].data[i] = beta * bias->data[count == 1 ? 0 : i];
-    return status;
+    return status == CS_OK ? check_scaled(onnx, *index, "beta") : status;
 }
 
 static enum cs_status node_linear(struct csi_onnx *onnx, bool gemm)

@@ -182,6 +182,8 @@ static const struct expectation expectations[] = {
     {"onnx/prelu", CS_OK, ""},
     {"onnx/prelu_of_rows", CS_MODEL_UNSUPPORTED, "'pr' (PRelu): the slope is no constant for all or each"},
     {"onnx/mean_axes_huge", CS_MODEL_INVALID, "'p' (ReduceMean): axis 9223372036854775807 is out of range"},
+    {"onnx/gemm_alpha_huge", CS_MODEL_INVALID, "'fc' (Gemm): 'v' times alpha is not finite"},
+    {"onnx/gemm_beta_huge", CS_MODEL_INVALID, "'fc' (Gemm): 'b' times beta is not finite"},
     {"onnx/opset_old", CS_MODEL_UNSUPPORTED, "opset 8"},
     {"onnx/opset_new", CS_MODEL_UNSUPPORTED, "opset 99"},
     {"onnx/tensor_lies", CS_MODEL_INVALID, "tensor 'w' does not hold"},
