@@ -24,6 +24,14 @@ struct csi_range csi_piece(size_t total, size_t pieces, size_t index)
     return (struct csi_range){first, total / pieces + (index < total % pieces ? 1 : 0)};
 }
 
+void csi_run_pieces(const struct csi_step *step, const struct csi_run *run, size_t units, size_t grain,
+                    void (*piece)(void *job, size_t index, unsigned worker))
+{
+    struct csi_job job = {step, run, units, csi_piece_count(run, units, grain)};
+
+    csi_pool_run(run->pool, job.pieces, piece, &job);
+}
+
 void csi_zero_tail(float *out, size_t pixels, size_t channels, size_t pitch)
 {
     if (channels == pitch)
