@@ -352,7 +352,7 @@ int csi_build_from_config(struct csi_builder *builder)
         csi_builder_fail(builder, CS_MODEL_INVALID, "architecture_config lists no nodes");
     else if (!sort_names(&reading))
         builder->status = csi_fail_memory(builder->error, "tensor names");
-    for (size_t i = 0; i < json_array_size(nodes) && builder->status == CS_OK; i++)
+    for (size_t i = 0; reading.names != NULL && i < json_array_size(nodes) && builder->status == CS_OK; i++)
         add_node(&reading, json_array_get(nodes, i));
     if (builder->status == CS_OK && (output < 0 || (size_t)output >= builder->graph->node_count))
         csi_builder_fail(builder, CS_MODEL_INVALID, "architecture_config: the output is no node");
