@@ -283,6 +283,16 @@ def model_files():
     not_a_number = bytearray(file())
     not_a_number[-4:] = b"\0\0\xc0\x7f"
     yield "nan", bytes(not_a_number)
+    for name, zero in (("int8_zero_wraps", 65664), ("int8_zero_negative", -65536)):
+        yield name, file(metadata={"int8": json.dumps({"scales": [[1, "block1.0", 0.1, zero]]})})
+    for name, alpha, beta, zero in (("range_of_four_bits", 0, 15, 8), ("range_huge", -3e38, 3e38, 5),
+                                    ("range_without_zero", 0, 255, 60000)):
+        nodes = [{"op": "input", "name": "x", "inputs": [], "shape": [1, 3, 8, 8]},
+                 {"op": "quantize", "name": "q", "inputs": [0], "scale": 0.1, "zero_point": zero, "alpha": alpha, "beta": beta},
+                 {"op": "global_avg_pool", "name": "p", "inputs": [1]}, {"op": "flatten", "name": "y", "inputs": [2]}]
+        yield name, file(drop=list(tensors), changes={"ood.mean": (1,)}, metadata={
+            "architecture": "graph", "architecture_config": json.dumps({"output": 3, "nodes": nodes}),
+            "preprocess": '{"crop":8,"resize":8}'})
     yield "text", b"This is a leaf.\n"
     yield "empty", b""
 
@@ -336,6 +346,10 @@ def ints(name, values):
 
 def integer(name, value):
     return field(1, name) + field(3, value) + field(20, 2)
+
+
+def real(name, value):
+    return field(1, name) + varint(2 << 3 | 5) + struct.pack("<f", value) + field(20, 1)
 
 
 def onnx_value(name, shape):
@@ -408,6 +422,12 @@ def onnx_files():
     yield "prelu_of_rows", onnx_file([conv, onnx_node("PRelu", ["c", "slope"], ["r"], name="pr"),
                                       onnx_node("GlobalAveragePool", ["r"], ["p"]), tail[1]],
                                      [weight, onnx_tensor("slope", (8, 1), [0.1] * 8)])
+    yield "mean_axes_huge", onnx_file([conv, onnx_node("ReduceMean", ["c"], ["p"], ints("axes", [(1 << 63) - 1] * 2)), tail[1]],
+                                      [weight])
+    for part, tensors in (("alpha", (1e20, 1)), ("beta", (1, 1e20))):
+        yield f"gemm_{part}_huge", onnx_file(
+            [onnx_node("Flatten", ["x"], ["f"]), onnx_node("Gemm", ["f", "v", "b"], ["y"], real(part, 1e20), name="fc")],
+            [onnx_tensor("v", (192, 2), [tensors[0]] * 384), onnx_tensor("b", (2,), [tensors[1]] * 2)])
     yield "opset_old", onnx_file([conv, *tail], [weight], opset=8)
     yield "opset_new", onnx_file([conv, *tail], [weight], opset=99)
     yield "tensor_lies", onnx_file([conv, *tail], [onnx_tensor("w", (2, 3, 1, 1000), [0.5] * 6)])

@@ -84,16 +84,59 @@ static void scale_row(const float *restrict from, double factor, size_t count, f
         to[i] = (float)((double)from[i] * factor);
 }
 
+/* The largest magnitude, in blocks as above: without their signs finite numbers are ordered as their bits. */
+static float largest(const float *row, size_t count)
+{
+    enum { BLOCK = 16 };
+    uint32_t most[BLOCK] = {0}, bits;
+    float value;
+    size_t i = 0;
+
+    for (; i + BLOCK <= count; i += BLOCK)
+        for (size_t k = 0; k < BLOCK; k++) {
+            memcpy(&bits, row + i + k, sizeof bits);
+            bits &= 0x7fffffffu;
+            most[k] = bits > most[k] ? bits : most[k];
+        }
+    for (; i < count; i++) {
+        memcpy(&bits, row + i, sizeof bits);
+        bits &= 0x7fffffffu;
+        most[0] = bits > most[0] ? bits : most[0];
+    }
+    for (size_t k = 1; k < BLOCK; k++)
+        most[0] = most[k] > most[0] ? most[k] : most[0];
+    memcpy(&value, &most[0], sizeof value);
+    return value;
+}
+
+static size_t weights_of_output(const struct csi_ir *ir, const struct csi_ir_node *conv)
+{
+    return ir->values[conv->inputs[0]].shape.channels / conv->groups * conv->kernel[0] * conv->kernel[1];
+}
+
+/* Whoever applies the factors gets finite weights. */
+static enum cs_status check_factors(const struct csi_ir *ir, const struct csi_ir_node *conv,
+                                    struct cs_error *error)
+{
+    size_t outputs = ir->values[conv->output].shape.channels, per_output = weights_of_output(ir, conv);
+
+    for (size_t o = 0; o < outputs && conv->factors != NULL; o++)
+        if (!isfinite((float)((double)largest(conv->weight + o * per_output, per_output) * conv->factors[o])))
+            return csi_fail(error, CS_MODEL_INVALID,
+                            "'%s': the weights of output %zu and their batch norm are out of range",
+                            conv->name, o);
+    return CS_OK;
+}
+
 /* Multiplies the weights by the factors that fuse_batch_norm left: into a copy, they are the graph's. */
 static enum cs_status fold_factors(const struct csi_ir *ir, struct csi_ir_node *conv, struct cs_error *error)
 {
-    size_t outputs = ir->values[conv->output].shape.channels, per_output;
+    size_t outputs = ir->values[conv->output].shape.channels, per_output = weights_of_output(ir, conv);
+    enum cs_status status = check_factors(ir, conv, error);
     float *weight;
 
-    if (conv->factors == NULL)
-        return CS_OK;
-    per_output =
-        ir->values[conv->inputs[0]].shape.channels / conv->groups * conv->kernel[0] * conv->kernel[1];
+    if (conv->factors == NULL || status != CS_OK)
+        return status;
     weight = csi_model_alloc(outputs * per_output * sizeof *weight);
     if (weight == NULL)
         return csi_fail_memory(error, "folding a batch norm");
@@ -132,6 +175,16 @@ static enum cs_status fuse_batch_norm(struct csi_ir *ir, struct csi_ir_node *nor
         factors[o] = (double)norm->weight[o];
         bias[o] =
             (float)((double)norm->bias[o] + (conv->bias == NULL ? 0.0 : (double)conv->bias[o] * factors[o]));
+    }
+    for (size_t o = 0; o < outputs && status == CS_OK; o++)
+        if (!isfinite(bias[o]))
+            status =
+                csi_fail(error, CS_MODEL_INVALID,
+                         "'%s': the bias of output %zu and its batch norm are out of range", conv->name, o);
+    if (status != CS_OK) {
+        free(factors);
+        csi_aligned_free(bias);
+        return status;
     }
     csi_aligned_free(conv->owned_bias);
     conv->factors = factors;
@@ -333,8 +386,9 @@ enum cs_status csi_ir_fuse(struct csi_ir *ir, struct cs_error *error)
         struct csi_ir_node *node = &ir->nodes[i];
         enum cs_status status = CS_OK;
 
-        if (!node->dead && node->op == CSI_OP_CONV && (ir->integers || !csi_conv_is_wino(ir, node)))
-            status = fold_factors(ir, node, error);
+        if (!node->dead && node->op == CSI_OP_CONV)
+            status = ir->integers || !csi_conv_is_wino(ir, node) ? fold_factors(ir, node, error)
+                                                                 : check_factors(ir, node, error);
         if (status != CS_OK)
             return status;
     }

@@ -17,6 +17,11 @@
  * thread then finds what it wrote in its own cache. */
 #define CSI_SMALL_MAP 100u
 
+/* Memory that one photo on one thread may take: for its maps, and for a step's scratch. Files of a few
+ * hundred bytes can state windows and borders that need more than any machine has; common networks stay below
+ * half of it at 1024 pixels. */
+#define CSI_PLAN_MAX_BYTES ((size_t)1 << 31)
+
 /* Where a value lives: NHWCp at `offset` · batch floats of the arena, the batch's photos one behind the
  * other. Places are made for one photo and stretch with the batch that runs, so that a single photo of a plan
  * for many touches no more memory than that of a plan for one. */
@@ -285,13 +290,29 @@ void csi_finish_output(const struct csi_step *step, const struct csi_run *run);
 /* Zeroes channels channels…pitch-1 of each pixel. */
 void csi_zero_tail(float *out, size_t pixels, size_t channels, size_t pitch);
 
-/* Calls task for pieces [first, first + count) of `total` units, of at least `grain`, on the run's threads.
- */
+/* A part of `total` units: piece `index` of `pieces`. */
 struct csi_range {
     size_t first, count;
 };
-size_t csi_piece_count(const struct csi_run *run, size_t total, size_t grain);
 struct csi_range csi_piece(size_t total, size_t pieces, size_t index);
+/* Pieces of at least `grain` units that keep the run's threads busy. */
+size_t csi_piece_count(const struct csi_run *run, size_t total, size_t grain);
+
+/* A step in pieces: what csi_run_pieces hands to each. */
+struct csi_job {
+    const struct csi_step *step;
+    const struct csi_run *run;
+    size_t units, pieces;
+};
+/* Calls piece(job, index, worker) for each of the pieces that csi_piece_count makes of `units`, on the run's
+ * threads. */
+void csi_run_pieces(const struct csi_step *step, const struct csi_run *run, size_t units, size_t grain,
+                    void (*piece)(void *job, size_t index, unsigned worker));
+
+/* CS_MODEL_UNSUPPORTED names the step and the bytes where `count` times `bytes` are more than
+ * CSI_PLAN_MAX_BYTES; `what` takes them: "scratch memory", "the output". */
+enum cs_status csi_check_bytes(const struct csi_step *step, const char *what, size_t count, size_t bytes,
+                               struct cs_error *error);
 
 /* "64x224x224 -> 64x112x112" */
 void csi_describe_shapes(char *text, size_t size, const struct csi_shape *in, const struct csi_shape *out);

@@ -111,7 +111,8 @@ static const float *constant_of(const struct csi_ir *ir, const struct csi_node *
 }
 
 /* Batch norm -> scale and shift, in double because variances can be tiny. */
-static bool fold_parameters(const struct csi_ir *ir, struct csi_ir_node *node)
+static enum cs_status fold_parameters(const struct csi_ir *ir, struct csi_ir_node *node,
+                                      struct cs_error *error)
 {
     const struct csi_node *from = node->source;
     const float *scale = constant_of(ir, from, 1), *shift = constant_of(ir, from, 2);
@@ -121,19 +122,23 @@ static bool fold_parameters(const struct csi_ir *ir, struct csi_ir_node *node)
     node->owned_weight = csi_model_alloc(channels * sizeof(float));
     node->owned_bias = csi_model_alloc(channels * sizeof(float));
     if (node->owned_weight == NULL || node->owned_bias == NULL)
-        return false;
+        return csi_fail_memory(error, "compiling the network");
     for (size_t c = 0; c < channels; c++) {
         double factor = (double)scale[c] / sqrt((double)variance[c] + (double)from->epsilon);
 
         node->owned_weight[c] = (float)factor;
         node->owned_bias[c] = (float)((double)shift[c] - (double)mean[c] * factor);
+        if (!isfinite(node->owned_weight[c]) || !isfinite(node->owned_bias[c]))
+            return csi_fail(error, CS_MODEL_INVALID,
+                            "'%s': what the batch norm makes of channel %zu is out of range", from->name, c);
     }
     node->weight = node->owned_weight;
     node->bias = node->owned_bias;
-    return true;
+    return CS_OK;
 }
 
-static bool lower_node(struct csi_ir *ir, const struct csi_node *from, struct csi_ir_node *node)
+static enum cs_status lower_node(struct csi_ir *ir, const struct csi_node *from, struct csi_ir_node *node,
+                                 struct cs_error *error)
 {
     const struct csi_shape *in;
 
@@ -162,7 +167,7 @@ static bool lower_node(struct csi_ir *ir, const struct csi_node *from, struct cs
         node->weight_scales = ir->graph->values[from->inputs[1]].scales;
         node->bias = constant_of(ir, from, 2);
         break;
-    case CSI_OP_BATCH_NORM: return fold_parameters(ir, node);
+    case CSI_OP_BATCH_NORM: return fold_parameters(ir, node, error);
     case CSI_OP_ACTIVATION: node->act = act_of(from); break;
     case CSI_OP_AVG_POOL:
         if (from->kernel[0] == in->height && from->kernel[1] == in->width &&
@@ -172,7 +177,7 @@ static bool lower_node(struct csi_ir *ir, const struct csi_node *from, struct cs
         break;
     default: break;
     }
-    return true;
+    return CS_OK;
 }
 
 /* Only average pool and linear layer behind the target, and what feeds the classifier. */
@@ -244,8 +249,9 @@ static enum cs_status lower(struct csi_ir *ir, const char *target_layer, struct 
         }
         lowered = &ir->nodes[ir->node_count];
         ir->values[node->output].producer = (int)ir->node_count++;
-        if (!lower_node(ir, node, lowered))
-            return csi_fail_memory(error, "compiling the network");
+        status = lower_node(ir, node, lowered, error);
+        if (status != CS_OK)
+            return status;
     }
     status = csi_find_target(graph, target_layer, &ir->target, &ir->target_name, error);
     if (status != CS_OK)

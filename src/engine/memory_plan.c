@@ -44,6 +44,10 @@ enum cs_status csi_memory_plan(struct csi_plan *plan, struct cs_error *error)
 
         if (!slot->used)
             continue;
+        status =
+            csi_check_bytes(&plan->steps[slot->first_step], "the output", slot->photo, sizeof(float), error);
+        if (status != CS_OK)
+            goto done;
         /* with room for many such maps in size_t */
         if (csi_mul_overflows(slot->photo, plan->max_batch, &all[count].floats) ||
             all[count].floats > SIZE_MAX / 64 / (plan->slot_count + 1)) {
@@ -73,6 +77,10 @@ enum cs_status csi_memory_plan(struct csi_plan *plan, struct cs_error *error)
         memmove(placed + at + 1, placed + at, (i - at) * sizeof *placed);
         placed[at] = all[i];
     }
+    if (plan->photo_floats > CSI_PLAN_MAX_BYTES / sizeof(float))
+        status = csi_fail(error, CS_MODEL_UNSUPPORTED,
+                          "the maps that are needed at a time take %zu bytes for a photo, more than %zu",
+                          plan->photo_floats * sizeof(float), CSI_PLAN_MAX_BYTES);
     plan->arena_floats = plan->photo_floats * plan->max_batch;
 done:
     free(all);

@@ -232,6 +232,9 @@ static enum cs_status make_steps(struct csi_plan *plan, const struct csi_ir *ir,
     for (size_t i = 0; i < plan->step_count; i++) {
         struct csi_step *step = &plan->steps[i];
 
+        status = csi_check_bytes(step, "scratch memory", step->scratch_alone, sizeof(float), error);
+        if (status != CS_OK)
+            return status;
         step->layer.name = step->name;
         step->layer.algorithm = step->algorithm;
         plan->scratch_floats = csi_max_size(plan->scratch_floats, step->scratch_floats);

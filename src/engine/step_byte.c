@@ -11,26 +11,16 @@
 
 #define MAX_WINDOW_ROWS 256u
 
-struct job {
-    const struct csi_step *step;
-    const struct csi_run *run;
-    size_t units, pieces;
-};
-
-static void run_pieces(const struct csi_step *step, const struct csi_run *run, size_t units, size_t grain,
-                       void (*piece)(void *context, size_t index, unsigned worker))
-{
-    struct job job = {step, run, units, csi_piece_count(run, units, grain)};
-
-    csi_pool_run(run->pool, job.pieces, piece, &job);
-}
-
 void csi_byte_bounds(const struct csi_slot *out, float *low, float *high)
 {
+    const float least = (float)(0 - out->scale.zero) * out->scale.scale;
+    const float most = (float)(255 - out->scale.zero) * out->scale.scale;
+
     if (!out->bytes)
         return;
-    *low = fmaxf(*low, (float)(0 - out->scale.zero) * out->scale.scale);
-    *high = fminf(*high, (float)(255 - out->scale.zero) * out->scale.scale);
+    /* each bound inside the range: a clip may lie beside it as a whole */
+    *low = fminf(fmaxf(*low, least), most);
+    *high = fmaxf(fminf(*high, most), least);
 }
 
 /* One output channel: symmetric, the largest weight is ±127, unless the file says what its levels were. */
@@ -42,7 +32,7 @@ static float scale_of(const float *weight, size_t count, const float *stated)
         return *stated;
     for (size_t i = 0; i < count; i++)
         most = fmaxf(most, fabsf(weight[i]));
-    return most > 0.0f ? most / 127.0f : 1.0f;
+    return most / 127.0f > 0.0f ? most / 127.0f : 1.0f; /* the least numbers have no 127th part */
 }
 
 bool csi_byte_levels(const struct csi_ir *ir, const struct csi_ir_node *node, int8_t **levels, float **scales)
@@ -64,11 +54,9 @@ bool csi_byte_levels(const struct csi_ir *ir, const struct csi_ir_node *node, in
 
         (*scales)[o] = scale;
         for (size_t i = 0; i < count; i++) {
-            float level = nearbyintf(weight[i] / scale);
+            float level = fminf(fmaxf(nearbyintf(weight[i] / scale), -128.0f), 127.0f); /* no NaN comes out */
 
-            (*levels)[o * count + i % window * inputs + i / window] = (int8_t)(level < -128.0f  ? -128.0f
-                                                                               : level > 127.0f ? 127.0f
-                                                                                                : level);
+            (*levels)[o * count + i % window * inputs + i / window] = (int8_t)level;
         }
     }
     return true;
@@ -108,7 +96,7 @@ struct csi_layer_name csi_byte_correction_name(const struct csi_graph *graph, co
 
 static void convert_piece(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_run *run = job->run;
     const struct csi_kernels *kernels = run->plan->kernels;
     const struct csi_slot *slot = &run->plan->slots[job->step->output];
@@ -130,8 +118,8 @@ static enum cs_status run_convert(const struct csi_step *step, const struct csi_
 {
     const struct csi_slot *slot = &run->plan->slots[step->output];
 
-    run_pieces(step, run, run->batch * slot->shape.height * slot->shape.width, 1 + 16384 / slot->pitch,
-               convert_piece);
+    csi_run_pieces(step, run, run->batch * slot->shape.height * slot->shape.width, 1 + 16384 / slot->pitch,
+                   convert_piece);
     return CS_OK;
 }
 
@@ -139,7 +127,7 @@ static enum cs_status run_convert(const struct csi_step *step, const struct csi_
 
 static void add_piece(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_step *step = job->step;
     const struct csi_run *run = job->run;
     const struct csi_slot *a = &run->plan->slots[step->inputs[0]], *b = &run->plan->slots[step->inputs[1]],
@@ -166,8 +154,8 @@ static enum cs_status run_add(const struct csi_step *step, const struct csi_run 
 {
     const struct csi_slot *slot = &run->plan->slots[step->output];
 
-    run_pieces(step, run, run->batch * slot->shape.height * slot->shape.width, 1 + 16384 / slot->pitch,
-               add_piece);
+    csi_run_pieces(step, run, run->batch * slot->shape.height * slot->shape.width, 1 + 16384 / slot->pitch,
+                   add_piece);
     return CS_OK;
 }
 
@@ -175,7 +163,7 @@ static enum cs_status run_add(const struct csi_step *step, const struct csi_run 
 
 static void pool_piece(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_pool_step *p = &job->step->u.pool;
     const struct csi_run *run = job->run;
     const struct csi_slot *in = &run->plan->slots[job->step->inputs[0]],
@@ -214,7 +202,7 @@ static void pool_piece(void *context, size_t index, unsigned worker)
 
 static enum cs_status run_pool(const struct csi_step *step, const struct csi_run *run)
 {
-    run_pieces(step, run, run->batch * run->plan->slots[step->output].shape.height, 2, pool_piece);
+    csi_run_pieces(step, run, run->batch * run->plan->slots[step->output].shape.height, 2, pool_piece);
     return CS_OK;
 }
 
@@ -222,7 +210,7 @@ static enum cs_status run_pool(const struct csi_step *step, const struct csi_run
 
 static void average_piece(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_run *run = job->run;
     const struct csi_slot *in = &run->plan->slots[job->step->inputs[0]],
                           *out = &run->plan->slots[job->step->output];
@@ -238,7 +226,7 @@ static void average_piece(void *context, size_t index, unsigned worker)
 
 static enum cs_status run_average(const struct csi_step *step, const struct csi_run *run)
 {
-    struct job job = {step, run, run->batch, run->batch};
+    struct csi_job job = {step, run, run->batch, run->batch};
 
     csi_pool_run(run->pool, run->batch, average_piece, &job);
     return CS_OK;
@@ -248,7 +236,7 @@ static enum cs_status run_average(const struct csi_step *step, const struct csi_
 
 static void depthwise_piece(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_step *step = job->step;
     const struct csi_byte_depthwise_step *p = &step->u.byte_depthwise;
     const struct csi_run *run = job->run;
@@ -300,7 +288,7 @@ static void depthwise_piece(void *context, size_t index, unsigned worker)
 
 static enum cs_status run_depthwise(const struct csi_step *step, const struct csi_run *run)
 {
-    run_pieces(step, run, run->batch * run->plan->slots[step->output].shape.height, 2, depthwise_piece);
+    csi_run_pieces(step, run, run->batch * run->plan->slots[step->output].shape.height, 2, depthwise_piece);
     return CS_OK;
 }
 

@@ -425,8 +425,8 @@ static enum cs_status make_offsets(struct csi_plan *plan, struct csi_byte_conv_s
 
 /* Bands as large as the cache allows and small enough to keep every thread busy; where the weights are the
  * larger part, tasks share bands and each reads its panels only. */
-static void cut(const struct csi_plan *plan, const struct csi_ir *ir, const struct csi_ir_node *node,
-                struct csi_step *step)
+static enum cs_status cut(const struct csi_plan *plan, const struct csi_ir_node *node, struct csi_step *step,
+                          struct cs_error *error)
 {
     struct csi_byte_conv_step *p = &step->u.byte_conv;
     const struct csi_slot *out = &plan->slots[node->output];
@@ -438,8 +438,8 @@ static void cut(const struct csi_plan *plan, const struct csi_ir *ir, const stru
         p->linear ? (out->shape.height * out->shape.width + p->width - 1) / p->width : out->shape.height;
     size_t halo = (p->kernel[0] - 1) * p->dilation[0] + 1, weights = p->panels * p->panel_bytes;
     bool whole_pixels = (p->through && p->pool);
+    enum cs_status status;
 
-    (void)ir;
     if (p->linear)
         line_in = p->width * p->pixel_bytes;
     p->band = csi_max_size(1, csi_min_size(lines, BAND_BYTES / (line_in + line_out)));
@@ -457,11 +457,17 @@ static void cut(const struct csi_plan *plan, const struct csi_ir *ir, const stru
     }
     if (p->macs < SERIAL_MACS)
         p->band = lines;
+    /* alone, so that the sum below cannot overflow: windows may be much larger than their maps */
+    status = csi_check_bytes(step, "scratch memory", p->copied ? p->band * rows * p->stride[0] + halo : 0,
+                             p->line_bytes, error);
+    if (status != CS_OK)
+        return status;
     p->scratch_output =
         p->copied ? csi_round_up((p->band * rows * p->stride[0] + halo) * p->line_bytes + SLACK, 64) : 0;
     p->worker_bytes = csi_round_up(p->scratch_output + p->band * line_out, 64);
     step->scratch_floats = threads * p->worker_bytes / sizeof(float);
     step->scratch_alone = p->worker_bytes / sizeof(float);
+    return CS_OK;
 }
 
 static void describe(const struct csi_plan *plan, const struct csi_ir_node *node, struct csi_step *step)
@@ -513,9 +519,10 @@ enum cs_status csi_step_byte_conv(struct csi_plan *plan, const struct csi_ir *ir
     status = make_offsets(plan, p, error);
     if (status == CS_OK)
         status = pack(plan, ir, node, step, error);
+    if (status == CS_OK)
+        status = cut(plan, node, step, error);
     if (status != CS_OK)
         return status;
-    cut(plan, ir, node, step);
     step->run = run_byte_conv;
     describe(plan, node, step);
     return CS_OK;

@@ -8,20 +8,6 @@
 
 #include "engine/internal.h"
 
-struct job {
-    const struct csi_step *step;
-    const struct csi_run *run;
-    size_t units, pieces;
-};
-
-static void run_pieces(const struct csi_step *step, const struct csi_run *run, size_t units, size_t grain,
-                       void (*piece)(void *context, size_t index, unsigned worker))
-{
-    struct job job = {step, run, units, csi_piece_count(run, units, grain)};
-
-    csi_pool_run(run->pool, job.pieces, piece, &job);
-}
-
 static size_t pixels_of(const struct csi_run *run, int slot)
 {
     const struct csi_shape *shape = &run->plan->slots[slot].shape;
@@ -33,7 +19,7 @@ static size_t pixels_of(const struct csi_run *run, int slot)
 
 static void unary_piece(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_step *step = job->step;
     const struct csi_kernels *kernels = job->run->plan->kernels;
     const struct csi_slot *slot = &job->run->plan->slots[step->output];
@@ -52,8 +38,8 @@ static void unary_piece(void *context, size_t index, unsigned worker)
 
 static enum cs_status run_unary(const struct csi_step *step, const struct csi_run *run)
 {
-    run_pieces(step, run, pixels_of(run, step->output), 1 + 8192 / run->plan->slots[step->output].pitch,
-               unary_piece);
+    csi_run_pieces(step, run, pixels_of(run, step->output), 1 + 8192 / run->plan->slots[step->output].pitch,
+                   unary_piece);
     return CS_OK;
 }
 
@@ -79,7 +65,7 @@ static enum cs_status make_scale(struct csi_plan *plan, const struct csi_ir_node
  * otherwise. */
 static void arith_piece(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_step *step = job->step;
     const struct csi_arith_step *p = &step->u.arith;
     const struct csi_run *run = job->run;
@@ -130,8 +116,8 @@ static enum cs_status run_arith(const struct csi_step *step, const struct csi_ru
 {
     const struct csi_slot *out = &run->plan->slots[step->output];
 
-    run_pieces(step, run, run->batch * out->shape.height, 1 + 8192 / (out->shape.width * out->pitch),
-               arith_piece);
+    csi_run_pieces(step, run, run->batch * out->shape.height, 1 + 8192 / (out->shape.width * out->pitch),
+                   arith_piece);
     return CS_OK;
 }
 
@@ -203,7 +189,7 @@ static enum cs_status make_arith(struct csi_plan *plan, const struct csi_ir *ir,
 
 static void quantize_piece(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_quantize_step *q = &job->step->u.quantize;
     struct csi_range range = csi_piece(job->units, job->pieces, index);
     const float *in = csi_slot_data(job->run, job->step->inputs[0]);
@@ -222,7 +208,7 @@ static enum cs_status run_quantize(const struct csi_step *step, const struct csi
 {
     const struct csi_slot *slot = &run->plan->slots[step->output];
 
-    run_pieces(step, run, run->batch * slot->photo, 4096, quantize_piece);
+    csi_run_pieces(step, run, run->batch * slot->photo, 4096, quantize_piece);
     return CS_OK;
 }
 

@@ -7,17 +7,11 @@
 
 #include "engine/internal.h"
 
-struct job {
-    const struct csi_step *step;
-    const struct csi_run *run;
-    size_t units, pieces;
-};
-
 /* ---- photo: NCHW -> NHWCp ---- */
 
 static void pack_photo(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_slot *out = &job->run->plan->slots[job->step->output];
     size_t pixels = out->shape.height * out->shape.width;
 
@@ -29,7 +23,7 @@ static void pack_photo(void *context, size_t index, unsigned worker)
 
 static enum cs_status run_pack_input(const struct csi_step *step, const struct csi_run *run)
 {
-    struct job job = {step, run, run->batch, run->batch};
+    struct csi_job job = {step, run, run->batch, run->batch};
 
     csi_pool_run(run->pool, run->batch, pack_photo, &job);
     return CS_OK;
@@ -51,7 +45,7 @@ enum cs_status csi_step_pack_input(struct csi_plan *plan, struct csi_step *step,
 
 static void concat_piece(void *context, size_t index, unsigned worker)
 {
-    const struct job *job = context;
+    const struct csi_job *job = context;
     const struct csi_step *step = job->step;
     const struct csi_slot *out = &job->run->plan->slots[step->output];
     struct csi_range range = csi_piece(job->units, job->pieces, index);
@@ -73,10 +67,9 @@ static void concat_piece(void *context, size_t index, unsigned worker)
 static enum cs_status run_concat(const struct csi_step *step, const struct csi_run *run)
 {
     const struct csi_slot *out = &run->plan->slots[step->output];
-    struct job job = {step, run, run->batch * out->shape.height * out->shape.width, 0};
 
-    job.pieces = csi_piece_count(run, job.units, 1 + 8192 / out->pitch);
-    csi_pool_run(run->pool, job.pieces, concat_piece, &job);
+    csi_run_pieces(step, run, run->batch * out->shape.height * out->shape.width, 1 + 8192 / out->pitch,
+                   concat_piece);
     return CS_OK;
 }
 

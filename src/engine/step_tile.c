@@ -28,6 +28,8 @@
 #define COMPACT_MAX_CHANNELS 4u
 /* Input floats of a compact task: about a first-level cache. */
 #define BAND_FLOATS (12u << 10)
+/* Input floats of one output row beyond which nothing is gained by copying them: more than any cache. */
+#define MOST_BAND_FLOATS ((size_t)1 << 20)
 /* Tiles whose pointers are filled at a time where only one panel reads them. */
 #define FEW_TILES 8u
 
@@ -448,6 +450,16 @@ static enum cs_status pack(struct csi_plan *plan, const struct csi_ir_node *node
     return CS_OK;
 }
 
+/* A photo whose lines are worth copying. */
+static bool is_compact(const struct csi_conv_step *p, const struct csi_shape *in)
+{
+    size_t line = (in->width + p->pads[1] + p->pads[3]) * in->channels;
+
+    return in->channels <= COMPACT_MAX_CHANNELS && p->groups == 1 && p->dilation[1] == 1 &&
+           (size_t)p->kernel[0] * p->kernel[1] > 1 && line <= MOST_BAND_FLOATS &&
+           band_lines(p, 1) <= MOST_BAND_FLOATS / line;
+}
+
 enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir,
                                   const struct csi_ir_node *node, struct csi_step *step,
                                   struct cs_error *error)
@@ -463,8 +475,7 @@ enum cs_status csi_step_tile_conv(struct csi_plan *plan, const struct csi_ir *ir
     p->groups = node->groups;
     p->group_inputs = in->channels / p->groups;
     p->group_outputs = out->channels / p->groups;
-    p->compact = node->inputs[0] == ir->input && in->channels <= COMPACT_MAX_CHANNELS && p->groups == 1 &&
-                 p->dilation[1] == 1 && window > 1;
+    p->compact = node->inputs[0] == ir->input && is_compact(p, in);
     p->taps = p->compact ? p->kernel[0] : window;
     p->depth = p->compact ? p->kernel[1] * in->channels : p->group_inputs;
     p->whole = p->groups == 1 && !p->compact && p->kernel[0] == in->height && p->kernel[1] == in->width &&

@@ -24,6 +24,14 @@ struct csi_range csi_piece(size_t total, size_t pieces, size_t index)
     return (struct csi_range){first, total / pieces + (index < total % pieces ? 1 : 0)};
 }
 
+void csi_run_pieces(const struct csi_step *step, const struct csi_run *run, size_t units, size_t grain,
+                    void (*piece)(void *job, size_t index, unsigned worker))
+{
+    struct csi_job job = {step, run, units, csi_piece_count(run, units, grain)};
+
+    csi_pool_run(run->pool, job.pieces, piece, &job);
+}
+
 void csi_zero_tail(float *out, size_t pixels, size_t channels, size_t pitch)
 {
     if (channels == pitch)
@@ -77,6 +85,18 @@ void csi_finish_output(const struct csi_step *step, const struct csi_run *run)
         return;
     job.pieces = csi_piece_count(run, job.pixels, 1 + 16384 / slot->pitch);
     csi_pool_run(run->pool, job.pieces, finish_piece, &job);
+}
+
+enum cs_status csi_check_bytes(const struct csi_step *step, const char *what, size_t count, size_t bytes,
+                               struct cs_error *error)
+{
+    size_t all;
+    bool fits = !csi_mul_overflows(count, bytes, &all);
+
+    if (fits && all <= CSI_PLAN_MAX_BYTES)
+        return CS_OK;
+    return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s': %s takes %s%zu bytes for a photo, more than %zu",
+                    step->name, what, fits ? "" : "at least ", fits ? all : SIZE_MAX, CSI_PLAN_MAX_BYTES);
 }
 
 void csi_describe_shapes(char *text, size_t size, const struct csi_shape *in, const struct csi_shape *out)

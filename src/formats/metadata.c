@@ -262,6 +262,7 @@ static enum cs_status read_scale(const json_t *row, const struct csi_graph *grap
                                  struct csi_output_scale *scale, struct cs_error *error)
 {
     json_int_t node = json_integer_value(json_array_get(row, 0));
+    json_int_t zero = json_integer_value(json_array_get(row, 3));
     const char *name = json_string_value(json_array_get(row, 1));
 
     if (json_array_size(row) != 4 || node < 0 || (uint64_t)node >= graph->node_count || name == NULL ||
@@ -272,7 +273,11 @@ static enum cs_status read_scale(const json_t *row, const struct csi_graph *grap
                         (long long)node, graph->nodes[node].name, name);
     scale->node = (size_t)node;
     scale->scale = (float)json_number_value(json_array_get(row, 2));
-    scale->zero = (int)json_integer_value(json_array_get(row, 3)) & 0xffff; /* checked by the graph */
+    if (zero < 0 || zero > 255)
+        return csi_fail(error, CS_MODEL_INVALID,
+                        "metadata 'int8': the zero point %lld of '%.60s' is not 0 to 255", (long long)zero,
+                        name);
+    scale->zero = (int)zero;
     return CS_OK;
 }
 

@@ -80,32 +80,49 @@ done:
     return status;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The names of the network's constants, sorted; for free(). NULL: no memory. */
+static const char **constant_names(const struct csi_graph *graph, size_t *count)
+{
+    const char **names = calloc(graph->value_count + 1, sizeof *names);
+
+    *count = 0;
+    for (size_t i = 0; i < graph->value_count && names != NULL; i++)
+        if (csi_value_is_constant(&graph->values[i]))
+            names[(*count)++] = graph->values[i].name;
+    if (names != NULL)
+        qsort(names, *count, sizeof *names, by_text);
+    return names;
+}
+
 /* Every tensor is used by the network or is an extra: nothing of a user's model is dropped silently. */
 static enum cs_status keep_extras(const struct csi_tensor_set *set, struct csi_graph *graph,
                                   struct cs_error *error)
 {
-    size_t values = graph->value_count, at = 0;
+    enum cs_status status = CS_OK;
+    size_t used;
+    const char **names = constant_names(graph, &used);
 
-    for (size_t i = 0; i < set->count; i++) {
+    if (names == NULL)
+        return csi_fail_memory(error, "tensor names");
+    for (size_t i = 0; i < set->count && status == CS_OK; i++) {
         const struct csi_tensor *tensor = &set->tensors[i];
-        size_t tried = 0;
-        enum cs_status status;
+        const char *name = tensor->name;
 
-        /* Builders take tensors mostly in the file's order: the search goes on where the last one ended. */
-        while (tried < values && strcmp(graph->values[at].name, tensor->name) != 0) {
-            at = at + 1 == values ? 0 : at + 1;
-            tried++;
-        }
-        if (tried < values && csi_value_is_constant(&graph->values[at]))
+        if (bsearch(&name, names, used, sizeof *names, by_text) != NULL)
             continue;
-        if (!set->keep_unknown && !csi_is_extra_name(tensor->name))
-            return csi_fail(error, CS_MODEL_UNSUPPORTED, "tensor '%s' is no part of %s", tensor->name,
-                            graph->architecture);
-        status = csi_graph_add_extra(graph, tensor->name, tensor->rank, tensor->dims, tensor->data, error);
-        if (status != CS_OK)
-            return status;
+        if (!set->keep_unknown && !csi_is_extra_name(name))
+            status = csi_fail(error, CS_MODEL_UNSUPPORTED, "tensor '%s' is no part of %s", name,
+                              graph->architecture);
+        else
+            status = csi_graph_add_extra(graph, name, tensor->rank, tensor->dims, tensor->data, error);
     }
-    return CS_OK;
+    free(names);
+    return status;
 }
 
 /* "models/my_leaf_net.v2.pth" -> "my_leaf_net.v2" */

@@ -407,7 +407,7 @@ enum cs_status csi_onnx_keep_scales(const struct csi_onnx *onnx, const struct cs
     return csi_graph_set_weight_scales(onnx->graph, index, value->scales, value->scale_count, onnx->error);
 }
 
-/* Reshape, Squeeze, Unsqueeze, Flatten of a constant. */
+/* Reshape, Squeeze, Unsqueeze of a constant. */
 static enum cs_status fold_reshape(struct csi_onnx *onnx, const struct csi_onnx_value *x, const char *op)
 {
     int64_t list[CSI_ONNX_RANK];

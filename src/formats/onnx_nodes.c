@@ -314,8 +314,10 @@ static enum cs_status node_reduce_mean(struct csi_onnx *onnx)
         !csi_onnx_ints(onnx, "axes", 1, axes, 2, &count) || count != 2)
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "only the mean over height and width is supported");
     for (unsigned i = 0; i < 2; i++) {
+        if (axes[i] < -4 || axes[i] > 3)
+            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "axis %lld is out of range", (long long)axes[i]);
         axes[i] += axes[i] < 0 ? 4 : 0;
-        if (turned && axes[i] >= 0 && axes[i] < 4)
+        if (turned)
             axes[i] = input->order[axes[i]];
     }
     if (axes[0] + axes[1] != 5 || axes[0] < 2 || axes[1] < 2)
@@ -330,6 +332,18 @@ static enum cs_status node_reduce_mean(struct csi_onnx *onnx)
         dims[i] = csi_onnx_graph_value(onnx, pooled)->dims[input->order[i]];
     flat.input_count = 1;
     return keep ? csi_onnx_reshape_to(onnx, pooled, 4, dims) : csi_onnx_finish(onnx, &flat);
+}
+
+/* A constant of the graph that was multiplied by an attribute. */
+static enum cs_status check_scaled(const struct csi_onnx *onnx, int index, const char *attribute)
+{
+    const struct csi_value *value = csi_onnx_graph_value(onnx, index);
+
+    for (size_t i = 0; i < csi_value_elements(value); i++)
+        if (!isfinite(value->data[i]))
+            return csi_onnx_fail(onnx, CS_MODEL_INVALID, "'%.100s' times %s is not finite", value->name,
+                                 attribute);
+    return CS_OK;
 }
 
 /* The linear layer's weight [O,I]: constant input 1, transposed when it is [I,O], times `alpha`. */
@@ -355,7 +369,8 @@ static enum cs_status add_weight(struct csi_onnx *onnx, bool transposed, float a
     for (size_t o = 0; o < dims[0]; o++)
         for (size_t i = 0; i < dims[1]; i++)
             data[o * dims[1] + i] = alpha * weight->data[transposed ? o * dims[1] + i : i * dims[0] + o];
-    return alpha == 1.0f ? csi_onnx_keep_scales(onnx, weight, 1, *index) : CS_OK;
+    return alpha == 1.0f ? csi_onnx_keep_scales(onnx, weight, 1, *index)
+                         : check_scaled(onnx, *index, "alpha");
 }
 
 /* Gemm's C: one number for each output, however it is written, times `beta`. */
@@ -377,7 +392,7 @@ static enum cs_status add_bias(struct csi_onnx *onnx, size_t outputs, float beta
         status = csi_graph_add_constant(onnx->graph, bias->name, 1, &outputs, NULL, index, onnx->error);
     for (size_t i = 0; status == CS_OK && i < outputs; i++)
         onnx->graph->values[*index].data[i] = beta * bias->data[count == 1 ? 0 : i];
-    return status;
+    return status == CS_OK ? check_scaled(onnx, *index, "beta") : status;
 }
 
 static enum cs_status node_linear(struct csi_onnx *onnx, bool gemm)

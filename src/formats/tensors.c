@@ -143,6 +143,7 @@ void csi_tensor_set_free(struct csi_tensor_set *set)
         csi_aligned_free((void *)(uintptr_t)set->tensors[i].data);
     free(set->tensors);
     free(set->dtypes);
+    json_decref(set->names);
     json_decref(set->metadata);
     memset(set, 0, sizeof *set);
 }
@@ -153,10 +154,10 @@ static enum cs_status reserve(struct csi_tensor_set *set, struct cs_error *error
     struct csi_tensor *tensors;
     enum csi_dtype *types;
 
-    if (set->count < set->capacity)
-        return CS_OK;
     if (set->count >= CSI_MAX_TENSORS)
         return csi_fail(error, CS_MODEL_INVALID, "the file holds more than %u tensors", CSI_MAX_TENSORS);
+    if (set->count < set->capacity)
+        return CS_OK;
     tensors = realloc(set->tensors, wanted * sizeof *tensors);
     if (tensors != NULL)
         set->tensors = tensors;
@@ -169,19 +170,43 @@ static enum cs_status reserve(struct csi_tensor_set *set, struct cs_error *error
     return CS_OK;
 }
 
+void csi_tensor_set_renamed(struct csi_tensor_set *set)
+{
+    json_decref(set->names);
+    set->names = NULL;
+}
+
+/* Hashed with a secret seed, so that no file can choose names that make this slow. */
+static enum cs_status note_name(struct csi_tensor_set *set, const char *name, struct cs_error *error)
+{
+    bool noted = true;
+
+    if (set->names == NULL) {
+        set->names = json_object();
+        for (size_t i = 0; i < set->count && noted; i++)
+            noted = json_object_set_new_nocheck(set->names, set->tensors[i].name, json_null()) == 0;
+    }
+    if (json_object_get(set->names, name) != NULL)
+        return csi_fail(error, CS_MODEL_INVALID, "there are two tensors named '%s'", name);
+    if (!noted || json_object_set_new_nocheck(set->names, name, json_null()) != 0)
+        return csi_fail_memory(error, "tensor names");
+    return CS_OK;
+}
+
 enum cs_status csi_tensor_set_add(struct csi_tensor_set *set, const char *name, enum csi_dtype dtype,
                                   unsigned rank, const size_t *dims, float **data, struct cs_error *error)
 {
-    struct csi_weights weights = csi_tensor_set_weights(set);
     struct csi_tensor *tensor;
+    enum cs_status status;
     size_t count = 1;
 
     *data = NULL;
     if (name[0] == '\0' || strlen(name) >= CSI_NAME_SIZE)
         return csi_fail(error, CS_MODEL_INVALID, "a tensor's name is empty or longer than %d bytes: '%.40s'",
                         CSI_NAME_SIZE - 1, name);
-    if (csi_weights_find(&weights, name) != NULL)
-        return csi_fail(error, CS_MODEL_INVALID, "there are two tensors named '%s'", name);
+    status = note_name(set, name, error);
+    if (status != CS_OK)
+        return status;
     if (rank > CSI_MAX_RANK)
         return csi_fail(error, CS_MODEL_UNSUPPORTED, "tensor '%s' has %u dimensions, more than %d", name,
                         rank, CSI_MAX_RANK);
@@ -189,8 +214,9 @@ enum cs_status csi_tensor_set_add(struct csi_tensor_set *set, const char *name, 
         if (dims[i] == 0 || csi_mul_overflows(count, dims[i], &count) || count > CSI_GRAPH_MAX_ELEMENTS)
             return csi_fail(error, CS_MODEL_INVALID, "tensor '%s' is empty or larger than %zu elements", name,
                             CSI_GRAPH_MAX_ELEMENTS);
-    if (reserve(set, error) != CS_OK)
-        return CS_INTERNAL;
+    status = reserve(set, error);
+    if (status != CS_OK)
+        return status;
     *data = csi_model_alloc(count * sizeof **data);
     if (*data == NULL)
         return csi_fail(error, CS_INTERNAL, "out of memory (%zu weights of '%s')", count, name);
@@ -218,6 +244,7 @@ void csi_tensor_set_drop(struct csi_tensor_set *set, const char *prefix)
         set->dtypes[kept++] = set->dtypes[i];
     }
     set->count = kept;
+    csi_tensor_set_renamed(set);
 }
 
 static unsigned block_not_finite(const float *values)
@@ -261,8 +288,10 @@ enum cs_status csi_tensor_set_hand_over(struct csi_tensor_set *set, struct csi_g
     for (size_t i = 0; i < set->count; i++)
         blocks[i] = (float *)(uintptr_t)set->tensors[i].data;
     status = csi_graph_take_blocks(graph, blocks, set->count, error);
-    if (status == CS_OK)
+    if (status == CS_OK) {
         set->count = 0;
+        csi_tensor_set_renamed(set);
+    }
     free(blocks);
     return status;
 }

@@ -32,6 +32,7 @@ struct csi_tensor_set {
     struct csi_tensor *tensors; /* `data` is owned by the set */
     enum csi_dtype *dtypes;     /* as stored in the file */
     size_t count, capacity;
+    json_t *names;      /* object: the tensors' names; NULL: made by the next csi_tensor_set_add */
     json_t *metadata;   /* object: string -> string, with the native file's keys */
     const char *format; /* "safetensors", … */
     bool sound; /* the file's bytes are part of this program: a digest that they state is not checked */
@@ -45,6 +46,9 @@ void csi_tensor_set_free(struct csi_tensor_set *set);
  * shape. The caller has compared the shape with the bytes at hand before. */
 enum cs_status csi_tensor_set_add(struct csi_tensor_set *set, const char *name, enum csi_dtype dtype,
                                   unsigned rank, const size_t *dims, float **data, struct cs_error *error);
+
+/* To be called after tensors were taken out or renamed in place. */
+void csi_tensor_set_renamed(struct csi_tensor_set *set);
 
 /* Removes the tensors whose names begin with `prefix`. */
 void csi_tensor_set_drop(struct csi_tensor_set *set, const char *prefix);

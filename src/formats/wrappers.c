@@ -154,6 +154,7 @@ static void become(struct csi_tensor_set *set, const struct csi_tensor *found, s
         set->dtypes[kept++] = set->dtypes[i];
     }
     set->count = kept;
+    csi_tensor_set_renamed(set);
 }
 
 static enum cs_status find_member(struct csi_tensor_set *set, const struct csi_tensor *tensors,

@@ -200,13 +200,76 @@ static bool get_attributes(const json_t *object, struct csi_node *node)
     return good;
 }
 
+/* A tensor of the file and the constant that it became, CSI_NO_VALUE until a node uses it. */
+struct named {
+    const struct csi_tensor *tensor;
+    int value;
+};
+
+/* The network while it is read: the tensors are sorted by name, since nodes ask for them as often as there
+ * are some. */
+struct reading {
+    struct csi_builder *builder;
+    struct named *names;
+    size_t count;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    const struct named *x = a, *y = b;
+
+    return strcmp(x->tensor->name, y->tensor->name);
+}
+
+static int name_against(const void *name, const void *element)
+{
+    const struct named *named = element;
+
+    return strcmp(name, named->tensor->name);
+}
+
+static bool sort_names(struct reading *reading)
+{
+    const struct csi_weights *weights = reading->builder->weights;
+
+    reading->count = weights->count;
+    reading->names = calloc(weights->count + 1, sizeof *reading->names);
+    if (reading->names == NULL)
+        return false;
+    for (size_t i = 0; i < weights->count; i++)
+        reading->names[i] = (struct named){&weights->tensors[i], CSI_NO_VALUE};
+    qsort(reading->names, reading->count, sizeof *reading->names, by_name);
+    return true;
+}
+
+/* NULL: there is no such tensor. */
+static struct named *find_name(const struct reading *reading, const char *name)
+{
+    return bsearch(name, reading->names, reading->count, sizeof *reading->names, name_against);
+}
+
+/* The constant of a tensor, with the scales of its levels where the file has them. */
+static int add_constant(const struct reading *reading, const struct csi_tensor *tensor)
+{
+    struct csi_builder *builder = reading->builder;
+    const struct named *scales = find_name(reading, csi_graph_scales_name(tensor->name).text);
+    int value = CSI_NO_VALUE;
+
+    builder->status = csi_graph_add_constant(builder->graph, tensor->name, tensor->rank, tensor->dims,
+                                             tensor->data, &value, builder->error);
+    if (builder->status == CS_OK && scales != NULL && scales->tensor->rank == 1)
+        builder->status = csi_graph_set_weight_scales(builder->graph, value, scales->tensor->data,
+                                                      scales->tensor->dims[0], builder->error);
+    return value;
+}
+
 /* The value that an input stands for: the output of node `n`, or a tensor of the file, added when it is first
  * used. */
-static int get_input(struct csi_builder *builder, const json_t *input)
+static int get_input(const struct reading *reading, const json_t *input)
 {
-    struct csi_graph *graph = builder->graph;
-    const struct csi_tensor *tensor;
-    int value = CSI_NO_VALUE;
+    struct csi_builder *builder = reading->builder;
+    const struct csi_graph *graph = builder->graph;
+    struct named *named;
 
     if (json_is_integer(input)) {
         json_int_t index = json_integer_value(input);
@@ -219,23 +282,16 @@ static int get_input(struct csi_builder *builder, const json_t *input)
     }
     if (json_is_null(input))
         return CSI_NO_VALUE;
-    tensor = json_is_string(input) ? csi_weights_find(builder->weights, json_string_value(input)) : NULL;
-    if (tensor == NULL) {
+    named = json_is_string(input) ? find_name(reading, json_string_value(input)) : NULL;
+    if (named == NULL) {
         csi_builder_fail(builder, CS_MODEL_INVALID,
                          "architecture_config: a node's input '%.100s' is no tensor",
                          json_is_string(input) ? json_string_value(input) : "");
         return CSI_NO_VALUE;
     }
-    for (size_t i = 0; i < graph->value_count; i++)
-        if (csi_value_is_constant(&graph->values[i]) && strcmp(graph->values[i].name, tensor->name) == 0)
-            return (int)i;
-    builder->status = csi_graph_add_constant(graph, tensor->name, tensor->rank, tensor->dims, tensor->data,
-                                             &value, builder->error);
-    tensor = csi_weights_find(builder->weights, csi_graph_scales_name(tensor->name).text);
-    if (builder->status == CS_OK && tensor != NULL && tensor->rank == 1)
-        builder->status =
-            csi_graph_set_weight_scales(graph, value, tensor->data, tensor->dims[0], builder->error);
-    return value;
+    if (named->value == CSI_NO_VALUE)
+        named->value = add_constant(reading, named->tensor);
+    return named->value;
 }
 
 static bool get_op(const json_t *object, enum csi_op *op)
@@ -250,8 +306,9 @@ static bool get_op(const json_t *object, enum csi_op *op)
     return false;
 }
 
-static void add_node(struct csi_builder *builder, const json_t *object)
+static void add_node(const struct reading *reading, const json_t *object)
 {
+    struct csi_builder *builder = reading->builder;
     const json_t *inputs = json_object_get(object, "inputs");
     const char *name = json_string_value(json_object_get(object, "name"));
     enum csi_op op = CSI_OP_IDENTITY;
@@ -273,7 +330,7 @@ static void add_node(struct csi_builder *builder, const json_t *object)
     }
     node.input_count = (unsigned)json_array_size(inputs);
     for (unsigned i = 0; i < node.input_count && builder->status == CS_OK; i++)
-        node.inputs[i] = get_input(builder, json_array_get(inputs, i));
+        node.inputs[i] = get_input(reading, json_array_get(inputs, i));
     if (builder->status != CS_OK)
         return;
     if (op == CSI_OP_INPUT)
@@ -289,13 +346,17 @@ int csi_build_from_config(struct csi_builder *builder)
         builder->config_json == NULL ? NULL : json_loads(builder->config_json, JSON_REJECT_DUPLICATES, NULL);
     const json_t *nodes = json_object_get(config, "nodes");
     json_int_t output = json_integer_value(json_object_get(config, "output"));
+    struct reading reading = {.builder = builder};
 
     if (!json_is_array(nodes))
         csi_builder_fail(builder, CS_MODEL_INVALID, "architecture_config lists no nodes");
-    for (size_t i = 0; i < json_array_size(nodes) && builder->status == CS_OK; i++)
-        add_node(builder, json_array_get(nodes, i));
+    else if (!sort_names(&reading))
+        builder->status = csi_fail_memory(builder->error, "tensor names");
+    for (size_t i = 0; reading.names != NULL && i < json_array_size(nodes) && builder->status == CS_OK; i++)
+        add_node(&reading, json_array_get(nodes, i));
     if (builder->status == CS_OK && (output < 0 || (size_t)output >= builder->graph->node_count))
         csi_builder_fail(builder, CS_MODEL_INVALID, "architecture_config: the output is no node");
+    free(reading.names);
     json_decref(config);
     return builder->status == CS_OK ? builder->graph->nodes[output].output : CSI_NO_VALUE;
 }

@@ -257,6 +257,24 @@ static enum cs_status infer_activation(const struct inference *in)
     return same_as(in, in->inputs[0]);
 }
 
+/* The two ranges of eight bits, no other: the engine keeps such maps as bytes. */
+static enum cs_status infer_quantize(const struct inference *in)
+{
+    const struct csi_node *node = in->node;
+    bool is_unsigned = node->alpha == 0.0f && node->beta == 255.0f;
+    bool is_signed = node->alpha == -128.0f && node->beta == 127.0f;
+
+    if (!isfinite(node->scale) || node->scale <= 0.0f)
+        return INVALID(in, "the scale is out of range");
+    if (!is_unsigned && !is_signed)
+        return INVALID(in, "the range is %g to %g, neither 0 to 255 nor -128 to 127", (double)node->alpha,
+                       (double)node->beta);
+    if ((float)node->zero_point < node->alpha || (float)node->zero_point > node->beta)
+        return INVALID(in, "the zero point %d is not in the range %g to %g", node->zero_point,
+                       (double)node->alpha, (double)node->beta);
+    return same_as(in, in->inputs[0]);
+}
+
 static enum cs_status infer_operator(const struct inference *in)
 {
     const struct csi_node *node = in->node;
@@ -287,10 +305,7 @@ static enum cs_status infer_operator(const struct inference *in)
         if (in->inputs[0]->rank != 2)
             return wrong(in, CS_MODEL_UNSUPPORTED, "softmax is supported over [batch, classes] only");
         return same_as(in, in->inputs[0]);
-    case CSI_OP_QUANTIZE:
-        if (!isfinite(node->scale) || node->scale <= 0.0f || !(node->alpha < node->beta))
-            return INVALID(in, "the scale is out of range");
-        return same_as(in, in->inputs[0]);
+    case CSI_OP_QUANTIZE: return infer_quantize(in);
     case CSI_OP_IDENTITY: return same_as(in, in->inputs[0]);
     }
     return INVALID(in, "unknown operator");

@@ -22,18 +22,6 @@ BYTE_INLINE lanes byte_clamp(lanes x, lanes low, lanes high)
     return lanes_max(low, lanes_min(high, x));
 }
 
-/* The kernel columns [first, last) that lie inside the input for output `x`. */
-static inline void byte_columns(size_t x, size_t stride, size_t dilation, size_t kernel, size_t pad,
-                                size_t width, size_t *first, size_t *last)
-{
-    *first = 0;
-    *last = kernel;
-    while (*first < kernel && x * stride + *first * dilation < pad)
-        (*first)++;
-    while (*last > *first && x * stride + (*last - 1) * dilation >= pad + width)
-        (*last)--;
-}
-
 /* ---- depthwise ---- */
 
 /* `count` neighbouring outputs from `x` on; the taps [first, last) lie inside the input for all of them. The
@@ -86,11 +74,11 @@ static void byte_depthwise_row(const struct csi_byte_depthwise_row *row)
     while (x < row->out_width) {
         size_t first, last, first4, last4;
 
-        byte_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width, &first,
-                     &last);
+        csi_inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width,
+                           &first, &last);
         if (x + 4 <= row->out_width && first == 0 && last == row->kernel_width) {
-            byte_columns(x + 3, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width,
-                         &first4, &last4);
+            csi_inside_columns(x + 3, row->stride, row->dilation, row->kernel_width, row->pad_left,
+                               row->in_width, &first4, &last4);
             if (last4 == row->kernel_width) {
                 byte_depthwise_outputs(row, x, 4, 0, row->kernel_width);
                 x += 4;

@@ -208,6 +208,18 @@ float csi_act_value(const struct csi_act_params *act, float x);
 /* Bounds when the activation is a clamp (none, ReLU, clip): true. */
 bool csi_act_as_clamp(const struct csi_act_params *act, float *low, float *high);
 
+/* The kernel columns [first, last) that lie inside the input for output `x`. */
+static inline void csi_inside_columns(size_t x, size_t stride, size_t dilation, size_t kernel, size_t pad,
+                                      size_t width, size_t *first, size_t *last)
+{
+    *first = 0;
+    *last = kernel;
+    while (*first < kernel && x * stride + *first * dilation < pad)
+        (*first)++;
+    while (*last > *first && x * stride + (*last - 1) * dilation >= pad + width)
+        (*last)--;
+}
+
 /*
  * Weight packing for `tile` and `product`: output channels in panels of panel_width, the last one as narrow
  * as a multiple of 16 allows.

@@ -413,18 +413,6 @@ ALWAYS_INLINE void depthwise_spans(const struct csi_depthwise_row *row, const si
     }
 }
 
-/* The kernel columns [first, last) that lie inside the input for output `x`. */
-static inline void inside_columns(size_t x, size_t stride, size_t dilation, size_t kernel, size_t pad,
-                                  size_t width, size_t *first, size_t *last)
-{
-    *first = 0;
-    *last = kernel;
-    while (*first < kernel && x * stride + *first * dilation < pad)
-        (*first)++;
-    while (*last > *first && x * stride + (*last - 1) * dilation >= pad + width)
-        (*last)--;
-}
-
 /* Any window, one output at a time. */
 static void depthwise_any(const struct csi_depthwise_row *row)
 {
@@ -434,8 +422,8 @@ static void depthwise_any(const struct csi_depthwise_row *row)
     for (size_t x = 0; x < row->out_width; x++) {
         size_t first, last;
 
-        inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width, &first,
-                       &last);
+        csi_inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width,
+                           &first, &last);
         for (size_t c = 0; c < row->channels; c += LANES) {
             lanes sum = lanes_load(row->bias + c);
 
@@ -479,8 +467,8 @@ static void max_pool_row(const struct csi_pool_row *row)
         size_t first, last;
         const float *in;
 
-        inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width, &first,
-                       &last);
+        csi_inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width,
+                           &first, &last);
         for (size_t c = 0; c < row->pitch; c += LANES) {
             lanes best = lanes_set(-INFINITY);
 
@@ -502,8 +490,8 @@ static void average_pool_row(const struct csi_pool_row *row)
         size_t first, last, columns;
         lanes scale;
 
-        inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width, &first,
-                       &last);
+        csi_inside_columns(x, row->stride, row->dilation, row->kernel_width, row->pad_left, row->in_width,
+                           &first, &last);
         columns = last - first;
         if (row->count_include_pad) {
             columns = row->kernel_width;

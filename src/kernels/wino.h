@@ -28,11 +28,7 @@ static inline size_t csi_wino_pitch(size_t channels)
     return (channels + 15u) & ~(size_t)15u;
 }
 
-enum csi_wino_activation {
-    CSI_WINO_LINEAR,
-    CSI_WINO_RELU,
-    CSI_WINO_FUNCTION /* `function` is applied in place to `count` values */
-};
+enum csi_wino_activation { CSI_WINO_LINEAR, CSI_WINO_RELU };
 
 /* A convolution with all that is fused behind it, in this order: + bias, + residual, activation, 2×2 max-pool
  * (stride 2; an odd last row or column is dropped). */
@@ -40,7 +36,6 @@ struct csi_wino_desc {
     size_t cin, cout;     /* ≥ 1 */
     size_t height, width; /* ≥ 1; input and (before pooling) output */
     enum csi_wino_activation activation;
-    void (*function)(float *values, size_t count); /* for CSI_WINO_FUNCTION */
     bool pool;
     bool residual; /* a tensor of the unpooled output's shape is added before the activation */
 };

@@ -47,10 +47,8 @@ struct csi_wino_target {
     const float *residual; /* or NULL */
     const float *bias;     /* [pitch] */
     size_t height, width, pitch;
-    size_t channels; /* ≤ pitch */
     bool pool;
     enum csi_wino_activation activation;
-    void (*function)(float *values, size_t count);
 };
 
 enum csi_wino_size { CSI_WINO_4, CSI_WINO_6, CSI_WINO_8, CSI_WINO_SIZES };
@@ -144,11 +142,5 @@ struct csi_wino_fixed_ops {
 extern const struct csi_wino_fixed_ops csi_wino_fixed_avx512vnni;
 extern const struct csi_wino_ops csi_wino_ops_generic, csi_wino_ops_avx2, csi_wino_ops_avx512,
     csi_wino_ops_neon;
-
-/* The finish that all sets share for what is off the fast way (a tile cut by the image's edge, an activation
- * function): `tile`: side × side × 16 raw sums; bias, residual, activation and pooling are applied and what
- * lies inside is stored. */
-void csi_wino_finish_tile(float *tile, size_t side, const struct csi_wino_target *target, size_t y, size_t x,
-                          size_t channel);
 
 #endif

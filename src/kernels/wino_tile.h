@@ -580,8 +580,8 @@ CSI_INLINE void output_tile(size_t side, const float *m, size_t position_stride,
                             size_t blocks)
 {
     const unsigned half = target->pool ? 1 : 0; /* as a shift */
-    const bool whole = y + side <= target->height && x + side <= target->width &&
-                       target->activation != CSI_WINO_FUNCTION && !(target->pool && target->residual);
+    const bool whole =
+        y + side <= target->height && x + side <= target->width && !(target->pool && target->residual);
     _Alignas(64) float raw[8 * 8 * CSI_WINO_BLOCK];
     struct finish_to to = {
         .low = v_set1(target->activation == CSI_WINO_RELU ? 0.0F : -INFINITY),
@@ -613,9 +613,7 @@ CSI_INLINE void output_tile(size_t side, const float *m, size_t position_stride,
                  : side == 6 ? output_map6
                              : output_map8)(m + lane, position_stride, &to);
         }
-        if (!whole && target->activation == CSI_WINO_FUNCTION)
-            csi_wino_finish_tile(raw, side, target, y, x, channel);
-        else if (!whole)
+        if (!whole)
             finish_cut(raw, side, target, y, x, channel);
         out += CSI_WINO_BLOCK;
         residual = residual ? residual + CSI_WINO_BLOCK : NULL;

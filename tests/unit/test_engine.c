@@ -719,6 +719,54 @@ static void test_fastest_int8(void **state)
     }
 }
 
+/* Takes the network over, which is refused. */
+static void check_refused(struct net *net, const char *words)
+{
+    for (int integers = 0; integers < 2; integers++) {
+        struct csi_plan_options options = {.max_batch = 1,
+                                           .precision = integers ? CS_PRECISION_INT8 : CS_PRECISION_FP32};
+        struct cs_error error = {0};
+        struct csi_plan *plan;
+
+        net->graph->output = net->last;
+        assert_int_equal(csi_cpu_allowed("all", &options.cpu_features, NULL), CS_OK);
+        assert_int_equal(csi_plan_create(net->graph, &options, &plan, &error), CS_MODEL_INVALID);
+        assert_null(plan);
+        if (strstr(error.message, words) == NULL)
+            fail_msg("'%s' does not say '%s'", error.message, words);
+    }
+    csi_graph_destroy(net->graph);
+}
+
+/* Finite numbers whose products are not: of a batch norm, of a convolution and the batch norm behind it. */
+static void test_products_out_of_range(void **state)
+{
+    static const struct conv_shape shapes[] = {
+        {16, 1, 1, 0, 1, 1, true}, {16, 3, 1, 1, 1, 1, true}, {16, 3, 2, 1, 16, 1, true}};
+    struct net net;
+
+    (void)state;
+    start(&net, 16, 24, 24);
+    norm(&net, net.last);
+    net.graph->values[last_node(&net)->inputs[1]].data[3] = 1e38f;
+    net.graph->values[last_node(&net)->inputs[4]].data[3] = 1e-9f;
+    last_node(&net)->epsilon = 0.0f;
+    head(&net, 4);
+    check_refused(&net, "'n0': what the batch norm makes of channel 3 is out of range");
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        for (int bias = 0; bias < 2; bias++) {
+            start(&net, 16, 24, 24);
+            conv(&net, net.last, shapes[i]);
+            net.graph->values[last_node(&net)->inputs[1 + bias]].data[0] = 1e30f;
+            norm(&net, net.last);
+            net.graph->values[last_node(&net)->inputs[1]].data[0] = 1e20f;
+            head(&net, 4);
+            check_refused(&net, bias == 1 ? "'n0': the bias of output 0 and its batch norm are out of range"
+                                          : "'n0': the weights of output 0 and their batch norm are out of");
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -743,6 +791,7 @@ int main(void)
         cmocka_unit_test(test_default_target),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_products_out_of_range),
         cmocka_unit_test(test_fastest_int8),
     };
 

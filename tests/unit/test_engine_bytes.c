@@ -4,6 +4,7 @@
  * float32. The layers of shipped networks are covered by the parity tests.
  */
 #include "engine/calibrate.h"
+#include "engine/internal.h"
 #include "unit/nets.h"
 
 #define THREADS   2u
@@ -206,6 +207,61 @@ static void test_corrections_of_layers_named_alike(void **state)
     }
 }
 
+/* Weights of the least numbers there are still have levels of some scale. */
+static void test_levels_of_the_least_weights(void **state)
+{
+    struct cs_error error = {0};
+    struct net net;
+    struct csi_ir *ir;
+    int8_t *levels;
+    float *scales, *weight;
+
+    (void)state;
+    start(&net, 3, 4, 4);
+    conv(&net, net.last, (struct conv_shape){2, 1, 1, 0, 1, 1, false});
+    weight = net.graph->values[last_node(&net)->inputs[1]].data;
+    for (size_t i = 0; i < 6; i++)
+        weight[i] = i % 2 == 0 ? 1e-45f : i == 1 ? -2.0f : 0.0f; /* [-2 and least], [least and zeros] */
+    head(&net, 4);
+    net.graph->output = net.last;
+    if (csi_ir_create(net.graph, NULL, false, &ir, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    assert_int_equal(ir->nodes[0].op, CSI_OP_CONV);
+    assert_true(csi_byte_levels(ir, &ir->nodes[0], &levels, &scales));
+    assert_true(fabsf(scales[0] - 2.0f / 127.0f) < 1e-6f);
+    assert_int_equal(levels[1], -127);
+    assert_true(scales[1] == 1.0f);
+    for (size_t i = 0; i < 6; i++)
+        assert_true(i == 1 || levels[i] == 0);
+    free(levels);
+    free(scales);
+    csi_ir_destroy(ir);
+    csi_graph_destroy(net.graph);
+}
+
+/* A clip beside the range of the bytes leaves one level of them. */
+static void test_bounds_stay_in_the_range(void **state)
+{
+    static const struct {
+        float low, high, expected_low, expected_high;
+    } cases[] = {
+        {-INFINITY, INFINITY, -50.0f, 77.5f},
+        {0.0f, 6.0f, 0.0f, 6.0f},
+        {1e12f, 2e12f, 77.5f, 77.5f},
+        {-2e12f, -1e12f, -50.0f, -50.0f},
+    };
+    const struct csi_slot slot = {.bytes = true, .scale = {0.5f, 100}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        float low = cases[i].low, high = cases[i].high;
+
+        csi_byte_bounds(&slot, &low, &high);
+        assert_true(low == cases[i].expected_low);
+        assert_true(high == cases[i].expected_high);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +269,8 @@ int main(void)
         cmocka_unit_test(test_readers_of_the_photo),
         cmocka_unit_test(test_photo_read_twice),
         cmocka_unit_test(test_corrections_of_layers_named_alike),
+        cmocka_unit_test(test_levels_of_the_least_weights),
+        cmocka_unit_test(test_bounds_stay_in_the_range),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -152,6 +153,11 @@ static const struct expectation expectations[] = {
     {"model/wrapped_head", CS_MODEL_UNSUPPORTED, "'head.weight' stands beside the network 'model'"},
     {"model/wrapped_extra_twice", CS_MODEL_INVALID, "two tensors named 'ood.mean'"},
     {"model/wrapped_only_dots", CS_MODEL_UNSUPPORTED, "'CropShieldCNN' is not supported, or its tensors"},
+    {"model/int8_zero_wraps", CS_MODEL_INVALID, "the zero point 65664 of 'block1.0' is not 0 to 255"},
+    {"model/int8_zero_negative", CS_MODEL_INVALID, "the zero point -65536 of 'block1.0' is not 0 to 255"},
+    {"model/range_of_four_bits", CS_MODEL_INVALID, "node 'q' (quantize): the range is 0 to 15"},
+    {"model/range_huge", CS_MODEL_INVALID, "node 'q' (quantize): the range is -3e+38 to 3e+38"},
+    {"model/range_without_zero", CS_MODEL_INVALID, "node 'q' (quantize): the zero point 60000"},
     {"model/text", CS_MODEL_INVALID, "none of"},
     {"model/empty", CS_MODEL_INVALID, "empty"},
 
@@ -175,6 +181,9 @@ static const struct expectation expectations[] = {
     {"onnx/gelu_scale_huge", CS_MODEL_INVALID, "a factor is out of range"},
     {"onnx/prelu", CS_OK, ""},
     {"onnx/prelu_of_rows", CS_MODEL_UNSUPPORTED, "'pr' (PRelu): the slope is no constant for all or each"},
+    {"onnx/mean_axes_huge", CS_MODEL_INVALID, "'p' (ReduceMean): axis 9223372036854775807 is out of range"},
+    {"onnx/gemm_alpha_huge", CS_MODEL_INVALID, "'fc' (Gemm): 'v' times alpha is not finite"},
+    {"onnx/gemm_beta_huge", CS_MODEL_INVALID, "'fc' (Gemm): 'b' times beta is not finite"},
     {"onnx/opset_old", CS_MODEL_UNSUPPORTED, "opset 8"},
     {"onnx/opset_new", CS_MODEL_UNSUPPORTED, "opset 99"},
     {"onnx/tensor_lies", CS_MODEL_INVALID, "tensor 'w' does not hold"},
@@ -355,11 +364,110 @@ static void parts_are_counted_before_they_are_unpacked(void **state)
     free(bytes);
 }
 
+/* A file of no more tensors than are allowed, and the first one too many. */
+static void tensors_are_counted(void **state)
+{
+    struct csi_tensor_set set;
+    struct cs_error error = {0};
+    const size_t dims[1] = {1};
+    char name[32];
+    float *data;
+
+    (void)state;
+    assert_int_equal(csi_tensor_set_init(&set, "test", &error), CS_OK);
+    for (unsigned i = 0; i < CSI_MAX_TENSORS; i++) {
+        snprintf(name, sizeof name, "tensor%u", i);
+        assert_int_equal(csi_tensor_set_add(&set, name, CSI_F32, 1, dims, &data, &error), CS_OK);
+        data[0] = 1.0f;
+    }
+    assert_int_equal(csi_tensor_set_add(&set, name, CSI_F32, 1, dims, &data, &error), CS_MODEL_INVALID);
+    assert_non_null(strstr(error.message, "two tensors named 'tensor19999'"));
+    assert_int_equal(csi_tensor_set_add(&set, "more", CSI_F32, 1, dims, &data, &error), CS_MODEL_INVALID);
+    assert_non_null(strstr(error.message, "more than 20000 tensors"));
+    assert_int_equal(set.count, CSI_MAX_TENSORS);
+    csi_tensor_set_drop(&set, "tensor1999"); /* 1999 and 19990 to 19999: their names are free again */
+    assert_int_equal(csi_tensor_set_add(&set, name, CSI_F32, 1, dims, &data, &error), CS_OK);
+    data[0] = 1.0f;
+    csi_tensor_set_free(&set);
+}
+
+enum { LONG_TENSORS = 20000, LONG_NODES = 19990 };
+
+static json_t *norm_of(int node, const char *const *names)
+{
+    json_t *inputs = json_array();
+
+    json_array_append_new(inputs, json_integer(node - 1));
+    for (int k = 0; k < 4; k++)
+        json_array_append_new(inputs, json_string(names[(node + k) % LONG_TENSORS]));
+    return json_pack("{s:s, s:s, s:o}", "op", "batch_norm", "name", "n", "inputs", inputs);
+}
+
+/* One batch norm behind the other, each of four tensors, whose names differ at their end only. */
+static uint8_t *long_network(size_t *size)
+{
+    static char texts[LONG_TENSORS][64];
+    static const char *names[LONG_TENSORS];
+    json_t *header = json_object(), *nodes = json_array();
+    char *config, *text;
+    uint8_t *bytes;
+
+    for (int i = 0; i < LONG_TENSORS; i++) {
+        snprintf(texts[i], sizeof texts[i], "%050d", i);
+        names[i] = texts[i];
+        json_object_set_new(header, texts[i],
+                            json_pack("{s:s, s:[i], s:[i, i]}", "dtype", "F32", "shape", 3, "data_offsets",
+                                      12 * i, 12 * i + 12));
+    }
+    json_array_append_new(nodes, json_pack("{s:s, s:s, s:[], s:[i, i, i, i]}", "op", "input", "name", "x",
+                                           "inputs", "shape", 1, 3, 1, 1));
+    for (int i = 1; i < LONG_NODES - 1; i++)
+        json_array_append_new(nodes, norm_of(i, names));
+    json_array_append_new(
+        nodes, json_pack("{s:s, s:s, s:[i]}", "op", "flatten", "name", "f", "inputs", LONG_NODES - 2));
+    nodes = json_pack("{s:i, s:o}", "output", LONG_NODES - 1, "nodes", nodes);
+    config = json_dumps(nodes, JSON_COMPACT);
+    json_object_set_new(header, "__metadata__",
+                        json_pack("{s:s, s:s, s:s}", "architecture", "graph", "architecture_config", config,
+                                  "preprocess", "{\"resize\":1,\"crop\":1}"));
+    text = json_dumps(header, JSON_COMPACT);
+    *size = 8 + strlen(text) + 12 * LONG_TENSORS;
+    bytes = calloc(1, *size);
+    assert_non_null(bytes);
+    for (unsigned i = 0; i < 8; i++)
+        bytes[i] = (uint8_t)(strlen(text) >> (8 * i));
+    memcpy(bytes + 8, text, strlen(text));
+    free(text);
+    free(config);
+    json_decref(nodes);
+    json_decref(header);
+    return bytes;
+}
+
+/* What a file costs grows with its size, not with its square. */
+static void long_networks_are_read_in_time(void **state)
+{
+    struct cs_error error = {0};
+    size_t size;
+    uint8_t *bytes = long_network(&size);
+    clock_t begin = clock();
+    enum cs_status status = read_model(bytes, size, &error);
+    double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+
+    (void)state;
+    free(bytes);
+    if (status != CS_OK)
+        fail_msg("%s", error.message);
+    if (seconds > 5.0)
+        fail_msg("%.1f seconds", seconds);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(hostile_files_are_named),
-                                       cmocka_unit_test(metadata_has_a_budget),
-                                       cmocka_unit_test(parts_are_counted_before_they_are_unpacked)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hostile_files_are_named), cmocka_unit_test(metadata_has_a_budget),
+        cmocka_unit_test(parts_are_counted_before_they_are_unpacked), cmocka_unit_test(tensors_are_counted),
+        cmocka_unit_test(long_networks_are_read_in_time)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

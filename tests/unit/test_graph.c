@@ -1,6 +1,7 @@
 /*
  * The graph: shapes of every operator, refusal of what does not fit, counts.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -191,7 +192,6 @@ static void other_operators(void **state)
     struct fixture *f = *state;
     struct csi_node concat = node(CSI_OP_CONCAT, 3, f->x, f->x, f->x);
     struct csi_node pad = node(CSI_OP_PAD, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
-    struct csi_node quantize = node(CSI_OP_QUANTIZE, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
     struct csi_node clip = node(CSI_OP_ACTIVATION, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
     struct csi_node softmax = node(CSI_OP_SOFTMAX, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
     struct csi_node norm = csi_node_init(CSI_OP_BATCH_NORM, "node");
@@ -202,8 +202,6 @@ static void other_operators(void **state)
     pad.pads[1] = 2;
     pad.pads[2] = 1;
     check_shape(f, add(f, &pad), 4, 1, 8, 15, 15);
-    quantize.scale = 0.0f;
-    refuse(f, &quantize, CS_MODEL_INVALID, "scale");
     clip.activation = CSI_ACT_CLIP;
     clip.alpha = 6.0f;
     refuse(f, &clip, CS_MODEL_INVALID, "parameters");
@@ -217,6 +215,44 @@ static void other_operators(void **state)
     refuse(f, &norm, CS_MODEL_INVALID, "variance 3");
     refuse(f, &second, CS_MODEL_INVALID, "shape");
     assert_int_equal(csi_graph_add_input(f->graph, 3, 8, 8, &value, &f->error), CS_MODEL_UNSUPPORTED);
+}
+
+/* Quantisation marks stand for eight bits, signed or not, and their zero is one of the levels. */
+static void quantisation_ranges(void **state)
+{
+    static const struct {
+        float alpha, beta;
+        int zero_point;
+        const char *words; /* NULL: it is good */
+    } ranges[] = {
+        {0.0f, 255.0f, 0, NULL},
+        {0.0f, 255.0f, 255, NULL},
+        {-128.0f, 127.0f, -128, NULL},
+        {-128.0f, 127.0f, 127, NULL},
+        {0.0f, 15.0f, 8, "the range is 0 to 15"},
+        {-3e38f, 3e38f, 5, "the range is -3e+38 to 3e+38"},
+        {NAN, 255.0f, 0, "the range is"},
+        {-128.0f, 255.0f, 0, "the range is -128 to 255"},
+        {0.0f, 255.0f, 256, "the zero point 256"},
+        {0.0f, 255.0f, -1, "the zero point -1"},
+        {0.0f, 255.0f, 60000, "the zero point 60000"},
+        {-128.0f, 127.0f, 128, "the zero point 128"},
+    };
+    struct fixture *f = *state;
+    struct csi_node quantize = node(CSI_OP_QUANTIZE, 1, f->x, CSI_NO_VALUE, CSI_NO_VALUE);
+
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        quantize.scale = 0.1f;
+        quantize.alpha = ranges[i].alpha;
+        quantize.beta = ranges[i].beta;
+        quantize.zero_point = ranges[i].zero_point;
+        if (ranges[i].words == NULL)
+            check_shape(f, add(f, &quantize), 4, 1, 8, 14, 13);
+        else
+            refuse(f, &quantize, CS_MODEL_INVALID, ranges[i].words);
+        quantize.scale = 0.0f;
+        refuse(f, &quantize, CS_MODEL_INVALID, "scale");
+    }
 }
 
 /* As many inputs as the operator takes, all there: files could give more, or none in their place. */
@@ -360,6 +396,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(head_shapes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(broadcasting, set_up, tear_down),
         cmocka_unit_test_setup_teardown(other_operators, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(quantisation_ranges, set_up, tear_down),
         cmocka_unit_test_setup_teardown(input_counts, set_up, tear_down),
         cmocka_unit_test(scales_by_name),
         cmocka_unit_test_setup_teardown(sizes_are_bounded, set_up, tear_down),

@@ -19,9 +19,9 @@ static inline float clamp(float x, float low, float high)
 
 static inline uint8_t to_byte(float x, int32_t zero)
 {
-    int32_t level = x == x ? (int32_t)nearbyintf(x) + zero : 0;
+    float level = nearbyintf(x) + (float)zero; /* saturated before it is narrowed; NaN is 0 */
 
-    return (uint8_t)(level < 0 ? 0 : level > 255 ? 255 : level);
+    return (uint8_t)(level > 0.0f ? level < 255.0f ? level : 255.0f : 0.0f);
 }
 
 static inline float to_float(uint8_t q, struct csi_byte_scale scale)

@@ -114,15 +114,6 @@ static void fill_lines(const struct csi_wino_desc *desc, const float *image, siz
     }
 }
 
-static void apply_function(const struct csi_wino_desc *desc, float *row, size_t count, size_t pitch)
-{
-    desc->function(row, count * pitch);
-    for (size_t x = 0; x < count; x++) {
-        for (size_t c = desc->cout; c < pitch; c++)
-            row[x * pitch + c] = 0.0F;
-    }
-}
-
 void csi_conv_first_row(const struct csi_conv_first *kernel, const struct csi_wino_desc *desc,
                         const void *packed, const float *image, size_t y, size_t first, size_t count,
                         float *out, float *lines)
@@ -145,8 +136,6 @@ void csi_conv_first_row(const struct csi_conv_first *kernel, const struct csi_wi
         };
         kernel->row(&row);
     }
-    if (desc->activation == CSI_WINO_FUNCTION)
-        apply_function(desc, out, count, pitch);
 }
 
 static void rows_task(void *context, size_t index, unsigned worker)

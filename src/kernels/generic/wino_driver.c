@@ -302,10 +302,8 @@ static void transform_out(const struct run *run, const float *m, struct place pl
         .height = desc->height,
         .width = desc->width,
         .pitch = shape->npitch,
-        .channels = desc->cout,
         .pool = desc->pool,
         .activation = desc->activation,
-        .function = desc->function,
     };
     const size_t channel = block * shape->ops->lanes;
     shape->ops->output[shape->size](
@@ -685,50 +683,4 @@ void csi_conv_pair_run(const struct csi_conv_first *first, const struct csi_wino
     }
     for (size_t i = 0; i < tasks; i++)
         pair_task(&pair, i, 0);
-}
-
-void csi_wino_finish_tile(float *tile, size_t side, const struct csi_wino_target *target, size_t y, size_t x,
-                          size_t channel)
-{
-    const size_t rows = csi_min_size(side, target->height - y),
-                 columns = csi_min_size(side, target->width - x);
-    const size_t lanes =
-        target->channels > channel ? csi_min_size(target->channels - channel, CSI_WINO_BLOCK) : 0;
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < columns; j++) {
-            float *sums = tile + (i * side + j) * CSI_WINO_BLOCK;
-            const float *residual = target->residual;
-            if (residual)
-                residual += ((y + i) * target->width + x + j) * target->pitch + channel;
-            for (size_t c = 0; c < CSI_WINO_BLOCK; c++) {
-                float sum = sums[c] + target->bias[channel + c];
-                sum = residual ? sum + residual[c] : sum;
-                sums[c] = target->activation == CSI_WINO_RELU && sum < 0.0F ? 0.0F : sum;
-            }
-            if (target->activation == CSI_WINO_FUNCTION) {
-                target->function(sums, CSI_WINO_BLOCK);
-                for (size_t c = lanes; c < CSI_WINO_BLOCK; c++)
-                    sums[c] = 0.0F; /* padding stays zero whatever function(0) is */
-            }
-            if (!target->pool) {
-                float *out = target->output + ((y + i) * target->width + x + j) * target->pitch + channel;
-                for (size_t c = 0; c < CSI_WINO_BLOCK; c++)
-                    out[c] = sums[c];
-            }
-        }
-    }
-    if (!target->pool)
-        return;
-    for (size_t i = 0; i + 1 < rows; i += 2) {
-        for (size_t j = 0; j + 1 < columns; j += 2) {
-            const float *a = tile + (i * side + j) * CSI_WINO_BLOCK, *b = a + side * CSI_WINO_BLOCK;
-            float *out =
-                target->output + ((y + i) / 2 * (target->width / 2) + (x + j) / 2) * target->pitch + channel;
-            for (size_t c = 0; c < CSI_WINO_BLOCK; c++) {
-                float upper = a[c] > a[c + CSI_WINO_BLOCK] ? a[c] : a[c + CSI_WINO_BLOCK];
-                float lower = b[c] > b[c + CSI_WINO_BLOCK] ? b[c] : b[c + CSI_WINO_BLOCK];
-                out[c] = upper > lower ? upper : lower;
-            }
-        }
-    }
 }

@@ -2,6 +2,7 @@
  * Winograd steps in plain C: the reference for the vector versions, and what runs where there is none. The
  * transforms are products with the matrices as the paper prints them; nothing is clever here.
  */
+#include "base/checked.h"
 #include "kernels/wino_ops.h"
 
 #define ROWS  4u
@@ -203,6 +204,47 @@ static void gemm(size_t rows, size_t blocks, const float *v, const float *w, flo
     row_gemm(rows, blocks, v, w, LANES, m, false, ahead, ahead_lines);
 }
 
+/* `tile`: side × side × 16 raw sums; bias, residual, activation and pooling are applied and what lies inside
+ * the image is stored. */
+static void finish_tile(float *tile, size_t side, const struct csi_wino_target *target, size_t y, size_t x,
+                        size_t channel)
+{
+    const size_t rows = csi_min_size(side, target->height - y),
+                 columns = csi_min_size(side, target->width - x);
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < columns; j++) {
+            float *sums = tile + (i * side + j) * CSI_WINO_BLOCK;
+            const float *residual = target->residual;
+            if (residual)
+                residual += ((y + i) * target->width + x + j) * target->pitch + channel;
+            for (size_t c = 0; c < CSI_WINO_BLOCK; c++) {
+                float sum = sums[c] + target->bias[channel + c];
+                sum = residual ? sum + residual[c] : sum;
+                sums[c] = target->activation == CSI_WINO_RELU && sum < 0.0F ? 0.0F : sum;
+            }
+            if (!target->pool) {
+                float *out = target->output + ((y + i) * target->width + x + j) * target->pitch + channel;
+                for (size_t c = 0; c < CSI_WINO_BLOCK; c++)
+                    out[c] = sums[c];
+            }
+        }
+    }
+    if (!target->pool)
+        return;
+    for (size_t i = 0; i + 1 < rows; i += 2) {
+        for (size_t j = 0; j + 1 < columns; j += 2) {
+            const float *a = tile + (i * side + j) * CSI_WINO_BLOCK, *b = a + side * CSI_WINO_BLOCK;
+            float *out =
+                target->output + ((y + i) / 2 * (target->width / 2) + (x + j) / 2) * target->pitch + channel;
+            for (size_t c = 0; c < CSI_WINO_BLOCK; c++) {
+                float upper = a[c] > a[c + CSI_WINO_BLOCK] ? a[c] : a[c + CSI_WINO_BLOCK];
+                float lower = b[c] > b[c + CSI_WINO_BLOCK] ? b[c] : b[c + CSI_WINO_BLOCK];
+                out[c] = upper > lower ? upper : lower;
+            }
+        }
+    }
+}
+
 static void output_tile(size_t side, const float *matrix, const float *m, size_t position_stride,
                         const struct csi_wino_target *target, size_t y, size_t x, size_t channel,
                         size_t blocks)
@@ -217,7 +259,7 @@ static void output_tile(size_t side, const float *matrix, const float *m, size_t
             for (size_t p = 0; p < side * side; p++)
                 tile[p * CSI_WINO_BLOCK + lane] = out[p];
         }
-        csi_wino_finish_tile(tile, side, target, y, x, channel);
+        finish_tile(tile, side, target, y, x, channel);
     }
 }
 
