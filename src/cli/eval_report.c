@@ -52,7 +52,8 @@ void csi_eval_print(const struct csi_eval *eval)
                        100 * score.f1);
         }
         print_confusion(eval);
-        printf("\ntop-1 %.2f %%  top-3 %.2f %%  macro-F1 %.2f %% of the classes with photos  ECE %.2f %%  (%llu photos)\n",
+        printf("\ntop-1 %.2f %%  top-3 %.2f %%  macro-F1 %.2f %% of the classes with photos  ECE %.2f %%  "
+               "(%llu photos)\n",
                100 * share(eval->top1, eval->images), 100 * share(eval->top3, eval->images),
                100 * csi_eval_macro_f1(eval), 100 * csi_eval_ece(eval), (unsigned long long)eval->images);
         printf("top-1 among the classes of the photo's plant, as with --plant: %.2f %%\n",
