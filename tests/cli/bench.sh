@@ -9,7 +9,7 @@ json "o['latency_ms']['min'] <= o['latency_ms']['p50'] <= o['latency_ms']['p90']
 json "o['iterations'] == 3 and o['target_ms'] == 200 and o['stages_ms']['decode'] > 0 and o['stages_ms']['inference'] > 0"
 case $CROPSHIELD_BUILD in *san | *coverage) json_ms=10 ;; *) json_ms=0.1 ;; esac # 0.002 to 0.004 where it was measured
 json "0 < o['stages_ms']['json'] < $json_ms"
-run 0 bench --warmup 0 --iterations 2 --stage inference --layers --json --batch 2 --threads 1
+run 0 bench --warmup 0 --iterations 2 --stage inference --layers --json --batch 2 --threads 1 --model lite
 json "o['batch'] == 2 and o['threads'] == 1 and o['gflops'] > 1 and len(o['layers']) >= 8 and o['peaks']['fma_gflops'] > 1"
 json "all(l['algorithm'] and l['ms'] >= 0 for l in o['layers'])"
 run 0 bench --warmup 0 --iterations 1 --stage inference --layers --cpu-mask avx2; has out "peaks of this CPU"

@@ -41,13 +41,13 @@ has err "some/notes.jpg: unsupported_format"; has out "1 photos, same top class"
 run 0 inspect --json --precision int8 onnx.safetensors; json "o['precision'] == 'int8'"
 run 1 quantize "$models/quantised_residual.onnx" --calibration photos -o no.safetensors; has err "quantised already"
 # a loss over the bound writes nothing, unless forced
-run 0 quantize embedded --calibration photos -o unlabelled.safetensors --max-drop 100; has out "same top class"
-run 1 quantize embedded --calibration photos --method percentile --percentile 51 --no-bias-correction -o no.safetensors
+run 0 quantize lite --calibration photos -o unlabelled.safetensors --max-drop 100; has out "same top class"
+run 1 quantize lite --calibration photos --method percentile --percentile 51 --no-bias-correction -o no.safetensors
 has err "nothing is written"
 run 1 quantize embedded --calibration folder-that-is-not-there -o no.safetensors
 [ ! -e no.safetensors ] || complain "written after a failure"
 ls ./*.trial-* >/dev/null 2>&1 && complain "a trial file is left"
-run 0 quantize embedded --calibration photos --method percentile --percentile 51 --force -o forced.safetensors
+run 0 quantize lite --calibration photos --method percentile --percentile 51 --force -o forced.safetensors
 [ -e forced.safetensors ] || complain "--force wrote nothing"
 if ! "$CROPSHIELD" doctor | grep -q avx512vnni; then
     run 1 quantize embedded --calibration labelled --method fixed -o f.safetensors; has err "model_unsupported"
