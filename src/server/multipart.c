@@ -10,8 +10,7 @@
 /* ---- Content-Type ---- */
 
 /* RFC 2046 allows letters, digits and '()+_,-./:=? and blanks inside. Clients also send what else a token may
- * hold
- * ("*****"), so every printable character is taken. */
+ * hold ("*****"), so every printable character is taken. */
 static bool boundary_is_sound(const char *boundary, size_t size)
 {
     for (size_t i = 0; i < size; i++)

@@ -58,6 +58,7 @@ EOF
 "$python" "$root/tests/training/check_health.py"
 "$python" "$root/tests/training/check_reuse.py"
 "$python" "$root/tests/training/check_gate.py"
+"$python" "$root/tests/training/check_cache.py"
 "$python" "$root/tests/training/check_grounds.py"
 "$python" "$root/tests/training/check_relief.py"
 echo "PASS training smoke test (${SECONDS} s)"

@@ -182,10 +182,21 @@ static void memory_is_bounded(void **state)
     csi_graph_destroy(net.graph);
 }
 
+/* In float32 and in integers; takes the network. */
+static void assert_accepted(struct net *net)
+{
+    struct cs_error error = {0};
+
+    pretend_calibration(net);
+    for (int integers = 0; integers < 2; integers++)
+        if (arena_of(net, integers == 1, &error) == 0)
+            fail_msg("%s", error.message);
+    csi_graph_destroy(net->graph);
+}
+
 /* The widest maps of common networks at 1024 pixels. */
 static void large_photos_are_accepted(void **state)
 {
-    struct cs_error error = {0};
     struct net net;
 
     (void)state;
@@ -197,11 +208,7 @@ static void large_photos_are_accepted(void **state)
     pool(&net, net.last, CSI_OP_MAX_POOL, 2, 2, 0, false, false);
     conv(&net, net.last, (struct conv_shape){128, 3, 1, 1, 1, 1, true});
     head(&net, 4);
-    pretend_calibration(&net);
-    for (int integers = 0; integers < 2; integers++)
-        if (arena_of(&net, integers == 1, &error) == 0)
-            fail_msg("%s", error.message);
-    csi_graph_destroy(net.graph);
+    assert_accepted(&net);
 
     start(&net, 3, 1024, 1024); /* EfficientNet-B7 */
     conv(&net, net.last, (struct conv_shape){64, 3, 2, 1, 1, 1, true});
@@ -210,11 +217,7 @@ static void large_photos_are_accepted(void **state)
     conv(&net, net.last, (struct conv_shape){384, 3, 1, 1, 384, 1, true});
     act(&net, net.last, CSI_ACT_SWISH, 0, 0);
     head(&net, 4);
-    pretend_calibration(&net);
-    for (int integers = 0; integers < 2; integers++)
-        if (arena_of(&net, integers == 1, &error) == 0)
-            fail_msg("%s", error.message);
-    csi_graph_destroy(net.graph);
+    assert_accepted(&net);
 }
 
 int main(void)

@@ -260,7 +260,7 @@ class Scenes:
         wrap = (lambda f: torch.compile(f, dynamic=False)) if compiled else (lambda f: f)
         self._draw, self._lay, self._soften, self._finish = wrap(draw), wrap(lay), wrap(soften), wrap(finish)
         self._relief = wrap(relief)
-        # Not compiled: for 512 images of 160 pixels torch 2.11 made a kernel of it that read outside its memory on an H200.
+        # Not compiled: with 512 images of 160 pixels a run (torch 2.11, H200) ended at an illegal address, reported by its kernel.
         self._without_leaf = without_leaf
         self._diffuse = wrap(diffuse)
 

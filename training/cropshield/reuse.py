@@ -3,8 +3,8 @@
 The teacher's linear class outputs can then stand behind the pupil's features (Chen et al., 'Knowledge distillation with the
 reused teacher classifier'), and what they know of strange photos comes with them (`health.py`). The pupil's own fit its own
 features better. Both are linear, and so is their mixture: the teacher's get the largest share that costs no validation
-photo its right class on balance. Between pupils, the one decides that differs least from its teacher on validation photos,
-looked at in several ways (`diverge`).
+photo its right class on balance. Of several pupils, that one can be taken which differs least from its teacher
+on validation photos, looked at in several ways (`diverge`).
 """
 
 import numpy as np
