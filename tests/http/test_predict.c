@@ -295,6 +295,12 @@ static void a_case(void **state)
     assert_int_equal(json_array_size(json_object_get(json, "results")), 3);
     combined = json_object_get(json, "case");
     assert_int_equal(json_array_size(json_object_get(combined, "predictions")), 4);
+    for (size_t i = 0; i < 4; i++) { /* rounded as those of single photos are */
+        const json_t *one = json_array_get(json_object_get(combined, "predictions"), i);
+        double millionths = 1e6 * json_number_value(json_object_get(one, "probability"));
+
+        assert_true(fabs(millionths - round(millionths)) < 1e-3);
+    }
     assert_true(json_string_length(json_object_get(combined, "verdict")) > 0);
     agreement = json_number_value(json_object_get(combined, "agreement"));
     assert_true(agreement >= 0 && agreement <= 1);
