@@ -126,6 +126,7 @@ struct cs_machine_peaks {
     double fma_gflops; /* float32 fused multiply-adds, 2 FLOP each, kernel set `cpu_mask` allows */
     double int8_gops;  /* 8-bit dot products (VNNI, SDOT), 0 when there is none */
     double memory_gbs; /* streaming reads, GB/s */
+    double tile_gops;  /* 8-bit products of tiles (AMX), 0 when there are none */
 };
 CS_API enum cs_status cs_machine_measure(const char *cpu_mask, unsigned threads,
                                          struct cs_machine_peaks *peaks, struct cs_error *error);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -20,6 +21,11 @@
 #endif
 
 #define MAX_CPUS 1024u
+
+/* Of Linux's asm/prctl.h and its documentation of x86's xstate; Debian 12's headers have the first only
+ * since 5.16. */
+#define REQUEST_PERMISSION 0x1023
+#define TILE_DATA          18
 
 static const struct {
     const char *name;
@@ -35,6 +41,9 @@ static const struct {
     {"avx512bf16", CSI_CPU_AVX512_BF16,
      CSI_CPU_SSE41 | CSI_CPU_AVX2 | CSI_CPU_AVX_VNNI | CSI_CPU_AVX512 | CSI_CPU_AVX512_VNNI |
          CSI_CPU_AVX512_BF16},
+    {"amxint8", CSI_CPU_AMX_INT8,
+     CSI_CPU_SSE41 | CSI_CPU_AVX2 | CSI_CPU_AVX_VNNI | CSI_CPU_AVX512 | CSI_CPU_AVX512_VNNI |
+         CSI_CPU_AMX_INT8},
     {"neon", CSI_CPU_NEON, CSI_CPU_NEON},
     {"dotprod", CSI_CPU_DOTPROD, CSI_CPU_NEON | CSI_CPU_DOTPROD},
     {"i8mm", CSI_CPU_I8MM, CSI_CPU_NEON | CSI_CPU_DOTPROD | CSI_CPU_I8MM},
@@ -59,11 +68,22 @@ static bool has(uint32_t reg, unsigned bit)
     return (reg >> bit & 1u) != 0;
 }
 
+/* Linux hands the state of AMX's tiles out on request only, to the whole process: since 5.16, and not beside
+ * a signal stack that could not hold it. */
+static bool may_use_tiles(void)
+{
+#if defined(__x86_64__) && defined(SYS_arch_prctl)
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
 static uint32_t detect_features(void)
 {
-    uint32_t a = 0, b = 0, c = 0, d = 0, b7 = 0, c7 = 0, a71 = 0, features = 0;
+    uint32_t a = 0, b = 0, c = 0, d = 0, b7 = 0, c7 = 0, d7 = 0, a71 = 0, features = 0;
     uint64_t saved = 0;
-    bool ymm, zmm;
+    bool ymm, zmm, tiles;
 
     if (!__get_cpuid(1, &a, &b, &c, &d))
         return 0;
@@ -71,9 +91,10 @@ static uint32_t detect_features(void)
         saved = os_saved_state();
     ymm = (saved & 0x6u) == 0x6u;
     zmm = (saved & 0xe6u) == 0xe6u;
+    tiles = (saved & 0x60000u) == 0x60000u;
     if (has(c, 19))
         features |= CSI_CPU_SSE41;
-    if (__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) {
+    if (__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) {
         uint32_t unused = 0;
 
         __get_cpuid_count(7, 1, &a71, &unused, &unused, &unused);
@@ -88,6 +109,8 @@ static uint32_t detect_features(void)
                 features |= CSI_CPU_AVX512_VNNI;
             if (has(a71, 5))
                 features |= CSI_CPU_AVX512_BF16;
+            if (has(c7, 11) && tiles && has(d7, 24) && has(d7, 25) && may_use_tiles()) /* TILE, INT8 */
+                features |= CSI_CPU_AMX_INT8;
         }
     }
     return features;
@@ -385,7 +408,7 @@ enum cs_status csi_cpu_allowed(const char *mask, uint32_t *allowed, struct cs_er
             return csi_fail(
                 error, CS_BAD_REQUEST,
                 "unknown instruction set '%.*s' (generic, sse41, avx2, avxvnni, avx512, avx512vnni, "
-                "avx512bf16, neon, dotprod, i8mm, all)",
+                "avx512bf16, amxint8, neon, dotprod, i8mm, all)",
                 (int)(length > 40 ? 40 : length), mask);
         mask += length;
         if (*mask == ',')

@@ -19,6 +19,7 @@ enum csi_cpu_feature {
     CSI_CPU_AVX512_VNNI = 1u << 3,
     CSI_CPU_AVX512_BF16 = 1u << 4,
     CSI_CPU_AVX_VNNI = 1u << 5, /* the 256-bit VEX form */
+    CSI_CPU_AMX_INT8 = 1u << 6, /* tiles of bytes, beside AVX-512 VNNI; this process may use them */
     CSI_CPU_NEON = 1u << 8,
     CSI_CPU_DOTPROD = 1u << 9,
     CSI_CPU_I8MM = 1u << 10

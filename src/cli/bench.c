@@ -273,6 +273,10 @@ static double peak_of(const struct cs_layer_profile *layer, const struct cs_mach
 {
     bool words = strstr(layer->algorithm, "_int16") != NULL;
 
+    if (strstr(layer->algorithm, "amx") != NULL && peaks->tile_gops > 0) {
+        *name = "int8 tiles";
+        return peaks->tile_gops;
+    }
     if ((words || strstr(layer->algorithm, "_int8") != NULL) && peaks->int8_gops > 0) {
         *name = words ? "int16" : "int8";
         return words ? peaks->int8_gops / 2 : peaks->int8_gops;
@@ -293,8 +297,11 @@ static void print_layer_table(const struct cs_layer_profile *layers, size_t coun
         algorithm = wider(algorithm, layers[i].algorithm);
         shape = wider(shape, layers[i].shape);
     }
-    printf("peaks of this CPU, %u threads: %.0f GFLOP/s float32 FMA, %.0f GOP/s int8, %.1f GB/s memory\n",
-           threads, peaks->fma_gflops, peaks->int8_gops, peaks->memory_gbs);
+    printf("peaks of this CPU, %u threads: %.0f GFLOP/s float32 FMA, %.0f GOP/s int8, ", threads,
+           peaks->fma_gflops, peaks->int8_gops);
+    if (peaks->tile_gops > 0)
+        printf("%.0f GOP/s int8 tiles, ", peaks->tile_gops);
+    printf("%.1f GB/s memory\n", peaks->memory_gbs);
     printf("%-*s  %-*s  %-*s %8s %9s %8s\n", name, "layer", algorithm, "algorithm", shape, "shape", "ms",
            "GFLOP/s", "of the peak of");
     for (size_t i = 0; i < count; i++) {
@@ -340,8 +347,9 @@ static enum cs_status print_layers(struct bench *bench, cs_session *session, con
         }
         json_object_set_new(report, "layers", list);
         json_object_set_new(report, "peaks",
-                            json_pack("{s:f,s:f,s:f}", "fma_gflops", peaks.fma_gflops, "int8_gops",
-                                      peaks.int8_gops, "memory_gbs", peaks.memory_gbs));
+                            json_pack("{s:f,s:f,s:f,s:f}", "fma_gflops", peaks.fma_gflops, "int8_gops",
+                                      peaks.int8_gops, "tile_gops", peaks.tile_gops, "memory_gbs",
+                                      peaks.memory_gbs));
     } else {
         print_layer_table(layers, count, &peaks, info->threads);
     }

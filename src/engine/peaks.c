@@ -106,6 +106,8 @@ enum cs_status csi_measure_peaks(uint32_t cpu_features, struct csi_pool *pool, s
     peaks->fma_gflops = compute_rate(pool, kernels->peak_fma);
     if (kernels->peak_int8 != NULL)
         peaks->int8_gops = compute_rate(pool, kernels->peak_int8);
+    if (kernels->peak_tiles != NULL)
+        peaks->tile_gops = compute_rate(pool, kernels->peak_tiles);
     peaks->memory_gbs = best_rate(pool, &stream, stream_piece);
     csi_aligned_free(memory);
     return CS_OK;

@@ -383,7 +383,7 @@ static bool fixed_point_is_faster(const struct csi_graph *graph, uint32_t cpu_fe
 {
     double covered = 0.0, all = 0.0;
 
-    if (csi_wino_fixed_variant(cpu_features, 0) == NULL)
+    if (csi_wino_fixed_variant(cpu_features, 0) == NULL || (cpu_features & CSI_CPU_AMX_INT8) != 0)
         return false;
     for (size_t i = 0; i < graph->node_count; i++) {
         double products = products_of(graph, &graph->nodes[i]);

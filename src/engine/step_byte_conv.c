@@ -335,6 +335,7 @@ static void run_task(void *context, size_t index, unsigned worker)
         for (size_t row = 0; row < task.lines * rows_of_line(p); row++)
             run_line(&task, row, panel);
     }
+    job->run->plan->kernels->byte_release();
     if (p->pool)
         pool_band(&task);
     else if (p->through)
@@ -474,8 +475,7 @@ static void describe(const struct csi_plan *plan, const struct csi_ir_node *node
 {
     snprintf(step->algorithm, sizeof step->algorithm, "%s%ux%u_int8%s_%s%s",
              node->source->op == CSI_OP_LINEAR ? "linear" : "conv", node->kernel[0], node->kernel[1],
-             step->u.byte_conv.photo ? "_first" : "", plan->kernels->name,
-             plan->kernels->byte_fast && plan->kernels->byte_offset == 0 ? "vnni" : "");
+             step->u.byte_conv.photo ? "_first" : "", plan->kernels->name, plan->kernels->byte_name);
 }
 
 enum cs_status csi_step_byte_conv(struct csi_plan *plan, const struct csi_ir *ir,

@@ -8,19 +8,8 @@
 
 #include <string.h>
 
+#include "kernels/byte_common.h"
 #include "kernels/kernels.h"
-
-#if defined(__clang__)
-#define BYTE_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define BYTE_UNROLL _Pragma("GCC unroll 16")
-#endif
-#define BYTE_INLINE static inline __attribute__((always_inline))
-
-BYTE_INLINE lanes byte_clamp(lanes x, lanes low, lanes high)
-{
-    return lanes_max(low, lanes_min(high, x));
-}
 
 /* ---- depthwise ---- */
 

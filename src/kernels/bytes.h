@@ -16,8 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Largest tiles of any set. */
-#define CSI_MAX_BYTE_ROWS  14u
+/* Widest panel of any set. */
 #define CSI_MAX_BYTE_PANEL 32u
 
 /* What a byte of a map stands for. */

@@ -177,7 +177,10 @@ struct csi_kernels {
     size_t byte_rows, byte_panel;
     int32_t byte_offset; /* byte_tile multiplies (q - byte_offset) instead of q: `start` makes up for it */
     bool byte_fast;
+    const char *byte_name; /* of the instructions in byte_tile, where they are not the set's: "vnni", "amx" */
     void (*byte_tile)(const struct csi_byte_tile *tile);
+    /* After the last of several byte_tile calls: gives this thread's tile registers back. */
+    void (*byte_release)(void);
     void (*byte_depthwise_row)(const struct csi_byte_depthwise_row *row);
     void (*byte_max_pool_row)(const struct csi_byte_pool_row *row);
     void (*byte_add)(const struct csi_byte_add *add);
@@ -193,6 +196,8 @@ struct csi_kernels {
     double (*peak_fma)(size_t rounds, float *sink);
     /* The same with 8-bit dot products; NULL when the set has none. */
     double (*peak_int8)(size_t rounds, float *sink);
+    /* The same with products of tiles of bytes. */
+    double (*peak_tiles)(size_t rounds, float *sink);
 };
 
 /* The best set that `cpu_features` (csi_cpu_feature bits) allows; never NULL. */
@@ -200,7 +205,7 @@ const struct csi_kernels *csi_kernels_select(uint32_t cpu_features);
 
 /* Every set that `cpu_features` allows, plain C first; returns how many (at most CSI_KERNEL_SETS). For tests.
  */
-#define CSI_KERNEL_SETS 4u
+#define CSI_KERNEL_SETS 5u
 size_t csi_kernels_list(uint32_t cpu_features, const struct csi_kernels *sets[CSI_KERNEL_SETS]);
 
 /* Value of an activation, in plain C: the definition that every kernel is tested against. */
@@ -269,12 +274,14 @@ void csi_kernels_fill_generic(struct csi_kernels *kernels);
 void csi_kernels_fill_avx2(struct csi_kernels *kernels);
 void csi_kernels_fill_avx512(struct csi_kernels *kernels);
 void csi_kernels_fill_avx512vnni(struct csi_kernels *kernels);
+void csi_kernels_fill_avx512amx(struct csi_kernels *kernels);
 void csi_kernels_fill_neon(struct csi_kernels *kernels);
 void csi_kernels_fill_dotprod(struct csi_kernels *kernels);
 /* The part of a table that bytes.h describes. */
 void csi_bytes_fill_generic(struct csi_kernels *kernels);
 void csi_bytes_fill_avx2(struct csi_kernels *kernels);
 void csi_bytes_fill_avx512vnni(struct csi_kernels *kernels);
+void csi_bytes_fill_avx512amx(struct csi_kernels *kernels);
 void csi_bytes_fill_dotprod(struct csi_kernels *kernels);
 
 #endif

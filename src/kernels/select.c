@@ -19,6 +19,7 @@ static const struct {
 #if defined(__x86_64__)
     {CSI_CPU_AVX2, 0, csi_kernels_fill_avx2, NULL},
     {CSI_CPU_AVX512, CSI_CPU_AVX512_VNNI, csi_kernels_fill_avx512, csi_kernels_fill_avx512vnni},
+    {CSI_CPU_AVX512 | CSI_CPU_AVX512_VNNI | CSI_CPU_AMX_INT8, 0, csi_kernels_fill_avx512amx, NULL},
 #elif defined(__aarch64__)
     {CSI_CPU_NEON, CSI_CPU_DOTPROD, csi_kernels_fill_neon, csi_kernels_fill_dotprod},
 #endif

@@ -79,13 +79,13 @@ static void make_tile_case(struct tile_case *c, uint32_t *seed)
 {
     size_t last = 0;
 
-    c->rows = random_size(seed, 1, 30);
+    c->rows = random_size(seed, 1, 70);
     c->outputs = random_size(seed, 1, 90);
     c->pitch = csi_pitch(c->outputs);
     c->taps = random_size(seed, 1, 9);
-    c->depth = random_size(seed, 1, 70);
+    c->depth = random_bits(seed) % 2 ? random_size(seed, 1, 70) : 32 * random_size(seed, 1, 5);
     c->quads = (c->depth + 3) / 4;
-    c->step = random_size(seed, 1, 100);
+    c->step = random_size(seed, 1, 150);
     for (size_t t = 0; t < c->taps; t++) {
         c->offsets[t] = random_size(seed, 0, 300);
         last = csi_max_size(last, c->offsets[t]);
@@ -186,6 +186,7 @@ static void run_tile_case(const struct csi_kernels *kernels, struct tile_case *c
         }
         guarded_free(&packed);
     }
+    kernels->byte_release();
 }
 
 static void test_tile(void **state)

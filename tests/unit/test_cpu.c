@@ -51,6 +51,11 @@ static void test_masks(void **state)
     assert_int_equal(allowed, all & (CSI_CPU_SSE41 | CSI_CPU_AVX2));
     assert_int_equal(csi_cpu_allowed("avx512", &allowed, NULL), CS_OK);
     assert_int_equal(allowed, all & (CSI_CPU_SSE41 | CSI_CPU_AVX2 | CSI_CPU_AVX512));
+    assert_int_equal(csi_cpu_allowed("avx512vnni", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed & CSI_CPU_AMX_INT8, 0);
+    assert_int_equal(csi_cpu_allowed("amxint8", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed & CSI_CPU_AMX_INT8, all & CSI_CPU_AMX_INT8);
+    assert_int_equal(allowed & CSI_CPU_AVX512_BF16, 0);
     assert_int_equal(csi_cpu_allowed("generic,sse41", &allowed, NULL), CS_OK);
     assert_int_equal(allowed, all & CSI_CPU_SSE41);
     assert_int_equal(csi_cpu_allowed("neon", &allowed, NULL), CS_OK);
@@ -88,6 +93,8 @@ static void test_this_machine(void **state)
     assert_true(cpu->l1d_bytes >= 4096 && cpu->l2_bytes >= 4096);
     if (cpu->features & CSI_CPU_AVX512)
         assert_true(cpu->features & CSI_CPU_AVX2);
+    if (cpu->features & CSI_CPU_AMX_INT8)
+        assert_true(cpu->features & CSI_CPU_AVX512_VNNI);
 }
 
 /* A sysfs as a machine with the given sibling lists would show it. */

@@ -74,7 +74,7 @@ static void check_mask(struct net *net, const char *mask, const float *input, si
 /* Takes the network over. `integers`: convolutions that compute on bytes. */
 static void check_integers(struct net *net, size_t integers)
 {
-    static const char *const masks[] = {"generic", "avx2", "avx512", "all"};
+    static const char *const masks[] = {"generic", "avx2", "avx512", "avx512vnni", "all"};
     size_t photo = csi_value_elements(&net->graph->values[net->graph->input]);
     float *input = malloc(BATCH * photo * sizeof *input);
 

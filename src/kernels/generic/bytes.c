@@ -171,12 +171,18 @@ static void byte_global_average(const uint8_t *in, size_t pixels, size_t channel
     }
 }
 
+static void byte_release(void)
+{
+}
+
 void csi_bytes_fill_generic(struct csi_kernels *kernels)
 {
     kernels->byte_rows = BYTE_ROWS;
     kernels->byte_panel = BYTE_PANEL;
     kernels->byte_offset = 0;
     kernels->byte_fast = false;
+    kernels->byte_name = "";
+    kernels->byte_release = byte_release;
     kernels->byte_tile = byte_tile;
     kernels->byte_depthwise_row = byte_depthwise_row;
     kernels->byte_max_pool_row = byte_max_pool_row;

@@ -98,5 +98,6 @@ void csi_bytes_fill_avx512vnni(struct csi_kernels *kernels)
     kernels->byte_rows = BYTE_ROWS;
     kernels->byte_panel = BYTE_VECTORS * LANES;
     kernels->byte_fast = true;
+    kernels->byte_name = "vnni";
     kernels->byte_tile = byte_tile;
 }

@@ -1,0 +1,26 @@
+/*
+ * AMX's tile registers as the files that use them see them. The compiler's names for the instructions paste
+ * register numbers, so these are numbers, not an enum.
+ */
+#ifndef CSI_KERNELS_X86_TILES_H
+#define CSI_KERNELS_X86_TILES_H
+
+#include <stdint.h>
+
+#define CSI_TILES      8u
+#define CSI_TILE_ROWS  16u
+#define CSI_TILE_BYTES 64u /* of a row */
+
+/* What ldtilecfg reads. */
+struct csi_tile_config {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+};
+_Static_assert(sizeof(struct csi_tile_config) == 64, "the layout that the instruction reads");
+
+/* gcc 12's names for ldtilecfg and tileloadd don't say that they read memory: everything is stored before this.
+ */
+#define CSI_TILES_READ_MEMORY() __asm__ volatile("" ::: "memory")
+
+#endif
