@@ -20,6 +20,7 @@
 #define LINEAR_LINE 56u
 /* Below this many multiply-adds a second thread costs more than it brings. */
 #define SERIAL_MACS 250000u
+#define LINE_BYTES  ((size_t)64) /* of the caches */
 /* Readable bytes behind a copied band: tiles read whole quads. */
 #define SLACK 64u
 
@@ -51,7 +52,12 @@ static void copy_line(const struct csi_byte_conv_step *p, const struct csi_slot 
     size_t left = p->pads[1] * p->pixel_bytes, line = in->shape.width * p->pixel_bytes;
 
     memset(to, p->in.zero, left);
-    memcpy(to + left, from, line);
+    if (p->pixel_bytes == in->pitch) {
+        memcpy(to + left, from, line);
+    } else {
+        for (size_t x = 0; x < in->shape.width; x++)
+            memcpy(to + left + x * p->pixel_bytes, from + x * in->pitch, in->pitch);
+    }
     memset(to + left + line, p->in.zero, p->line_bytes - left - line);
 }
 
@@ -502,6 +508,8 @@ enum cs_status csi_step_byte_conv(struct csi_plan *plan, const struct csi_ir *ir
                 node->pads[0] + node->pads[1] + node->pads[2] + node->pads[3] == 0;
     p->copied = p->photo || node->pads[0] + node->pads[1] + node->pads[2] + node->pads[3] != 0;
     p->pixel_bytes = p->photo ? in->shape.channels : in->pitch;
+    if (p->copied && p->pixel_bytes % (2 * LINE_BYTES) == 0)
+        p->pixel_bytes += plan->kernels->byte_skew;
     p->line_pixels = in->shape.width + (p->copied ? node->pads[1] + node->pads[3] : 0);
     p->line_bytes = p->line_pixels * p->pixel_bytes;
     p->width = p->linear ? csi_min_size(LINEAR_LINE, plan->max_batch * out->shape.height * out->shape.width)

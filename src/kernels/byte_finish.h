@@ -50,8 +50,8 @@ BYTE_INLINE void byte_finish_as(const struct csi_byte_tile *t, const int32_t *su
     }
 }
 
-/* A loop of its own over sums in memory: inside byte_body it would take the registers that the sums need. Where
- * rows come from and go to is asked once, not for every vector. */
+/* A loop of its own over sums in memory: inside byte_body it would take the registers that the sums need.
+ * Where rows come from and go to is asked once, not for every vector. */
 static void byte_finish(const struct csi_byte_tile *t, const int32_t *sums)
 {
     bool bytes = t->out_bytes != NULL;

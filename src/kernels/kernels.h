@@ -176,6 +176,9 @@ struct csi_kernels {
     /* Maps in bytes, see bytes.h. `byte_fast`: byte_tile multiplies more numbers a cycle than `tile`. */
     size_t byte_rows, byte_panel;
     int32_t byte_offset; /* byte_tile multiplies (q - byte_offset) instead of q: `start` makes up for it */
+    /* Pixels an even number of cache lines apart fall into few of the first-level cache's sets: bytes to put
+     * between them where they are copied anyway; 0 where a tile does not care. */
+    size_t byte_skew;
     bool byte_fast;
     const char *byte_name; /* of the instructions in byte_tile, where they are not the set's: "vnni", "amx" */
     void (*byte_tile)(const struct csi_byte_tile *tile);

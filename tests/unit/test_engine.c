@@ -678,44 +678,51 @@ static const char *layer_of(const struct csi_plan *plan, size_t index)
     return csi_plan_layer(plan, index)->algorithm;
 }
 
-/* Which of INT8's ways `fastest` takes: fixed point where nearly all products are in 3×3 convolutions that it
- * covers, integers elsewhere, and always without the option. */
+/* The network of test_fastest_int8, with scales; its last convolution 3x3 or 1x1. */
+static void start_calibrated(struct net *net, bool plain)
+{
+    struct csi_output_scale scales[16];
+    size_t count = 0;
+
+    start(net, 3, 20, 20);
+    conv(net, net->last, (struct conv_shape){32, 3, 1, 1, 1, 1, true});
+    act(net, net->last, CSI_ACT_RELU, 0, 0);
+    conv(net, net->last, (struct conv_shape){64, 3, 1, 1, 1, 1, true});
+    act(net, net->last, CSI_ACT_RELU, 0, 0);
+    conv(net, net->last, (struct conv_shape){64, plain ? 3 : 1, 1, plain, 1, 1, true});
+    act(net, net->last, CSI_ACT_RELU, 0, 0);
+    head(net, 6);
+    net->graph->output = net->last;
+    for (size_t i = 0; i < net->graph->node_count && count < 7; i++)
+        scales[count++] = (struct csi_output_scale){.node = i, .scale = 0.02f, .zero = 0};
+    assert_int_equal(csi_graph_set_scales(net->graph, scales, count, NULL), CS_OK);
+}
+
+/* Which of INT8's ways `fastest` takes: fixed point where nearly all products are in 3x3 convolutions that it
+ * covers, integers elsewhere, and always with AMX or without the option. */
 static void test_fastest_int8(void **state)
 {
-    bool has_vnni = (csi_cpu()->features & CSI_CPU_AVX512_VNNI) != 0;
+    static const char *const masks[] = {"avx2", "avx512vnni", "all"};
 
     (void)state;
-    for (int plain = 0; plain < 2; plain++) {
-        for (int fastest = 0; fastest < 2; fastest++) {
-            struct net net;
-            struct csi_plan_options options = {
-                .max_batch = 1, .precision = CS_PRECISION_INT8, .fastest = fastest == 1};
-            struct csi_output_scale scales[16];
-            struct csi_plan *plan;
-            size_t count = 0;
-            bool integers = !(plain == 1 && fastest == 1 && has_vnni), fixed = false;
+    for (int i = 0; i < 12; i++) {
+        bool plain = i % 2 == 1, fastest = i / 2 % 2 == 1, integers, fixed = false;
+        struct csi_plan_options options = {
+            .max_batch = 1, .precision = CS_PRECISION_INT8, .fastest = fastest};
+        struct csi_plan *plan;
+        struct net net;
 
-            start(&net, 3, 20, 20);
-            conv(&net, net.last, (struct conv_shape){32, 3, 1, 1, 1, 1, true});
-            act(&net, net.last, CSI_ACT_RELU, 0, 0);
-            conv(&net, net.last, (struct conv_shape){64, 3, 1, 1, 1, 1, true});
-            act(&net, net.last, CSI_ACT_RELU, 0, 0);
-            conv(&net, net.last, (struct conv_shape){64, plain == 1 ? 3 : 1, 1, plain == 1, 1, 1, true});
-            act(&net, net.last, CSI_ACT_RELU, 0, 0);
-            head(&net, 6);
-            net.graph->output = net.last;
-            for (size_t i = 0; i < net.graph->node_count && count < 7; i++)
-                scales[count++] = (struct csi_output_scale){.node = i, .scale = 0.02f, .zero = 0};
-            assert_int_equal(csi_graph_set_scales(net.graph, scales, count, NULL), CS_OK);
-            assert_int_equal(csi_cpu_allowed(NULL, &options.cpu_features, NULL), CS_OK);
-            assert_int_equal(csi_plan_create(net.graph, &options, &plan, NULL), CS_OK);
-            for (size_t i = 0; i < csi_plan_layer_count(plan); i++)
-                fixed = fixed || strstr(layer_of(plan, i), "int16") != NULL;
-            assert_int_equal(csi_plan_info(plan)->integers, integers);
-            assert_int_equal(fixed, !integers);
-            csi_plan_destroy(plan);
-            csi_graph_destroy(net.graph);
-        }
+        start_calibrated(&net, plain);
+        assert_int_equal(csi_cpu_allowed(masks[i / 4], &options.cpu_features, NULL), CS_OK);
+        integers = !(plain && fastest && (options.cpu_features & CSI_CPU_AVX512_VNNI) != 0 &&
+                     (options.cpu_features & CSI_CPU_AMX_INT8) == 0);
+        assert_int_equal(csi_plan_create(net.graph, &options, &plan, NULL), CS_OK);
+        for (size_t k = 0; k < csi_plan_layer_count(plan); k++)
+            fixed = fixed || strstr(layer_of(plan, k), "int16") != NULL;
+        assert_int_equal(csi_plan_info(plan)->integers, integers);
+        assert_int_equal(fixed, !integers);
+        csi_plan_destroy(plan);
+        csi_graph_destroy(net.graph);
     }
 }
 

@@ -180,6 +180,7 @@ void csi_bytes_fill_generic(struct csi_kernels *kernels)
     kernels->byte_rows = BYTE_ROWS;
     kernels->byte_panel = BYTE_PANEL;
     kernels->byte_offset = 0;
+    kernels->byte_skew = 0;
     kernels->byte_fast = false;
     kernels->byte_name = "";
     kernels->byte_release = byte_release;

@@ -1,14 +1,15 @@
 /*
- * 8-bit convolution on AMX's tile registers: tdpbusd multiplies 16 rows of 64 bytes by 64 × 16 weights and adds
- * them to 16 × 16 sums, in 16 cycles: eight times what vpdpbusd does meanwhile. The packed weights of a panel
- * are the second operand as they stand, and so are the pixels of a band: rows `row_step` apart.
+ * 8-bit convolution on AMX's tile registers: tdpbusd multiplies 16 rows of 64 bytes by 64 × 16 weights and
+ * adds them to 16 × 16 sums, in 16 cycles: eight times what vpdpbusd does meanwhile. The packed weights of a
+ * panel are the second operand as they stand, and so are the pixels of a band: rows `row_step` apart.
  *
  * Register tile 32 × 32: four tiles of sums, two of pixels, two of weights; four loads feed four products. A
- * call computes a whole line, block by block. While the tile unit multiplies, the vector units scale, clamp and
- * store the block before, a row behind each product: alone they would take as long as 64 channels' products.
+ * call computes a whole line, block by block. While the tile unit multiplies, the vector units scale, clamp
+ * and store the block before, a row behind each product: alone they would take as long as 64 channels'
+ * products.
  *
- * Source of the instructions' timing: "Intel 64 and IA-32 Architectures Optimization Reference Manual", chapter
- * 20.
+ * Source of the instructions' timing: "Intel 64 and IA-32 Architectures Optimization Reference Manual",
+ * chapter 20.
  */
 #include "kernels/x86/lanes_avx512.h"
 
@@ -44,7 +45,8 @@ BYTE_INLINE lanes dots_floats(dots sum)
 #define WEIGHTS_0 6
 #define WEIGHTS_1 7
 
-/* A block of rows on its way: what its sums are computed from, or, one block later, its outputs from the sums.
+/* A block of rows on its way: what its sums are computed from, or, one block later, its outputs from the
+ * sums.
  */
 struct block {
     const struct csi_byte_tile *line;
@@ -52,7 +54,8 @@ struct block {
     int32_t *sums;      /* [rows][width] */
 };
 
-/* Quads of a step: as many as a tile holds, the same in every step (a new shape costs as much as 20 products). */
+/* Quads of a step: as many as a tile holds, the same in every step (a new shape costs as much as 20
+ * products). */
 static size_t step_quads(size_t quads)
 {
     size_t steps = (quads + 15) / 16;
@@ -70,8 +73,8 @@ static void configure(size_t quads, size_t upper, size_t lower)
     struct csi_tile_config config = {.palette = 1};
     const size_t rows[CSI_TILES] = {upper, upper, lower, lower, upper, lower, quads, quads};
 
-    if (configured.rows[SUMS_00] == upper && configured.rows[SUMS_10] == lower &&
-        configured.rows[WEIGHTS_0] == quads)
+    if (configured.rows[SUMS_00] == upper && configured.rows[WEIGHTS_0] == quads &&
+        (configured.rows[SUMS_10] == lower || lower == 0)) /* a lower half may stay unused */
         return;
     for (size_t i = 0; i < CSI_TILES; i++) {
         bool pixels = i == PIXELS_0 || i == PIXELS_1;
@@ -122,7 +125,8 @@ static enum kind kind_of(const struct csi_byte_tile *t)
     return t->residual_bytes == NULL ? BYTES : BYTES_AND_RESIDUAL;
 }
 
-/* What its next row needs, but for `ANY`; copies, because a byte that is stored might be any of the originals. */
+/* What its next row needs, but for `ANY`; copies, because a byte that is stored might be any of the
+ * originals. */
 struct output {
     __m512i start[2], zero;
     lanes scale[2], bias[2], low, high, inverse, residual_scale, residual_zero;
@@ -297,11 +301,14 @@ static void byte_tile(const struct csi_byte_tile *t)
     struct block before = {.line = t, .sums = sums[0]};
     size_t blocks = (t->rows + BLOCK_ROWS - 1) / BLOCK_ROWS, quads = step_quads(t->quads);
     enum kind kind = kind_of(t);
+    bool whole =
+        t->rows % CSI_TILE_ROWS == 0; /* rows of tiles; else blocks of one shape, as far as that goes */
 
     CSI_TILES_READ_MEMORY();
     for (size_t i = 0; i < blocks; i++) {
-        const size_t first = t->rows * i / blocks;
-        const struct block block = {t, first, t->rows * (i + 1) / blocks - first, sums[i % 2]};
+        const size_t first = whole ? i * BLOCK_ROWS : t->rows * i / blocks;
+        const size_t end = whole ? csi_min_size(first + BLOCK_ROWS, t->rows) : t->rows * (i + 1) / blocks;
+        const struct block block = {t, first, end - first, sums[i % 2]};
 
         run_block(&block, &before, quads, kind);
         if (kind == ANY)
@@ -315,6 +322,7 @@ static void byte_tile(const struct csi_byte_tile *t)
 void csi_bytes_fill_avx512amx(struct csi_kernels *kernels)
 {
     kernels->byte_rows = LINE_ROWS;
+    kernels->byte_skew = CSI_TILE_BYTES;
     kernels->byte_tile = byte_tile;
     kernels->byte_release = byte_release;
     kernels->byte_name = "amx";

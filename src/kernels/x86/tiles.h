@@ -19,7 +19,8 @@ struct csi_tile_config {
 };
 _Static_assert(sizeof(struct csi_tile_config) == 64, "the layout that the instruction reads");
 
-/* gcc 12's names for ldtilecfg and tileloadd don't say that they read memory: everything is stored before this.
+/* gcc 12's names for ldtilecfg and tileloadd don't say that they read memory: everything is stored before
+ * this.
  */
 #define CSI_TILES_READ_MEMORY() __asm__ volatile("" ::: "memory")
 
