@@ -479,9 +479,13 @@ static enum cs_status cut(const struct csi_plan *plan, const struct csi_ir_node 
 
 static void describe(const struct csi_plan *plan, const struct csi_ir_node *node, struct csi_step *step)
 {
+    const struct csi_byte_conv_step *p = &step->u.byte_conv;
+
     snprintf(step->algorithm, sizeof step->algorithm, "%s%ux%u_int8%s_%s%s",
              node->source->op == CSI_OP_LINEAR ? "linear" : "conv", node->kernel[0], node->kernel[1],
-             step->u.byte_conv.photo ? "_first" : "", plan->kernels->name, plan->kernels->byte_name);
+             p->photo ? "_first" : "", plan->kernels->name,
+             plan->kernels->byte_name(p->width, p->taps, p->quads,
+                                      plan->slots[node->output].bytes && !p->through));
 }
 
 enum cs_status csi_step_byte_conv(struct csi_plan *plan, const struct csi_ir *ir,

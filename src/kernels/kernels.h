@@ -180,7 +180,9 @@ struct csi_kernels {
      * between them where they are copied anyway; 0 where a tile does not care. */
     size_t byte_skew;
     bool byte_fast;
-    const char *byte_name; /* of the instructions in byte_tile, where they are not the set's: "vnni", "amx" */
+    /* The instructions that byte_tile takes for such a tile (`bytes`: its output), where they are not the
+     * set's own: "vnni", "amx". */
+    const char *(*byte_name)(size_t rows, size_t taps, size_t quads, bool bytes);
     void (*byte_tile)(const struct csi_byte_tile *tile);
     /* After the last of several byte_tile calls: gives this thread's tile registers back. */
     void (*byte_release)(void);

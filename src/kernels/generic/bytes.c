@@ -175,6 +175,15 @@ static void byte_release(void)
 {
 }
 
+static const char *byte_name(size_t rows, size_t taps, size_t quads, bool bytes)
+{
+    (void)rows;
+    (void)taps;
+    (void)quads;
+    (void)bytes;
+    return "";
+}
+
 void csi_bytes_fill_generic(struct csi_kernels *kernels)
 {
     kernels->byte_rows = BYTE_ROWS;
@@ -182,7 +191,7 @@ void csi_bytes_fill_generic(struct csi_kernels *kernels)
     kernels->byte_offset = 0;
     kernels->byte_skew = 0;
     kernels->byte_fast = false;
-    kernels->byte_name = "";
+    kernels->byte_name = byte_name;
     kernels->byte_release = byte_release;
     kernels->byte_tile = byte_tile;
     kernels->byte_depthwise_row = byte_depthwise_row;

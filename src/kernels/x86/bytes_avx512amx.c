@@ -14,6 +14,7 @@
 #include "kernels/x86/lanes_avx512.h"
 
 #include "kernels/byte_common.h"
+#include "kernels/x86/bytes_avx512vnni.h"
 #include "kernels/x86/tiles.h"
 
 typedef __m512i dots;
@@ -194,6 +195,28 @@ BYTE_INLINE void put_rows(struct output *o, size_t rows, const enum kind kind)
 
 /* ---- its sums ---- */
 
+/* From zero where `start` is added with the outputs: a tile's load takes as long as half a product. */
+BYTE_INLINE void begin_sums(const struct csi_byte_tile *t, const bool lower, const bool wide,
+                            const enum kind kind)
+{
+    if (kind == ANY) {
+        _tile_loadd(SUMS_00, t->start, 0);
+        if (wide)
+            _tile_loadd(SUMS_01, t->start + CSI_TILE_ROWS, 0);
+        if (lower)
+            _tile_loadd(SUMS_10, t->start, 0);
+        if (lower && wide)
+            _tile_loadd(SUMS_11, t->start + CSI_TILE_ROWS, 0);
+        return;
+    }
+    _tile_zero(SUMS_00);
+    _tile_zero(SUMS_01);
+    if (lower) {
+        _tile_zero(SUMS_10);
+        _tile_zero(SUMS_11);
+    }
+}
+
 /* Between its products, the outputs of the block before. */
 BYTE_INLINE void multiply(const struct block *block, const struct block *before, size_t quads, size_t upper,
                           const bool lower, const bool wide, const enum kind kind)
@@ -208,13 +231,7 @@ BYTE_INLINE void multiply(const struct block *block, const struct block *before,
     const int8_t *weights = t->weights;
     struct output o = outputs_of(before, kind);
 
-    _tile_zero(SUMS_00);
-    if (wide)
-        _tile_zero(SUMS_01);
-    if (lower)
-        _tile_zero(SUMS_10);
-    if (lower && wide)
-        _tile_zero(SUMS_11);
+    begin_sums(t, lower, wide, kind);
     for (size_t tap = 0; tap < t->taps; tap++) {
         const uint8_t *at = in + t->offsets[tap];
 
@@ -279,15 +296,10 @@ static void run_block(const struct block *block, const struct block *before, siz
 /* The rest of a block's outputs. */
 static void finish(const struct block *block, enum kind kind)
 {
-    struct csi_byte_tile part;
+    struct csi_byte_tile part = rows_of(block->line, block->first, block->rows);
     struct output o;
 
     if (kind == ANY) {
-        part = rows_of(block->line, block->first, block->rows);
-        for (size_t r = 0; r < part.rows; r++) {
-            for (size_t c = 0; c < part.width; c++)
-                block->sums[r * part.width + c] += part.start[c];
-        }
         byte_finish(&part, block->sums);
         return;
     }
@@ -295,7 +307,7 @@ static void finish(const struct block *block, enum kind kind)
     put_rows(&o, o.rows, kind);
 }
 
-static void byte_tile(const struct csi_byte_tile *t)
+static void tiled_line(const struct csi_byte_tile *t)
 {
     _Alignas(64) int32_t sums[2][BLOCK_ROWS * PANEL];
     struct block before = {.line = t, .sums = sums[0]};
@@ -319,11 +331,48 @@ static void byte_tile(const struct csi_byte_tile *t)
         finish(&before, kind);
 }
 
+static void thin_line(const struct csi_byte_tile *t)
+{
+    const size_t tiles = (t->rows + CSI_BYTE_ROWS_AVX512VNNI - 1) / CSI_BYTE_ROWS_AVX512VNNI;
+
+    for (size_t i = 0; i < tiles; i++) {
+        size_t first = t->rows * i / tiles;
+        struct csi_byte_tile part = rows_of(t, first, t->rows * (i + 1) / tiles - first);
+
+        csi_byte_tile_avx512vnni(&part);
+    }
+}
+
+/* Cycles of a block, nearly: by tiles (their stores included) and by vpdpbusd, behind which bytes are put one
+ * after the other. Tiles must promise more than half, because processors that are hot or shared issue them at
+ * half of their rate. */
+static bool tiles_pay(size_t rows, size_t taps, size_t quads, bool bytes)
+{
+    const size_t block = csi_min_size(rows, BLOCK_ROWS), steps = taps * quads / step_quads(quads);
+    const size_t tiled = block > CSI_TILE_ROWS ? 64 * steps + 120 : 40 * steps + 70;
+    const size_t untiled = block * (4 * taps * quads / 3 + (bytes ? 12 : 0));
+
+    return 5 * untiled > 12 * tiled;
+}
+
+static void byte_tile(const struct csi_byte_tile *t)
+{
+    if (tiles_pay(t->rows, t->taps, t->quads, kind_of(t) != ANY))
+        tiled_line(t);
+    else
+        thin_line(t);
+}
+
+static const char *byte_name(size_t rows, size_t taps, size_t quads, bool bytes)
+{
+    return tiles_pay(rows, taps, quads, bytes) ? "amx" : "vnni";
+}
+
 void csi_bytes_fill_avx512amx(struct csi_kernels *kernels)
 {
     kernels->byte_rows = LINE_ROWS;
     kernels->byte_skew = CSI_TILE_BYTES;
     kernels->byte_tile = byte_tile;
     kernels->byte_release = byte_release;
-    kernels->byte_name = "amx";
+    kernels->byte_name = byte_name;
 }

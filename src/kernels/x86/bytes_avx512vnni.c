@@ -6,8 +6,9 @@
 #include "kernels/x86/lanes_avx512.h"
 
 #include "kernels/byte_lanes.h"
+#include "kernels/x86/bytes_avx512vnni.h"
 
-#define BYTE_ROWS    14u
+#define BYTE_ROWS    CSI_BYTE_ROWS_AVX512VNNI
 #define BYTE_VECTORS 2u
 
 typedef __m512i dots;
@@ -84,12 +85,21 @@ static void tile_narrow(const struct csi_byte_tile *t)
     }
 }
 
-static void byte_tile(const struct csi_byte_tile *t)
+void csi_byte_tile_avx512vnni(const struct csi_byte_tile *t)
 {
     if (t->width == 2 * LANES)
         tile_wide(t);
     else
         tile_narrow(t);
+}
+
+static const char *byte_name(size_t rows, size_t taps, size_t quads, bool bytes)
+{
+    (void)rows;
+    (void)taps;
+    (void)quads;
+    (void)bytes;
+    return "vnni";
 }
 
 void csi_bytes_fill_avx512vnni(struct csi_kernels *kernels)
@@ -98,6 +108,6 @@ void csi_bytes_fill_avx512vnni(struct csi_kernels *kernels)
     kernels->byte_rows = BYTE_ROWS;
     kernels->byte_panel = BYTE_VECTORS * LANES;
     kernels->byte_fast = true;
-    kernels->byte_name = "vnni";
-    kernels->byte_tile = byte_tile;
+    kernels->byte_name = byte_name;
+    kernels->byte_tile = csi_byte_tile_avx512vnni;
 }
