@@ -22,8 +22,8 @@
 
 #define MAX_CPUS 1024u
 
-/* Of Linux's asm/prctl.h and its documentation of x86's xstate; Debian 12's headers have the first only
- * since 5.16. */
+/* ARCH_REQ_XCOMP_PERM of Linux's asm/prctl.h, which headers before 5.16 lack, and the number of the tiles'
+ * data among x86's extended states (Documentation/arch/x86/xstate.rst). */
 #define REQUEST_PERMISSION 0x1023
 #define TILE_DATA          18
 

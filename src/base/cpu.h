@@ -38,8 +38,9 @@ struct csi_cpu {
 const struct csi_cpu *csi_cpu(void);
 
 /* `mask`: comma-separated names of the most that may be used: "generic", "sse41", "avx2", "avx512",
- * "avx512vnni", "neon", "dotprod", "all"; a name allows what stands below it too ("avx512" allows avx2). NULL
- * or "": everything. The result is `allowed` = machine features ∩ mask. CS_BAD_REQUEST names an unknown word.
+ * "avx512vnni", "amxint8", "neon", "dotprod", "all"; a name allows what stands below it too ("avx512" allows
+ * avx2). NULL or "": everything. The result is `allowed` = machine features ∩ mask. CS_BAD_REQUEST names an
+ * unknown word.
  */
 enum cs_status csi_cpu_allowed(const char *mask, uint32_t *allowed, struct cs_error *error);
 

@@ -46,17 +46,15 @@ BYTE_INLINE lanes dots_floats(dots sum)
 #define WEIGHTS_0 6
 #define WEIGHTS_1 7
 
-/* A block of rows on its way: what its sums are computed from, or, one block later, its outputs from the
- * sums.
- */
+/* Rows on their way: first their sums are computed, then, one block later, the outputs from these. */
 struct block {
     const struct csi_byte_tile *line;
     size_t first, rows; /* of the line */
     int32_t *sums;      /* [rows][width] */
 };
 
-/* Quads of a step: as many as a tile holds, the same in every step (a new shape costs as much as 20
- * products). */
+/* Quads of a step: as many as a tile holds, and the same in every step, because another shape of the tiles
+ * costs as much as 20 products. */
 static size_t step_quads(size_t quads)
 {
     size_t steps = (quads + 15) / 16;
@@ -313,8 +311,7 @@ static void tiled_line(const struct csi_byte_tile *t)
     struct block before = {.line = t, .sums = sums[0]};
     size_t blocks = (t->rows + BLOCK_ROWS - 1) / BLOCK_ROWS, quads = step_quads(t->quads);
     enum kind kind = kind_of(t);
-    bool whole =
-        t->rows % CSI_TILE_ROWS == 0; /* rows of tiles; else blocks of one shape, as far as that goes */
+    bool whole = t->rows % CSI_TILE_ROWS == 0; /* tiles full of rows; else blocks of nearly one shape */
 
     CSI_TILES_READ_MEMORY();
     for (size_t i = 0; i < blocks; i++) {
