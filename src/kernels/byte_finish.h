@@ -10,10 +10,10 @@
 #ifndef CSI_KERNELS_BYTE_FINISH_H
 #define CSI_KERNELS_BYTE_FINISH_H
 
-#include "kernels/byte_common.h"
 #include "kernels/kernels.h"
+#include "kernels/lanes_common.h"
 
-BYTE_INLINE lanes byte_residual(const struct csi_byte_tile *t, size_t at, const bool bytes)
+ALWAYS_INLINE lanes byte_residual(const struct csi_byte_tile *t, size_t at, const bool bytes)
 {
     lanes b;
 
@@ -23,8 +23,8 @@ BYTE_INLINE lanes byte_residual(const struct csi_byte_tile *t, size_t at, const 
     return lanes_mul(lanes_sub(b, lanes_set((float)t->residual.zero)), lanes_set(t->residual.scale));
 }
 
-BYTE_INLINE void byte_finish_as(const struct csi_byte_tile *t, const int32_t *sums, const bool residual,
-                                const bool residual_bytes, const bool bytes)
+ALWAYS_INLINE void byte_finish_as(const struct csi_byte_tile *t, const int32_t *sums, const bool residual,
+                                  const bool residual_bytes, const bool bytes)
 {
     const lanes low = lanes_set(t->low), high = lanes_set(t->high), inverse = lanes_set(t->inverse);
 
@@ -38,7 +38,7 @@ BYTE_INLINE void byte_finish_as(const struct csi_byte_tile *t, const int32_t *su
 
             if (residual)
                 x = lanes_add(x, byte_residual(t, at, residual_bytes));
-            x = byte_clamp(x, low, high);
+            x = lanes_clamp(x, low, high);
             if (bytes)
                 lanes_store_bytes(t->out_bytes + out, lanes_mul(x, inverse), t->zero);
             else

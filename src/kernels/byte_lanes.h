@@ -8,15 +8,15 @@
 
 #include <string.h>
 
-#include "kernels/byte_common.h"
 #include "kernels/kernels.h"
+#include "kernels/lanes_common.h"
 
 /* ---- depthwise ---- */
 
 /* `count` neighbouring outputs from `x` on; the taps [first, last) lie inside the input for all of them. The
  * sums are whole numbers below 2^24: exact in float, in any order. */
-BYTE_INLINE void byte_depthwise_outputs(const struct csi_byte_depthwise_row *row, size_t x,
-                                        const size_t count, size_t first, size_t last)
+ALWAYS_INLINE void byte_depthwise_outputs(const struct csi_byte_depthwise_row *row, size_t x,
+                                          const size_t count, size_t first, size_t last)
 {
     const lanes low = lanes_set(row->low), high = lanes_set(row->high);
     const lanes zero = lanes_set((float)row->zero_in), inverse = lanes_set(row->inverse);
@@ -26,7 +26,7 @@ BYTE_INLINE void byte_depthwise_outputs(const struct csi_byte_depthwise_row *row
         const lanes scale = lanes_load(row->scale + c), bias = lanes_load(row->bias + c);
         lanes sum[4];
 
-        BYTE_UNROLL
+        UNROLL
         for (size_t j = 0; j < count; j++)
             sum[j] = lanes_set(0.0f);
         for (size_t ky = 0; ky < row->kernel_height; ky++) {
@@ -39,14 +39,14 @@ BYTE_INLINE void byte_depthwise_outputs(const struct csi_byte_depthwise_row *row
                     row->in[ky] + (x * row->stride + kx * row->dilation - row->pad_left) * pitch + c;
                 const lanes w = lanes_load(weights + kx * pitch);
 
-                BYTE_UNROLL
+                UNROLL
                 for (size_t j = 0; j < count; j++)
                     sum[j] = lanes_fma(lanes_sub(lanes_load_bytes(at + j * step), zero), w, sum[j]);
             }
         }
-        BYTE_UNROLL
+        UNROLL
         for (size_t j = 0; j < count; j++) {
-            const lanes y = byte_clamp(lanes_add(lanes_mul(sum[j], scale), bias), low, high);
+            const lanes y = lanes_clamp(lanes_add(lanes_mul(sum[j], scale), bias), low, high);
 
             if (row->out_bytes != NULL)
                 lanes_store_bytes(row->out_bytes + (x + j) * pitch + c, lanes_mul(y, inverse), row->zero);
@@ -91,7 +91,7 @@ static void byte_add(const struct csi_byte_add *add)
         const lanes a = lanes_mul(lanes_sub(lanes_load_bytes(add->a + i), a_zero), a_scale);
         const lanes b = lanes_mul(lanes_sub(lanes_load_bytes(add->b + i), b_zero), b_scale);
 
-        lanes_store_bytes(add->out + i, lanes_mul(byte_clamp(lanes_add(a, b), low, high), inverse),
+        lanes_store_bytes(add->out + i, lanes_mul(lanes_clamp(lanes_add(a, b), low, high), inverse),
                           add->zero);
     }
 }
@@ -101,7 +101,8 @@ static void quantize(const float *in, struct csi_byte_scale scale, uint8_t *out,
     const lanes divisor = lanes_set(scale.scale), low = lanes_set(-1e6f), high = lanes_set(1e6f);
 
     for (size_t i = 0; i < count; i += LANES)
-        lanes_store_bytes(out + i, byte_clamp(lanes_div(lanes_load(in + i), divisor), low, high), scale.zero);
+        lanes_store_bytes(out + i, lanes_clamp(lanes_div(lanes_load(in + i), divisor), low, high),
+                          scale.zero);
 }
 
 static void dequantize(const uint8_t *in, struct csi_byte_scale scale, float *out, size_t count)

@@ -13,41 +13,41 @@
 #include "kernels/byte_finish.h"
 
 /* Rows in fours: three register offsets (step, 2·step by the addressing mode, 3·step) serve every four. */
-BYTE_INLINE const uint8_t *byte_row(const uint8_t *const *fours, const size_t r, size_t step, size_t step3)
+ALWAYS_INLINE const uint8_t *byte_row(const uint8_t *const *fours, const size_t r, size_t step, size_t step3)
 {
     return fours[r / 4] + (r % 4 == 0 ? 0 : r % 4 == 1 ? step : r % 4 == 2 ? 2 * step : step3);
 }
 
-BYTE_INLINE void byte_quad(dots sum[BYTE_ROWS][BYTE_VECTORS], const uint8_t *const *fours, size_t step,
-                           size_t step3, const int8_t *weights, const size_t rows, const size_t vectors)
+ALWAYS_INLINE void byte_quad(dots sum[BYTE_ROWS][BYTE_VECTORS], const uint8_t *const *fours, size_t step,
+                             size_t step3, const int8_t *weights, const size_t rows, const size_t vectors)
 {
     quad_weights w[BYTE_VECTORS];
 
-    BYTE_UNROLL
+    UNROLL
     for (size_t v = 0; v < vectors; v++)
         w[v] = quad_weights_load(weights + v * LANES * 4);
-    BYTE_UNROLL
+    UNROLL
     for (size_t r = 0; r < rows; r++) {
         const quad x = quad_load(byte_row(fours, r, step, step3));
 
-        BYTE_UNROLL
+        UNROLL
         for (size_t v = 0; v < vectors; v++)
             sum[r][v] = dots_add(sum[r][v], x, w[v]);
     }
 }
 
-BYTE_INLINE void byte_body(const struct csi_byte_tile *t, const size_t rows, const size_t vectors)
+ALWAYS_INLINE void byte_body(const struct csi_byte_tile *t, const size_t rows, const size_t vectors)
 {
     const size_t step = t->row_step, step3 = 3 * step, line = vectors * LANES * 4;
     const int8_t *weights = t->weights;
     _Alignas(64) int32_t sums[BYTE_ROWS * BYTE_VECTORS * LANES];
     dots sum[BYTE_ROWS][BYTE_VECTORS];
 
-    BYTE_UNROLL
+    UNROLL
     for (size_t v = 0; v < vectors; v++) {
         const dots start = dots_load(t->start + v * LANES);
 
-        BYTE_UNROLL
+        UNROLL
         for (size_t r = 0; r < rows; r++)
             sum[r][v] = start;
     }
@@ -58,14 +58,14 @@ BYTE_INLINE void byte_body(const struct csi_byte_tile *t, const size_t rows, con
         for (size_t left = t->quads; left > 0; left--) {
             byte_quad(sum, fours, step, step3, weights, rows, vectors);
             weights += line;
-            BYTE_UNROLL
+            UNROLL
             for (size_t i = 0; i < 4; i++)
                 fours[i] += 4;
         }
     }
-    BYTE_UNROLL
+    UNROLL
     for (size_t r = 0; r < rows; r++) {
-        BYTE_UNROLL
+        UNROLL
         for (size_t v = 0; v < vectors; v++)
             dots_store(sums + (r * vectors + v) * LANES, sum[r][v]);
     }

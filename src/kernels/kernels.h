@@ -201,7 +201,7 @@ struct csi_kernels {
     double (*peak_fma)(size_t rounds, float *sink);
     /* The same with 8-bit dot products; NULL when the set has none. */
     double (*peak_int8)(size_t rounds, float *sink);
-    /* The same with products of tiles of bytes. */
+    /* The same with products of tiles of bytes; NULL when the set has none. */
     double (*peak_tiles)(size_t rounds, float *sink);
 };
 

@@ -10,19 +10,7 @@
 #include <math.h>
 
 #include "kernels/kernels.h"
-
-/* The register tile lives in arrays that only become registers when every loop over them is unrolled. */
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-ALWAYS_INLINE lanes lanes_clamp(lanes x, lanes low, lanes high)
-{
-    return lanes_max(low, lanes_min(high, x));
-}
+#include "kernels/lanes_common.h"
 
 /* ---- functions of one value ---- */
 

@@ -271,22 +271,6 @@ static inline bool golden_wanted(const char *name)
     return false;
 }
 
-/* Plain C on the deeper networks of a kind, which repeat the steps of the others: left to the runs that are
- * not short. */
-static inline bool golden_repeats(const char *name, const char *mask)
-{
-    static const char *const deeper[] = {"resnet34", "resnet50", "vgg16_bn", "mobilenet_v3_large"};
-    const char *tests = getenv("CROPSHIELD_TESTS");
-    bool found = false;
-
-    for (size_t i = 0; i < sizeof deeper / sizeof deeper[0]; i++)
-        found |= strcmp(name, deeper[i]) == 0;
-    if (!found || tests == NULL || strcmp(tests, "short") != 0 || strcmp(mask, "generic") != 0)
-        return false;
-    printf("%-20s %-8s left out: CROPSHIELD_TESTS=short\n", name, mask);
-    return true;
-}
-
 #define GOLDEN_CASES (sizeof golden_cases / sizeof golden_cases[0])
 #define GOLDEN_MASKS (sizeof golden_masks / sizeof golden_masks[0])
 

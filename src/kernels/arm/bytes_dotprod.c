@@ -13,30 +13,30 @@ typedef int32x4_t dots;
 typedef int8x16_t quad;
 typedef int8x16_t quad_weights;
 
-BYTE_INLINE dots dots_load(const int32_t *p)
+ALWAYS_INLINE dots dots_load(const int32_t *p)
 {
     return vld1q_s32(p);
 }
-BYTE_INLINE void dots_store(int32_t *p, dots sum)
+ALWAYS_INLINE void dots_store(int32_t *p, dots sum)
 {
     vst1q_s32(p, sum);
 }
-BYTE_INLINE lanes dots_floats(dots sum)
+ALWAYS_INLINE lanes dots_floats(dots sum)
 {
     return vcvtq_f32_s32(sum);
 }
-BYTE_INLINE quad quad_load(const uint8_t *p)
+ALWAYS_INLINE quad quad_load(const uint8_t *p)
 {
     uint32_t four;
 
     memcpy(&four, p, sizeof four);
     return vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_u32(vdupq_n_u32(four)), vdupq_n_u8(128)));
 }
-BYTE_INLINE quad_weights quad_weights_load(const int8_t *p)
+ALWAYS_INLINE quad_weights quad_weights_load(const int8_t *p)
 {
     return vld1q_s8(p);
 }
-BYTE_INLINE dots dots_add(dots sum, quad x, quad_weights w)
+ALWAYS_INLINE dots dots_add(dots sum, quad x, quad_weights w)
 {
     return vdotq_s32(sum, x, w);
 }

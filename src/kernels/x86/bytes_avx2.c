@@ -16,19 +16,19 @@ typedef struct {
 } quad;
 typedef quad quad_weights;
 
-BYTE_INLINE dots dots_load(const int32_t *p)
+ALWAYS_INLINE dots dots_load(const int32_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
-BYTE_INLINE void dots_store(int32_t *p, dots sum)
+ALWAYS_INLINE void dots_store(int32_t *p, dots sum)
 {
     _mm256_store_si256((__m256i *)(void *)p, sum);
 }
-BYTE_INLINE lanes dots_floats(dots sum)
+ALWAYS_INLINE lanes dots_floats(dots sum)
 {
     return _mm256_cvtepi32_ps(sum);
 }
-BYTE_INLINE quad quad_load(const uint8_t *p)
+ALWAYS_INLINE quad quad_load(const uint8_t *p)
 {
     float four;
     __m256i x;
@@ -37,13 +37,13 @@ BYTE_INLINE quad quad_load(const uint8_t *p)
     x = _mm256_castps_si256(_mm256_set1_ps(four));
     return (quad){_mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16(x, 8)};
 }
-BYTE_INLINE quad_weights quad_weights_load(const int8_t *p)
+ALWAYS_INLINE quad_weights quad_weights_load(const int8_t *p)
 {
     const __m256i w = _mm256_load_si256((const __m256i *)(const void *)p);
 
     return (quad_weights){_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)};
 }
-BYTE_INLINE dots dots_add(dots sum, quad x, quad_weights w)
+ALWAYS_INLINE dots dots_add(dots sum, quad x, quad_weights w)
 {
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x.even, w.even));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(x.odd, w.odd));

@@ -13,17 +13,17 @@
  */
 #include "kernels/x86/lanes_avx512.h"
 
-#include "kernels/byte_common.h"
+#include "kernels/lanes_common.h"
 #include "kernels/x86/bytes_avx512vnni.h"
 #include "kernels/x86/tiles.h"
 
 typedef __m512i dots;
 
-BYTE_INLINE dots dots_load(const int32_t *p)
+ALWAYS_INLINE dots dots_load(const int32_t *p)
 {
     return _mm512_load_si512(p);
 }
-BYTE_INLINE lanes dots_floats(dots sum)
+ALWAYS_INLINE lanes dots_floats(dots sum)
 {
     return _mm512_cvtepi32_ps(sum);
 }
@@ -135,7 +135,7 @@ struct output {
     size_t rows, out_step, residual_step; /* rows: that are left */
 };
 
-BYTE_INLINE struct output outputs_of(const struct block *block, const enum kind kind)
+ALWAYS_INLINE struct output outputs_of(const struct block *block, const enum kind kind)
 {
     const struct csi_byte_tile *t = block->line;
 
@@ -160,7 +160,7 @@ BYTE_INLINE struct output outputs_of(const struct block *block, const enum kind 
     };
 }
 
-BYTE_INLINE void put_vector(const struct output *o, const size_t v, const enum kind kind)
+ALWAYS_INLINE void put_vector(const struct output *o, const size_t v, const enum kind kind)
 {
     const __m512i sum = _mm512_add_epi32(_mm512_load_si512(o->sums + v * LANES), o->start[v]);
     lanes x = lanes_add(lanes_mul(_mm512_cvtepi32_ps(sum), o->scale[v]), o->bias[v]);
@@ -171,13 +171,13 @@ BYTE_INLINE void put_vector(const struct output *o, const size_t v, const enum k
 
         x = lanes_add(x, lanes_mul(lanes_sub(residual, o->residual_zero), o->residual_scale));
     }
-    x = byte_clamp(x, o->low, o->high);
+    x = lanes_clamp(x, o->low, o->high);
     whole = _mm512_max_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(lanes_mul(x, o->inverse)), o->zero),
                              _mm512_setzero_si512());
     _mm_storeu_si128((__m128i *)(void *)(o->out + v * LANES), _mm512_cvtusepi32_epi8(whole));
 }
 
-BYTE_INLINE void put_rows(struct output *o, size_t rows, const enum kind kind)
+ALWAYS_INLINE void put_rows(struct output *o, size_t rows, const enum kind kind)
 {
     if (kind == ANY)
         return;
@@ -194,8 +194,8 @@ BYTE_INLINE void put_rows(struct output *o, size_t rows, const enum kind kind)
 /* ---- its sums ---- */
 
 /* From zero where `start` is added with the outputs: a tile's load takes as long as half a product. */
-BYTE_INLINE void begin_sums(const struct csi_byte_tile *t, const bool lower, const bool wide,
-                            const enum kind kind)
+ALWAYS_INLINE void begin_sums(const struct csi_byte_tile *t, const bool lower, const bool wide,
+                              const enum kind kind)
 {
     if (kind == ANY) {
         _tile_loadd(SUMS_00, t->start, 0);
@@ -216,8 +216,8 @@ BYTE_INLINE void begin_sums(const struct csi_byte_tile *t, const bool lower, con
 }
 
 /* Between its products, the outputs of the block before. */
-BYTE_INLINE void multiply(const struct block *block, const struct block *before, size_t quads, size_t upper,
-                          const bool lower, const bool wide, const enum kind kind)
+ALWAYS_INLINE void multiply(const struct block *block, const struct block *before, size_t quads, size_t upper,
+                            const bool lower, const bool wide, const enum kind kind)
 {
     const struct csi_byte_tile *t = block->line;
     const size_t steps = t->quads / quads, width = wide ? PANEL : CSI_TILE_ROWS, line = width * 4;
@@ -234,7 +234,7 @@ BYTE_INLINE void multiply(const struct block *block, const struct block *before,
         const uint8_t *at = in + t->offsets[tap];
 
         for (size_t step = 0; step < steps; step++, at += quads * 4) {
-            BYTE_UNROLL
+            UNROLL
             for (size_t i = 0; i < ahead; i += CSI_TILE_BYTES)
                 _mm_prefetch(weights + quads * line + i, _MM_HINT_T0);
             _tile_loadd(WEIGHTS_0, weights, line);

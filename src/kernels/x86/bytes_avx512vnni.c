@@ -15,30 +15,30 @@ typedef __m512i dots;
 typedef __m512i quad;
 typedef __m512i quad_weights;
 
-BYTE_INLINE dots dots_load(const int32_t *p)
+ALWAYS_INLINE dots dots_load(const int32_t *p)
 {
     return _mm512_loadu_si512(p);
 }
-BYTE_INLINE void dots_store(int32_t *p, dots sum)
+ALWAYS_INLINE void dots_store(int32_t *p, dots sum)
 {
     _mm512_store_si512(p, sum);
 }
-BYTE_INLINE lanes dots_floats(dots sum)
+ALWAYS_INLINE lanes dots_floats(dots sum)
 {
     return _mm512_cvtepi32_ps(sum);
 }
-BYTE_INLINE quad quad_load(const uint8_t *p)
+ALWAYS_INLINE quad quad_load(const uint8_t *p)
 {
     float four; /* as float: an integer would take the way through a general register */
 
     memcpy(&four, p, sizeof four);
     return _mm512_castps_si512(_mm512_set1_ps(four));
 }
-BYTE_INLINE quad_weights quad_weights_load(const int8_t *p)
+ALWAYS_INLINE quad_weights quad_weights_load(const int8_t *p)
 {
     return _mm512_load_si512(p);
 }
-BYTE_INLINE dots dots_add(dots sum, quad x, quad_weights w)
+ALWAYS_INLINE dots dots_add(dots sum, quad x, quad_weights w)
 {
     return _mm512_dpbusd_epi32(sum, x, w);
 }
