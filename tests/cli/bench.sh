@@ -12,6 +12,8 @@ json "0 < o['stages_ms']['json'] < $json_ms"
 run 0 bench --warmup 0 --iterations 2 --stage inference --layers --json --batch 2 --threads 1 --model lite
 json "o['batch'] == 2 and o['threads'] == 1 and o['gflops'] > 1 and len(o['layers']) >= 8 and o['peaks']['fma_gflops'] > 1"
 json "all(l['algorithm'] and l['ms'] >= 0 for l in o['layers'])"
+tiles=False; "$CROPSHIELD" doctor | grep -q amxint8 && tiles=True
+json "(o['peaks']['tile_gops'] > 0) == $tiles"
 run 0 bench --warmup 0 --iterations 1 --stage inference --layers --cpu-mask avx2; has out "peaks of this CPU"
 run 0 bench --warmup 1 --iterations 2 --warm --image leaf.png --target-ms 0.001; has out "missed"
 run 0 bench --warmup 0 --iterations 2 --warm --image leaf.png; has out "2 iterations after 1, whole request, warm caches"

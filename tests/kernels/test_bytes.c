@@ -79,7 +79,7 @@ static void make_tile_case(struct tile_case *c, uint32_t *seed)
 {
     size_t last = 0;
 
-    c->rows = random_size(seed, 1, 70);
+    c->rows = random_bits(seed) % 3 ? random_size(seed, 1, 70) : 16 * random_size(seed, 1, 5);
     c->outputs = random_size(seed, 1, 90);
     c->pitch = csi_pitch(c->outputs);
     c->taps = random_size(seed, 1, 9);
