@@ -493,8 +493,9 @@ typedef struct cs_diagnosis {
 
 CS_API void cs_diagnosis_destroy(cs_diagnosis *diagnosis);
 
-/* The diagnosis object as JSON (docs/api.md), one line, no newline at the end, of a case without `image`;
- * freed with cs_blob_destroy. NUL-terminated, `size` does not count the NUL. */
+/* The diagnosis object as JSON (docs/api.md), one line, no newline at the end, of a case with `photos`
+ * and `agreement` instead of `image`, `cache` and `timings_ms`; freed with cs_blob_destroy. NUL-terminated,
+ * `size` does not count the NUL. */
 CS_API enum cs_status cs_diagnosis_json(const cs_diagnosis *diagnosis, struct cs_blob *json,
                                         struct cs_error *error);
 

@@ -307,8 +307,7 @@ static int finish_case(struct predict *predict, size_t top_k)
 
         status = cs_diagnosis_json(combined, &blob, &error);
         if (status == CS_OK) {
-            printf("{\"case\":%s,\"photos\":%zu,\"agreement\":%.3f}\n", (const char *)blob.bytes,
-                   predict->photo_count, agreement);
+            printf("{\"case\":%s}\n", (const char *)blob.bytes);
             cs_blob_destroy(&blob);
         }
     } else if (status == CS_OK) {

@@ -18,7 +18,9 @@
 struct diagnosis {
     cs_diagnosis public; /* first: the handle's address is this struct's */
     cs_model *model;
-    size_t plant; /* among the model's, or CSI_ANY_PLANT */
+    size_t plant;     /* among the model's, or CSI_ANY_PLANT */
+    size_t photos;    /* of the case that this is the joint answer of; 0: of one photo */
+    double agreement; /* share of them */
 };
 
 enum cs_verdict csi_verdict(double probability, double leaf_score)
@@ -179,6 +181,12 @@ static const struct diagnosis *inside(const cs_diagnosis *diagnosis)
     return (const struct diagnosis *)(const void *)diagnosis;
 }
 
+size_t csi_diagnosis_case(const cs_diagnosis *diagnosis, double *agreement)
+{
+    *agreement = inside(diagnosis)->agreement;
+    return inside(diagnosis)->photos;
+}
+
 static enum cs_status check_case(const cs_diagnosis *const *photos, size_t count, struct cs_error *error)
 {
     if (count == 0 || count > CS_CASE_MAX)
@@ -265,8 +273,10 @@ enum cs_status csi_diagnose_case(const cs_diagnosis *const *photos, size_t count
     }
     csi_hasher_final(&hasher, &id);
     csi_hash_to_hex(&id, made->public.id);
+    made->photos = count;
+    made->agreement = (double)agreeing / (double)count;
     if (agreement != NULL)
-        *agreement = (double)agreeing / (double)count;
+        *agreement = made->agreement;
     *combined = &made->public;
     return CS_OK;
 }

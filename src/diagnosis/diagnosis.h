@@ -19,6 +19,9 @@ enum cs_status csi_diagnosis_create(cs_model *model, const struct csi_hash *id,
 void csi_diagnosis_destroy(cs_diagnosis *diagnosis);
 enum cs_status csi_diagnosis_json(const cs_diagnosis *diagnosis, struct cs_blob *json,
                                   struct cs_error *error);
+/* How many photos this is the joint answer of, and the share of them that agrees; 0: it is that of one photo.
+ */
+size_t csi_diagnosis_case(const cs_diagnosis *diagnosis, double *agreement);
 enum cs_status csi_diagnose_case(const cs_diagnosis *const *photos, size_t count, size_t top_k,
                                  cs_diagnosis **combined, double *agreement, struct cs_error *error);
 

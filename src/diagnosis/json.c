@@ -125,15 +125,34 @@ static void put_timings(struct csi_buffer *out, const struct cs_timings *timings
     put(out, "}");
 }
 
+/* Of one photo; a joint answer's photos tell theirs. */
+static void put_cache_and_timings(struct csi_buffer *out, const cs_diagnosis *diagnosis)
+{
+    put(out, ",\"cache\":{\"prediction\":");
+    csi_buffer_json(out, cs_cache_result_name(diagnosis->prediction_cache));
+    put(out, ",\"gradcam\":");
+    csi_buffer_json(out, cs_cache_result_name(diagnosis->gradcam_cache));
+    put(out, "}");
+    put_timings(out, &diagnosis->timings);
+}
+
 enum cs_status csi_diagnosis_json(const cs_diagnosis *diagnosis, struct cs_blob *json, struct cs_error *error)
 {
+    double agreement;
+    const size_t photos = csi_diagnosis_case(diagnosis, &agreement);
     struct csi_buffer out;
 
     csi_buffer_init(&out);
     put(&out, "{\"id\":");
     csi_buffer_json(&out, diagnosis->id);
-    if (diagnosis->width > 0) /* the joint answer of several photos has none */
+    if (photos == 0) {
         put_image(&out, diagnosis);
+    } else {
+        put(&out, ",\"photos\":");
+        put_count(&out, photos);
+        put(&out, ",\"agreement\":");
+        put_number(&out, agreement, 3);
+    }
     put(&out, ",\"verdict\":");
     csi_buffer_json(&out, cs_verdict_name(diagnosis->verdict));
     if (diagnosis->plant != NULL) {
@@ -154,12 +173,9 @@ enum cs_status csi_diagnosis_json(const cs_diagnosis *diagnosis, struct cs_blob 
     csi_buffer_json(&out, cs_precision_name(diagnosis->precision));
     put(&out, ",\"device\":");
     csi_buffer_json(&out, cs_device_name(diagnosis->device));
-    put(&out, "},\"cache\":{\"prediction\":");
-    csi_buffer_json(&out, cs_cache_result_name(diagnosis->prediction_cache));
-    put(&out, ",\"gradcam\":");
-    csi_buffer_json(&out, cs_cache_result_name(diagnosis->gradcam_cache));
     put(&out, "}");
-    put_timings(&out, &diagnosis->timings);
+    if (photos == 0)
+        put_cache_and_timings(&out, diagnosis);
     put(&out, "}");
     if (out.failed) {
         csi_buffer_free(&out);

@@ -1,5 +1,4 @@
 /* POST /api/v1/predict: one photo, several, or a case. */
-#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,22 +135,18 @@ static void append_failure(struct csi_buffer *answer, const char *name, const st
     csi_buffer_printf(answer, "}}");
 }
 
-static void append_case(struct csi_buffer *answer, const cs_diagnosis *combined, double agreement)
+static enum cs_status append_case(struct csi_buffer *answer, const cs_diagnosis *combined,
+                                  struct cs_error *error)
 {
-    csi_buffer_printf(answer, ",\"case\":{\"predictions\":[");
-    for (size_t i = 0; i < combined->prediction_count; i++) {
-        const struct cs_prediction *p = &combined->predictions[i];
+    struct cs_blob blob;
+    enum cs_status status = cs_diagnosis_json(combined, &blob, error);
 
-        csi_buffer_printf(answer, "%s{\"index\":%zu,\"class\":", i > 0 ? "," : "", p->index);
-        csi_buffer_json(answer, p->class_name);
-        csi_buffer_printf(answer, ",\"label\":");
-        csi_buffer_json(answer, p->label);
-        /* to a millionth, as in the diagnosis objects beside it */
-        csi_buffer_printf(answer, ",\"probability\":%.6g%s}", round(1e6 * p->probability) / 1e6,
-                          p->tested ? "" : ",\"tested\":false");
-    }
-    csi_buffer_printf(answer, "],\"verdict\":\"%s\",\"agreement\":%.4g}", cs_verdict_name(combined->verdict),
-                      agreement);
+    if (status != CS_OK)
+        return status;
+    csi_buffer_printf(answer, ",\"case\":");
+    csi_buffer_append(answer, blob.bytes, blob.size);
+    cs_blob_destroy(&blob);
+    return CS_OK;
 }
 
 /* A case none of whose photos could be read: what was wrong with the first one. */
@@ -171,13 +166,12 @@ static enum cs_status finish_case(struct task *task, cs_diagnosis *const *photos
                                   struct csi_buffer *answer, struct cs_error *error)
 {
     cs_diagnosis *combined = NULL;
-    double agreement = 0;
     enum cs_status status;
 
     status = cs_diagnose_case(task->request->server->options.diagnoser, (const cs_diagnosis *const *)photos,
-                              count, task->top_k, &combined, &agreement, error);
+                              count, task->top_k, &combined, NULL, error);
     if (status == CS_OK)
-        append_case(answer, combined, agreement);
+        status = append_case(answer, combined, error);
     cs_diagnosis_destroy(combined);
     return status;
 }

@@ -289,7 +289,7 @@ static void a_case(void **state)
         csi_buffer_free(&photo);
     }
     csi_buffer_printf(&form, FORM_END);
-    answer = request("POST", "/api/v1/predict?case=1&top_k=4", FORM_TYPE, form.bytes, form.size);
+    answer = request("POST", "/api/v1/predict?case=1&top_k=4&plant=tomato", FORM_TYPE, form.bytes, form.size);
     assert_int_equal(answer.status, 200);
     json = parse(&answer);
     assert_int_equal(json_array_size(json_object_get(json, "results")), 3);
@@ -304,6 +304,9 @@ static void a_case(void **state)
     assert_true(json_string_length(json_object_get(combined, "verdict")) > 0);
     agreement = json_number_value(json_object_get(combined, "agreement"));
     assert_true(agreement >= 0 && agreement <= 1);
+    assert_int_equal(json_integer_value(json_object_get(combined, "photos")), 3);
+    assert_string_equal(json_string_value(json_object_get(combined, "plant")), "Tomato");
+    assert_non_null(json_object_get(json_object_get(combined, "model"), "digest"));
     json_decref(json);
     answer_free(&answer);
     csi_buffer_free(&form);
