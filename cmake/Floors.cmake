@@ -112,36 +112,10 @@ set_target_properties(cropshield_shared PROPERTIES OUTPUT_NAME cropshield LINKER
 target_link_libraries(cropshield_shared PRIVATE ${CS_LINK})
 
 # The program: server and command line stand on the public header and base alone.
-file(GLOB web_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/web/*)
-set(embedded_web "")
-foreach(file ${web_files})
-  get_filename_component(name ${file} NAME)
-  if(name MATCHES "\\.(html|css|js|svg|png|webmanifest|json|ico)$")
-    string(REGEX REPLACE "[^A-Za-z0-9]" "_" symbol ${name})
-    csi_embed(embedded_web web_${symbol} ${file})
-    string(APPEND web_declarations "extern const uint8_t csi_blob_web_${symbol}[];\nextern const size_t csi_blob_web_${symbol}_size;\n")
-    string(APPEND web_rows "    {\"${name}\", csi_blob_web_${symbol}, &csi_blob_web_${symbol}_size},\n")
-  endif()
-endforeach()
-csi_embed(embedded_web openapi ${CMAKE_SOURCE_DIR}/src/server/openapi.json)
-file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/web_files.h CONTENT [[
-/* Generated: the page's files as they stand in web/. Included by src/server/assets.c alone. */
-#include <stddef.h>
-#include <stdint.h>
-@web_declarations@
-struct csi_web_file {
-    const char *name;
-    const uint8_t *bytes;
-    const size_t *size;
-};
-static const struct csi_web_file csi_web_files[] = {
-@web_rows@    {NULL, NULL, NULL},
-};
-]] @ONLY)
 file(GLOB_RECURSE server_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/server/*.c)
 if(server_sources)
   # The page's files belong to the server: whoever links it (program, tests) gets them.
-  add_library(csi_server OBJECT ${server_sources} ${embedded_web})
+  add_library(csi_server OBJECT ${server_sources} ${embedded_page})
   target_link_libraries(csi_server PRIVATE PkgConfig::MHD PkgConfig::JANSSON PkgConfig::SODIUM)
 endif()
 file(GLOB_RECURSE cli_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.c)

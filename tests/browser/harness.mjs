@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { after, before } from "node:test";
+import { fileURLToPath } from "node:url";
 
 const { chromium } = createRequire(path.join(process.env.CS_MODULES, "package.json"))("playwright-core");
 export const base = process.env.CS_URL;
@@ -31,6 +32,15 @@ before(async () => {
 after(async () => {
     if (browser) await browser.close();
 });
+
+/* Modules of the page by themselves, for `import` in it: as they stand in web/, where the page's script holds them all. */
+export async function lendModules(page) {
+    const web = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..", "web");
+
+    await page.route(/\/\w+\.js$/, (route) =>
+        route.fulfill({ path: path.join(web, path.basename(route.request().url())), contentType: "text/javascript" }),
+    );
+}
 
 /* A blank page to draw pictures in. */
 export async function canvasPage() {

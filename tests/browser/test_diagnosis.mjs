@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { ask, canvasPage, heatPixels, heatShown, upload, visit } from "./harness.mjs";
+import { ask, canvasPage, heatPixels, heatShown, lendModules, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 test("an empty page says what to do", async () => {
@@ -76,6 +76,7 @@ test("the heat map: opacity, classes, colours and methods, and it equals the ser
     assert.equal(asked(), before);
 
     // the page resizes and colours a map as the server does
+    await lendModules(page);
     const difference = await page.evaluate(
         async ([id, index]) => {
             const blob = await (await fetch(`/api/v1/images/${id}/gradcam?class=${index}&alpha=1&colormap=jet`)).blob();
@@ -202,6 +203,7 @@ test("the plant is known: only its classes, for photos to come and for those tha
 test("information for every class of the model", async () => {
     const { page, close } = await visit();
     const status = await ask(page, "/api/v1/status");
+    await lendModules(page);
     const missing = await page.evaluate(async (classes) => {
         const { advice } = await import("/advice_en.js");
         return classes

@@ -96,20 +96,67 @@ static void the_page(void **state)
     assert_int_equal(again.body_size, 0);
     assert_int_equal(atoi(answer_header(&again, "Content-Length")), page.body_size);
     answer_free(&again);
-    /* Every file that the page names is there and has a type. */
-    for (const char *at = page.body; (at = strstr(at, "=\"/")) != NULL; at += 3) {
-        char path[128];
-
-        snprintf(path, sizeof path, "%.*s", (int)strcspn(at + 2, "\""), at + 2);
-        if (strchr(path + 1, '/') != NULL || path[1] == '\0')
-            continue;
-        again = get(path);
-        if (again.status != 200)
-            fail_msg("%s: %d", path, again.status);
-        assert_string_not_equal(answer_header(&again, "Content-Type"), "application/octet-stream");
-        answer_free(&again);
-    }
     answer_free(&page);
+}
+
+#define MOST_FILES 80
+
+struct names {
+    char of[MOST_FILES][64];
+    size_t count;
+};
+
+static bool is_file_name(const char *text, size_t length)
+{
+    return length > 0 && length < sizeof((struct names *)NULL)->of[0] && memchr(text, '.', length) != NULL &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_.") >= length;
+}
+
+/* What stands in quotes behind `before`, once each. */
+static void collect(struct names *names, const char *text, const char *before)
+{
+    for (const char *at = text; (at = strstr(at, before)) != NULL;) {
+        size_t length, i = 0;
+
+        at += strlen(before);
+        length = strcspn(at, "\"");
+        while (i < names->count &&
+               !(strlen(names->of[i]) == length && strncmp(names->of[i], at, length) == 0))
+            i++;
+        if (i < names->count || !is_file_name(at, length))
+            continue;
+        assert_true(names->count < MOST_FILES);
+        snprintf(names->of[names->count++], sizeof names->of[0], "%.*s", (int)length, at);
+    }
+}
+
+/* Every file that the page names, and every one that these import, is there and has a type. */
+static void the_pages_files(void **state)
+{
+    struct answer page = get("/");
+    struct names names = {.count = 0};
+    size_t named;
+
+    (void)state;
+    collect(&names, page.body, "=\"/");
+    named = names.count;
+    assert_true(named >= 4); /* icon, manifest, styles, scripts */
+    answer_free(&page);
+    for (size_t i = 0; i < names.count; i++) {
+        char path[80];
+
+        snprintf(path, sizeof path, "/%s", names.of[i]);
+        page = get(path);
+        if (page.status != 200)
+            fail_msg("%s: %d", path, page.status);
+        assert_string_not_equal(answer_header(&page, "Content-Type"), "application/octet-stream");
+        assert_true(page.body_size > 0);
+        collect(&names, page.body, "\"./");
+        answer_free(&page);
+    }
+    /* One script and one style sheet hold all, or each imports its own. */
+    if (names.count > named)
+        assert_true(names.count > named + 20);
 }
 
 static void wrong_methods(void **state)
@@ -402,11 +449,17 @@ static void openapi_is_the_router(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(status_tells),      cmocka_unit_test(every_answer_has_its_headers),
-        cmocka_unit_test(the_page),          cmocka_unit_test(wrong_methods),
-        cmocka_unit_test(no_such_path),      cmocka_unit_test(sessions_are_apart),
-        cmocka_unit_test(rings_are_bounded), cmocka_unit_test(caches_are_told_and_cleared),
-        cmocka_unit_test(metrics_count),     cmocka_unit_test(openapi_is_the_router),
+        cmocka_unit_test(status_tells),
+        cmocka_unit_test(every_answer_has_its_headers),
+        cmocka_unit_test(the_page),
+        cmocka_unit_test(the_pages_files),
+        cmocka_unit_test(wrong_methods),
+        cmocka_unit_test(no_such_path),
+        cmocka_unit_test(sessions_are_apart),
+        cmocka_unit_test(rings_are_bounded),
+        cmocka_unit_test(caches_are_told_and_cleared),
+        cmocka_unit_test(metrics_count),
+        cmocka_unit_test(openapi_is_the_router),
     };
 
     return cmocka_run_group_tests_name("routes", tests, start_server, stop_all);
