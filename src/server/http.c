@@ -39,6 +39,7 @@ static void destroy_request(struct csi_request *request)
     if (request->response != NULL)
         MHD_destroy_response(request->response);
     free(request->path);
+    free(request->segments);
     free(request);
 }
 
@@ -112,7 +113,8 @@ static bool admit(struct csi_request *request)
         csi_reply_fail(request, CS_BAD_REQUEST, "this server does not answer for that host name");
         return false;
     }
-    request->route = csi_route_match(request->method, request->path, request->captures, allow, sizeof allow);
+    request->route =
+        csi_route_match(request->method, request->segments, request->captures, allow, sizeof allow);
     if (request->route == NULL && allow[0] != '\0') {
         csi_reply_status(request, 405, "bad_request", "the method is not allowed here");
         csi_reply_header(request, "Allow", allow);
@@ -186,6 +188,24 @@ static enum MHD_Result cut(struct csi_request *request, const struct cs_error *e
     return MHD_NO;
 }
 
+static void log_access(const struct csi_request *request, double ms)
+{
+    struct csi_buffer members;
+
+    csi_buffer_init(&members);
+    csi_buffer_printf(&members, "\"method\":");
+    csi_buffer_json(&members, request->method);
+    csi_buffer_printf(&members, ",\"path\":");
+    csi_buffer_json(&members, request->path);
+    csi_buffer_printf(&members, ",\"status\":%u,\"ms\":%.1f", request->status, ms);
+    if (request->id[0] != '\0')
+        csi_buffer_printf(&members, ",\"request\":\"%s\"", request->id); /* a plain token */
+    csi_log_with(CSI_LOG_INFO, members.failed ? NULL : (const char *)members.bytes, "%s %s %u %.1f ms%s%s",
+                 request->method, request->path, request->status, ms, request->id[0] == '\0' ? "" : " ",
+                 request->id);
+    csi_buffer_free(&members);
+}
+
 static enum MHD_Result queue(struct csi_request *request)
 {
     struct csi_server *server = request->server;
@@ -197,8 +217,7 @@ static enum MHD_Result queue(struct csi_request *request)
         return MHD_NO;
     csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route), request->status, ms);
     if (server->options.access_log)
-        csi_log(CSI_LOG_INFO, "%s %s %u %.1f ms%s%s", request->method, request->path, request->status, ms,
-                request->id[0] == '\0' ? "" : " ", request->id);
+        log_access(request, ms);
     if (!csi_conn_enter(server->gate, request->conn, request->stream ? CSI_CONN_STREAM : CSI_CONN_REPLY))
         return MHD_NO;
     return MHD_queue_response(request->connection, request->status, request->response);
@@ -225,8 +244,9 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
     request->method = method;
     request->started_ns = csi_now_ns();
     request->path = csi_strdup(url);
+    request->segments = csi_strdup(url);
     request->v2 = strncmp(url, "/v2", 3) == 0 && (url[3] == '\0' || url[3] == '/');
-    if (request->path == NULL)
+    if (request->path == NULL || request->segments == NULL)
         return MHD_NO;
     take_request_id(request);
     length = csi_header(request, "Content-Length");

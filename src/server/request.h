@@ -60,7 +60,8 @@ struct csi_request {
     struct MHD_Connection *connection;
     struct csi_conn *conn;
     const struct csi_route *route;
-    char *path; /* decoded; captures point into it */
+    char *path;     /* decoded, as it was asked for */
+    char *segments; /* a copy of it, in which captures end; they point into it */
     const char *captures[CSI_CAPTURES_MAX];
     const char *method;
     char id[65];                 /* X-Request-Id of the client, else "" */
