@@ -610,6 +610,11 @@ CS_API enum cs_status cs_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *
 CS_API enum cs_status cs_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t class_index,
                                        enum cs_cam_method method, struct cs_blob *blob, uint32_t *width,
                                        uint32_t *height, struct cs_error *error);
+/* The most probable class of a photo diagnosed before, among those of `plant` (as in cs_request; NULL or "":
+ * any): what SIZE_MAX stands for above when no plant is known. CS_BAD_REQUEST also when the model knows no
+ * such plant. Errors as above; thread-safe. */
+CS_API enum cs_status cs_diagnoser_top_class(cs_diagnoser *diagnoser, const char *id, const char *plant,
+                                             size_t *class_index, struct cs_error *error);
 /* The display image of a photo diagnosed before, encoded; CS_FORMAT_UNKNOWN: JPEG. Errors as above. */
 CS_API enum cs_status cs_diagnoser_display(cs_diagnoser *diagnoser, const char *id,
                                            enum cs_image_format format, struct cs_blob *image,
