@@ -316,6 +316,11 @@ uint16_t csi_server_port(const struct csi_server *server)
     return server->port;
 }
 
+bool csi_server_is_local(const struct csi_server *server)
+{
+    return server->loopback;
+}
+
 void csi_server_stop(struct csi_server *server, double grace_s)
 {
     const struct timespec pause = {0, 10000000};

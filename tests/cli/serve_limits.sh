@@ -78,6 +78,21 @@ unset CROPSHIELD_TOKEN
 [ "$(curl -s -o out -w '%{http_code}' "$url/api/v1/status")" = 401 ] || complain "no token is needed"
 json "o['error']['code'] == 'unauthorized'"
 [ "$(curl -s -o out -w '%{http_code}' -H 'Authorization: Bearer rust-and-blight' "$url/api/v1/status")" = 200 ] || complain "the token is not taken"
+hasnt log "without --token"
+stop
+# an empty one is a mistake where it is written, and none in the environment
+run 2 serve --port 0 --token ''; has err "--token: an empty token protects nothing"
+export CROPSHIELD_TOKEN=
+start
+unset CROPSHIELD_TOKEN
+[ "$(curl -s -o out -w '%{http_code}' "$url/api/v1/status")" = 200 ] || complain "an empty token in the environment locks the API"
+hasnt log warning
+stop
+# a network that is served without one is told about
+start --host 0.0.0.0
+[ "$(grep -c "warning --host 0.0.0.0 without --token: whoever reaches this address may use the API" log)" = 1 ] || complain "no warning about an open server"
+stop
+start --host 0.0.0.0 --token rust-and-blight; hasnt log "without --token"
 stop
 
 # closed standard streams: no socket takes their numbers, into which the log would be written
