@@ -81,12 +81,14 @@ void csi_progress_begin(struct csi_progress *progress, const char *title, size_t
 void csi_progress_update(struct csi_progress *progress, size_t done);
 void csi_progress_end(struct csi_progress *progress);
 
-/* Photos named on the command line: files as they are, "-" for standard input, directories walked (by name:
- * .jpg .jpeg .png .webp; links are followed, each directory is entered once), sorted. Begins zeroed but for
- * on_failure. */
+/* Photos named on the command line: files as they are, "-" for standard input, directories walked (regular
+ * files by name: .jpg .jpeg .jpe .jfif .png .webp; links are followed, each directory is entered once),
+ * sorted. Begins zeroed but for on_failure. */
 struct csi_paths {
     char **items;
     size_t count, capacity;
+    size_t
+        others; /* pictures in directories of kinds that are not read, by their names: told in one warning */
     size_t failed; /* directories without photos, and those that cannot be read: reported, the rest goes on */
     void (*on_failure)(const char *path, const struct cs_error *error); /* told before the report; or NULL */
 };
@@ -96,7 +98,8 @@ bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count);
 bool csi_paths_in_folder(struct csi_paths *paths, char *folder);
 void csi_paths_free(struct csi_paths *paths);
 
-/* A photo's bytes, malloc'ed; "-": standard input. Fails as csi_file_read. */
+/* A photo's bytes, malloc'ed; "-": standard input; a pipe or character device is read to its end as that is.
+ * Fails as csi_file_read. */
 enum cs_status csi_photo_read(const char *path, size_t limit, uint8_t **bytes, size_t *size,
                               struct cs_error *error);
 

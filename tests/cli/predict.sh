@@ -75,6 +75,28 @@ fi
 # the longest name that a heat map can have
 long=$(printf 'n%.0s' $(seq 243)); cp leaf.png "$long.png"
 run 0 predict --gradcam maps "$long.png"; [ -s "maps/${long}_gradcam.png" ] || complain "no heat map of a long name"
+# endings of any kind and case; what is a picture of another kind by its name is counted once, pipes are no photos
+mkdir -p endings/deeper others
+for name in a.JPG b.Jpeg c.jpe d.JFIF deeper/e.PNG f.webp; do cp leaf.png endings/$name; done
+for name in deeper/g.HEIC h.heif i.avif j.tif k.TIFF l.bmp m.gif; do echo >endings/$name; done
+echo >endings/notes.txt; mkfifo endings/pipe.jpg; ln -s nowhere endings/n.txt
+run 0 predict --json endings photos/plant1.jpg
+json "[l['image']['name'][8:] for l in lines[:-1]] == ['a.JPG', 'b.Jpeg', 'c.jpe', 'd.JFIF', 'deeper/e.PNG', 'f.webp'] and len(lines) == 7"
+has err "warning: 7 pictures of other kinds were passed over: in directories only .jpg, .jpeg, .jpe, .jfif, .png, .webp are read"
+[ "$(wc -l <err)" = 1 ] || complain "more than one line about pictures of other kinds: $(cat err)"
+echo >others/one.heic
+run 1 predict others; has err "1 picture of another kind was passed over"; has err "others: empty_input: no photo in this directory (.jpg, "
+# a pipe that is named is read, within the limit, by every name that it has
+"$CROPSHIELD" predict --json <(cat leaf.png) photos/plant1.jpg >out 2>err || complain "a named pipe: $(cat err)"
+json "lines[0]['image']['bytes'] == __import__('os').path.getsize('leaf.png') and lines[0]['image']['name'].startswith('/dev/fd/') and len(lines) == 2"
+cat leaf.png | "$CROPSHIELD" predict --json /dev/stdin >out 2>err || complain "/dev/stdin: $(cat err)"
+json "o['image']['bytes'] == __import__('os').path.getsize('leaf.png')"
+"$CROPSHIELD" predict --json /dev/fd/7 >out 2>err 7<leaf.png || complain "/dev/fd/7: $(cat err)"
+mkfifo fifo; cat leaf.png >fifo &
+run 0 explain -o fifo.png fifo; [ -s fifo.png ] || complain "no heat map of a photo from a pipe"
+wait
+run 1 predict --json --max-bytes 1K /dev/zero; json "o['error']['code'] == 'image_too_large'"
+run 1 predict --json /dev/null; json "o['error']['code'] == 'empty_input'"
 # a photo from standard input
 "$CROPSHIELD" predict --json - <leaf.png >out 2>err || complain "standard input"
 json "o['image']['name'] == '-' and o['image']['bytes'] == __import__('os').path.getsize('leaf.png')"
