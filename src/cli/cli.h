@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cropshield/cropshield.h>
 
@@ -58,6 +59,9 @@ bool csi_native_output(const struct csi_command_line *line, const char *const *o
 /* A MODEL argument as model path: "embedded" is the built-in one, NULL. */
 const char *csi_model_named(const char *argument);
 
+/* A file's name, or a text with one in it, as it is but for control characters, which a terminal would obey:
+ * "\\x1b". */
+void csi_put_name(FILE *stream, const char *name);
 /* "cropshield: what: code: message" on stderr. `what` may be NULL. */
 void csi_report(const char *what, const struct cs_error *error);
 /* A warning callback for cs_diagnoser_options. */

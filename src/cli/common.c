@@ -254,18 +254,39 @@ const char *csi_model_named(const char *argument)
     return strcmp(argument, "embedded") == 0 ? NULL : argument;
 }
 
+void csi_put_name(FILE *stream, const char *name)
+{
+    const unsigned char *at = (const unsigned char *)name;
+
+    for (; *at != '\0'; at++) {
+        /* UTF-8's C1 controls are 0xc2 and one of 0x80 to 0x9f. */
+        bool control = *at < 0x20 || *at == 0x7f || (*at == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f);
+
+        if (control)
+            fprintf(stream, "\\x%02x", *at == 0xc2 ? *++at : *at);
+        else
+            putc(*at, stream);
+    }
+}
+
 void csi_report(const char *what, const struct cs_error *error)
 {
-    fprintf(stderr, "%scropshield:%s %s%s%s: %s\n", csi_colour_err(CSI_RED), csi_colour_err(CSI_PLAIN),
-            what != NULL ? what : "", what != NULL ? ": " : "", cs_status_name(error->status),
-            error->message);
+    fprintf(stderr, "%scropshield:%s ", csi_colour_err(CSI_RED), csi_colour_err(CSI_PLAIN));
+    if (what != NULL) {
+        csi_put_name(stderr, what);
+        fputs(": ", stderr);
+    }
+    fprintf(stderr, "%s: ", cs_status_name(error->status));
+    csi_put_name(stderr, error->message);
+    fputc('\n', stderr);
 }
 
 void csi_report_warning(void *context, const char *message)
 {
     (void)context;
-    fprintf(stderr, "%scropshield: warning:%s %s\n", csi_colour_err(CSI_YELLOW), csi_colour_err(CSI_PLAIN),
-            message);
+    fprintf(stderr, "%scropshield: warning:%s ", csi_colour_err(CSI_YELLOW), csi_colour_err(CSI_PLAIN));
+    csi_put_name(stderr, message);
+    fputc('\n', stderr);
 }
 
 static const char *colour(enum csi_colour which, int descriptor)

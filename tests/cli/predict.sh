@@ -51,6 +51,10 @@ has err "notes.jpg: unsupported_format"; has err "missing.jpg: not_found"
 run 0 predict --gradcam maps photos/plant1.jpg leaf.jpg
 for file in maps/plant1_gradcam.png maps/leaf_gradcam.png; do [ -s $file ] || complain "no $file"; done
 $python -c "from PIL import Image; assert Image.open('maps/leaf_gradcam.png').size == (600, 800)" || complain "heat map size"
+has out "  heat map: maps/plant1_gradcam.png"; [ "$(grep -A9 '^leaf.jpg' out | grep -c 'heat map: maps/leaf_gradcam.png')" = 1 ] || complain "no line about leaf.jpg's map: $(cat out)"
+run 0 predict --json --gradcam maps/ photos/plant1.jpg leaf.jpg
+json "[l['gradcam_file'] for l in lines] == ['maps/plant1_gradcam.png', 'maps/leaf_gradcam.png'] and all(l['predictions'] for l in lines)"
+run 0 predict --json photos/plant1.jpg; json "'gradcam_file' not in o"
 # a second photo of the same name gets another heat map, and running again writes the same files
 mkdir -p one two
 cp photos/plant1.jpg one/same.jpg; cp photos/plant2.jpg two/same.jpg
@@ -113,6 +117,13 @@ cp notes.jpg $'n\xff.jpg'; cp leaf.png $'l\xff.png'
 run 1 predict --json $'n\xff.jpg' $'l\xff.png'
 json "lines[0]['image']['name'] == 'n\ufffd.jpg' and lines[0]['error']['code'] == 'unsupported_format' and 'text' in lines[0]['error']['message']"
 json "lines[1]['image']['name'] == 'l\ufffd.png' and lines[1]['predictions']"
+# names that would steer a terminal are escaped where they are shown, and whole in JSON
+odd=$'od\e]0;d\nd\xc2\x9b.jpg'; cp photos/plant1.jpg "$odd"; cp notes.jpg $'b\rad.jpg'
+run 1 predict --gradcam maps "$odd" $'b\rad.jpg' $'no\twhere.jpg'
+has out 'od\x1b]0;d\x0ad\x9b.jpg'; has out 'heat map: maps/od\x1b]0;d\x0ad\x9b_gradcam.png'; has err 'b\x0dad.jpg: unsupported_format'; has err 'no\x09where.jpg: not_found'
+LC_ALL=C grep -qP '[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' out err && complain "control characters are shown: $(cat -v out err)"
+run 0 explain -o o.png "$odd"; has out 'od\x1b]0;d\x0ad\x9b.jpg: heat map'
+run 0 predict --json --gradcam maps "$odd"; json "o['image']['name'] == 'od\x1b]0;d\nd\x9b.jpg' and o['gradcam_file'] == 'maps/od\x1b]0;d\nd\x9b_gradcam.png'"
 # one plant
 run 0 predict --case --json photos; json "lines[-1]['case']['photos'] == 4 and 0 <= lines[-1]['case']['agreement'] <= 1 and lines[-1]['case']['predictions']"
 run 0 predict --case --json --plant tomato photos; json "lines[-1]['case']['plant'] == 'Tomato' and lines[-1]['case']['predictions'][0]['class'].startswith('Tomato__')"
