@@ -42,7 +42,7 @@ json "all(l['snr_db'] > 10 for l in o['layers']) and len(o['layers']) > 20 and l
 # a photo that fails is named, does not stop the rest and is told by the exit status
 mkdir -p some; cp photos/plant1.jpg some; cp notes.jpg some/notes.jpg
 run 1 quantize "$models/plain.pth" --calibration some --force -o some.safetensors
-has err "some/notes.jpg: unsupported_format"; has out "1 photos, same top class"; [ -e some.safetensors ] || complain "one bad photo stopped the rest"
+has err "some/notes.jpg: unsupported_format"; has out "1 photo, same top class"; [ -e some.safetensors ] || complain "one bad photo stopped the rest"
 run 0 inspect --json --precision int8 onnx.safetensors; json "o['precision'] == 'int8'"
 run 1 quantize "$models/quantised_residual.onnx" --calibration photos -o no.safetensors; has err "quantised already"
 # a loss over the bound writes nothing, unless forced
