@@ -639,7 +639,8 @@ struct cs_diagnoser_status {
 CS_API void cs_diagnoser_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status);
 
 /* Loads the model file again now. On failure the old model stays and the error says why. Requests in flight
- * finish on the model they began with. */
+ * finish on the model they began with. Another model than before clears the caches; the same one keeps them.
+ */
 CS_API enum cs_status cs_diagnoser_reload(cs_diagnoser *diagnoser, struct cs_error *error);
 
 enum cs_cache { CS_CACHE_MODEL = 0, CS_CACHE_PREDICTION = 1, CS_CACHE_GRADCAM = 2 };

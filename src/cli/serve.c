@@ -31,9 +31,7 @@ static void wait_for_end(const sigset_t *signals, cs_diagnoser *diagnoser)
             csi_log(CSI_LOG_INFO, "stopping");
             return;
         }
-        if (cs_diagnoser_reload(diagnoser, &error) == CS_OK)
-            csi_log(CSI_LOG_INFO, "model loaded again");
-        else
+        if (cs_diagnoser_reload(diagnoser, &error) != CS_OK) /* success is logged by the server */
             csi_log(CSI_LOG_WARNING, "the old model stays: %s: %s", cs_status_name(error.status),
                     error.message);
     }
