@@ -103,7 +103,8 @@ static bool admit(struct csi_request *request)
 {
     struct csi_server *server = request->server;
     const struct csi_server_options *options = &server->options;
-    const char *host = csi_header(request, "Host"), *length = csi_header(request, "Content-Length");
+    const char *host = request->authority[0] != '\0' ? request->authority : csi_header(request, "Host");
+    const char *length = csi_header(request, "Content-Length");
     const char *cookie = MHD_lookup_connection_value(request->connection, MHD_COOKIE_KIND, "cs_session");
     uint64_t announced =
         length == NULL ? 0 : strtoull(length, NULL, 10); /* the guard has seen a plain number */
@@ -243,6 +244,7 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
     request->conn = info->socket_context;
     request->method = method;
     request->started_ns = csi_now_ns();
+    url = csi_target_path(url, request->authority);
     request->path = csi_strdup(url);
     request->segments = csi_strdup(url);
     request->v2 = strncmp(url, "/v2", 3) == 0 && (url[3] == '\0' || url[3] == '/');

@@ -18,6 +18,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "server/body.h"
+#include "server/guard.h"
 #include "server/metrics.h"
 #include "server/server.h"
 #include "server/v2_model.h"
@@ -64,9 +65,10 @@ struct csi_request {
     char *segments; /* a copy of it, in which captures end; they point into it */
     const char *captures[CSI_CAPTURES_MAX];
     const char *method;
-    char id[65];                 /* X-Request-Id of the client, else "" */
-    bool v2;                     /* the path is under /v2: errors have that form */
-    struct csi_session *session; /* may be NULL */
+    char authority[CSI_HTTP_HOST_MAX + 1]; /* of a target "http://host/path"; else "" */
+    char id[65];                           /* X-Request-Id of the client, else "" */
+    bool v2;                               /* the path is under /v2: errors have that form */
+    struct csi_session *session;           /* may be NULL */
     bool new_session;
     struct csi_body body;
     uint64_t started_ns, ready_ns; /* the head was there; a worker could have begun */
