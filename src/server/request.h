@@ -108,6 +108,12 @@ void csi_reply_status(struct csi_request *request, unsigned http_status, const c
 /* Adds a header to the answer that was given. */
 void csi_reply_header(struct csi_request *request, const char *name, const char *value);
 
+#define CSI_ETAG_SIZE 20u /* 16 digits in quotes */
+/* The tag of these bytes. */
+void csi_etag(const void *bytes, size_t size, char etag[CSI_ETAG_SIZE]);
+/* 304 when the client says that it has what `etag` names, else 200. */
+unsigned csi_etag_status(const struct csi_request *request, const char *etag);
+
 /* Query parameters. `*value` keeps its default when the parameter is absent; a bad one answers 400 and
  * returns false. */
 const char *csi_query(const struct csi_request *request, const char *name);

@@ -42,9 +42,11 @@ static bool id_is_sound(struct csi_request *request)
     return false;
 }
 
+/* Tagged by its bytes, so that whatever draws another picture (model, options, parameters) has another tag.
+ */
 static void reply_image(struct csi_request *request, enum cs_image_format format, struct cs_blob *image)
 {
-    char type[32];
+    char type[32], etag[CSI_ETAG_SIZE];
     void *bytes = malloc(image->size == 0 ? 1 : image->size);
 
     snprintf(type, sizeof type, "image/%s", cs_image_format_name(format));
@@ -53,7 +55,9 @@ static void reply_image(struct csi_request *request, enum cs_image_format format
     } else {
         if (image->size > 0)
             memcpy(bytes, image->bytes, image->size);
-        csi_reply_bytes(request, 200, type, bytes, image->size);
+        csi_etag(bytes, image->size, etag);
+        csi_reply_bytes(request, csi_etag_status(request, etag), type, bytes, image->size);
+        csi_reply_header(request, "ETag", etag);
         csi_reply_header(request, "Cache-Control", "private, no-cache"); /* a new model draws another map */
     }
     cs_blob_destroy(image);
