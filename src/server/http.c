@@ -98,6 +98,20 @@ static size_t body_limit(const struct csi_request *request)
     return options->max_body_bytes;
 }
 
+/* Bodies are taken as they are sent: bytes in another coding would be called a damaged photo. False:
+ * answered. */
+static bool coding_is_plain(struct csi_request *request)
+{
+    const char *coding = csi_header(request, "Content-Encoding");
+
+    if (coding == NULL || coding[0] == '\0' || strcasecmp(coding, "identity") == 0)
+        return true;
+    csi_reply_fail(request, CS_UNSUPPORTED_FORMAT,
+                   "bodies with Content-Encoding '%.32s' are not read: send it without", coding);
+    csi_reply_header(request, "Accept-Encoding", "identity");
+    return false;
+}
+
 /* Checks that need the head alone. False: an error stands in the request. */
 static bool admit(struct csi_request *request)
 {
@@ -140,6 +154,8 @@ static bool admit(struct csi_request *request)
         csi_reply_fail(request, CS_BAD_REQUEST, "this route takes no body");
         return false;
     }
+    if ((request->route->flags & CSI_ROUTE_BODY) && !coding_is_plain(request))
+        return false;
     if (announced > body_limit(request)) {
         csi_reply_fail(request, CS_IMAGE_TOO_LARGE, "the body is larger than %zu bytes", body_limit(request));
         return false;
@@ -156,7 +172,7 @@ static bool admit(struct csi_request *request)
  * are and what to authenticate by, and its own id. */
 static const char *refusal_headers(const struct csi_request *request, char *lines, size_t size)
 {
-    static const char *const names[] = {"Allow", "WWW-Authenticate"};
+    static const char *const names[] = {"Allow", "WWW-Authenticate", "Accept-Encoding"};
     size_t used = 0;
 
     lines[0] = '\0';

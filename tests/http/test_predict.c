@@ -278,6 +278,30 @@ static void heat_maps_of_a_known_plant(void **state)
     csi_buffer_free(&photo);
 }
 
+/* A compressed body is no damaged photo: the answer names the header. */
+static void coded_bodies(void **state)
+{
+    static const char *const paths[] = {"/api/v1/predict", "/v2/models/cropshield_cnn/infer"};
+    struct csi_buffer photo = draw_jpeg(8, 100, 100);
+    struct answer answer;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        answer = request("POST", paths[i], "Content-Encoding: gzip\r\n", photo.bytes, photo.size);
+        assert_int_equal(answer.status, 415);
+        assert_non_null(strstr(answer.body, "Content-Encoding 'gzip'"));
+        assert_string_equal(answer_header(&answer, "Accept-Encoding"), "identity");
+        answer_free(&answer);
+    }
+    answer = request("POST", paths[0], "Content-Encoding: Identity\r\n", photo.bytes, photo.size);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/status", "Content-Encoding: gzip\r\n", NULL, 0);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    csi_buffer_free(&photo);
+}
+
 static void assert_message(const struct answer *answer, const char *message)
 {
     json_t *json = parse(answer);
@@ -526,6 +550,7 @@ int main(void)
         cmocka_unit_test(pictures),
         cmocka_unit_test(photo_over_the_limit),
         cmocka_unit_test(known_plant),
+        cmocka_unit_test(coded_bodies),
         cmocka_unit_test(heat_maps_of_a_known_plant),
         cmocka_unit_test(forms_of_other_clients),
     };
