@@ -53,9 +53,9 @@ void csi_make_room_for_heatmap(struct cs_diagnoser_options *options);
  * are written, which has been reported. */
 bool csi_model_argument(const struct csi_command_line *line, const struct csi_shared *shared, char **argv,
                         size_t count, const char **model);
-/* Whether `*output` may be the name of a native model file: neither "-" nor the ending of another format.
- * False: reported. */
-bool csi_native_output(const struct csi_command_line *line, const char *const *output);
+/* Whether `*output` may be the name of a native model file: neither "-" nor the ending of another format;
+ * `exactly`: only .safetensors. False: reported. */
+bool csi_native_output(const struct csi_command_line *line, const char *const *output, bool exactly);
 /* A MODEL argument as model path: "embedded" is the built-in one, NULL. */
 const char *csi_model_named(const char *argument);
 

@@ -216,23 +216,31 @@ bool csi_model_argument(const struct csi_command_line *line, const struct csi_sh
     return *model != NULL;
 }
 
-bool csi_native_output(const struct csi_command_line *line, const char *const *output)
+static bool has_ending(const char *name, const char *ending)
+{
+    size_t length = strlen(name), size = strlen(ending);
+
+    return length >= size && strcasecmp(name + length - size, ending) == 0;
+}
+
+bool csi_native_output(const struct csi_command_line *line, const char *const *output, bool exactly)
 {
     static const char *const foreign[] = {".onnx", ".pth", ".pt"};
-    size_t length = strlen(*output);
 
     if (strcmp(*output, "-") == 0) {
         csi_option_refuse(line, output, "a model is written to a file, not to standard output");
         return false;
     }
-    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++) {
-        size_t ending = strlen(foreign[i]);
-
-        if (length >= ending && strcasecmp(*output + length - ending, foreign[i]) == 0) {
+    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
+        if (has_ending(*output, foreign[i])) {
             csi_option_refuse(line, output, "'%s': %s writes .safetensors, not %s", *output, line->command,
                               foreign[i]);
             return false;
         }
+    if (exactly && !has_ending(*output, ".safetensors")) {
+        csi_option_refuse(line, output, "'%s': %s writes .safetensors: the name has to end so", *output,
+                          line->command);
+        return false;
     }
     return true;
 }

@@ -388,7 +388,7 @@ static bool may_run(const struct csi_command_line *line, const struct quantize_o
         csi_option_refuse(line, &own->method, "'%s' is none of minmax, percentile, mse, fixed", own->method);
         return false;
     }
-    return csi_native_output(line, &own->output);
+    return csi_native_output(line, &own->output, false);
 }
 
 int csi_command_quantize(int argc, char **argv)

@@ -21,6 +21,10 @@ for mask in all avx512vnni avx2; do
     run 0 predict --json --precision int8 --cpu-mask $mask --model q.safetensors photos/plant1.jpg; cp out $mask
     json "(lambda a: a['predictions'] == o['predictions'] and len(a['predictions']) > 1)(json.load(open('all')))"
 done
+# a file with scales is calibrated anew; the same photos give the same file
+run 0 quantize q.safetensors --calibration labelled -o twice.safetensors
+run 0 inspect --json q.safetensors; cp out once; run 0 inspect --json twice.safetensors
+json "(lambda a: a['metadata']['int8'] == o['metadata']['int8'] and a['metadata']['digest'] == o['metadata']['digest'])(json.load(open('once')))"
 # the written file converts and keeps its scales; float32 lost nothing
 run 0 convert q.safetensors -o again.safetensors
 run 0 inspect --json --precision int8 again.safetensors; json "o['precision'] == 'int8'"
