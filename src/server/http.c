@@ -189,6 +189,29 @@ static const char *refusal_headers(const struct csi_request *request, char *line
     return lines;
 }
 
+/* Every request that came as far as here and is answered ends here. */
+static void count_and_log(const struct csi_request *request, unsigned status)
+{
+    struct csi_server *server = request->server;
+    double ms = csi_ms_since(request->started_ns);
+    struct csi_buffer members;
+
+    csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route), status, ms);
+    if (!server->options.access_log)
+        return;
+    csi_buffer_init(&members);
+    csi_buffer_printf(&members, "\"method\":");
+    csi_buffer_json(&members, request->method);
+    csi_buffer_printf(&members, ",\"path\":");
+    csi_buffer_json(&members, request->path);
+    csi_buffer_printf(&members, ",\"status\":%u,\"ms\":%.1f", status, ms);
+    if (request->id[0] != '\0')
+        csi_buffer_printf(&members, ",\"request\":\"%s\"", request->id); /* a plain token */
+    csi_log_with(CSI_LOG_INFO, members.failed ? NULL : (const char *)members.bytes, "%s %s %u %.1f ms%s%s",
+                 request->method, request->path, status, ms, request->id[0] == '\0' ? "" : " ", request->id);
+    csi_buffer_free(&members);
+}
+
 /* Ends a request whose body is (maybe) still coming: answered through the gate, since libmicrohttpd would
  * first read it all (or, in the middle of a body, cannot answer at all). */
 static enum MHD_Result cut(struct csi_request *request, const struct cs_error *error)
@@ -200,41 +223,19 @@ static enum MHD_Result cut(struct csi_request *request, const struct cs_error *e
                         cs_status_name(error->status), error->message,
                         refusal_headers(request, headers, sizeof headers), request->v2,
                         error->status == CS_OVERLOADED))
-        csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route),
-                            csi_http_status(error->status), csi_ms_since(request->started_ns));
+        count_and_log(request, csi_http_status(error->status));
     return MHD_NO;
-}
-
-static void log_access(const struct csi_request *request, double ms)
-{
-    struct csi_buffer members;
-
-    csi_buffer_init(&members);
-    csi_buffer_printf(&members, "\"method\":");
-    csi_buffer_json(&members, request->method);
-    csi_buffer_printf(&members, ",\"path\":");
-    csi_buffer_json(&members, request->path);
-    csi_buffer_printf(&members, ",\"status\":%u,\"ms\":%.1f", request->status, ms);
-    if (request->id[0] != '\0')
-        csi_buffer_printf(&members, ",\"request\":\"%s\"", request->id); /* a plain token */
-    csi_log_with(CSI_LOG_INFO, members.failed ? NULL : (const char *)members.bytes, "%s %s %u %.1f ms%s%s",
-                 request->method, request->path, request->status, ms, request->id[0] == '\0' ? "" : " ",
-                 request->id);
-    csi_buffer_free(&members);
 }
 
 static enum MHD_Result queue(struct csi_request *request)
 {
     struct csi_server *server = request->server;
-    double ms = csi_ms_since(request->started_ns);
 
     if (request->response == NULL)
         csi_reply_fail(request, CS_INTERNAL, "the request got no answer");
     if (request->response == NULL)
         return MHD_NO;
-    csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route), request->status, ms);
-    if (server->options.access_log)
-        log_access(request, ms);
+    count_and_log(request, request->status);
     if (!csi_conn_enter(server->gate, request->conn, request->stream ? CSI_CONN_STREAM : CSI_CONN_REPLY))
         return MHD_NO;
     return MHD_queue_response(request->connection, request->status, request->response);
@@ -282,8 +283,7 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
         char headers[REFUSAL_HEADERS];
 
         /* The answer is known and the body is not: say so now. */
-        csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route), request->status,
-                            csi_ms_since(request->started_ns));
+        count_and_log(request, request->status);
         csi_conn_refuse(server->gate, request->conn, request->status, request->refusal_code, request->refusal,
                         refusal_headers(request, headers, sizeof headers), request->v2,
                         request->status == 503);

@@ -147,7 +147,7 @@ static void on_refused(void *context, unsigned status, enum csi_refusal_reason r
     struct csi_server *server = context;
 
     atomic_fetch_add(&server->metrics.refused[reason], 1);
-    if (server->options.access_log)
+    if (server->options.access_log && reason != CSI_REFUSED_EARLY) /* that one has a route's line */
         csi_log(CSI_LOG_INFO, "refused at the gate: %u %s", status, csi_refusal_reason_name(reason));
 }
 

@@ -111,6 +111,7 @@ curl -s "$url/%ff%22%0a%e2%82%ac" >/dev/null
 id=$(printf '%064d' 7)
 curl -s -H 'X-Request-Id: seven' "$url/api/v1/images/$id/gradcam?class=9" >/dev/null
 curl -s -X POST -H 'Inference-Header-Content-Length: 0' --data-binary @leaf.jpg -o /dev/null "$url/v2/models/cropshield_cnn/infer"
+curl -s --data-binary @leaf.jpg -o /dev/null "$url/api/v1/status"
 stop
 cp log out
 json "lines[0]['message'].startswith('listening on http://127.0.0.1:') and lines[0]['level'] == 'info'"
@@ -118,6 +119,7 @@ json "any(l['level'] == 'info' and l['message'].startswith('GET /\ufffd\"') and 
 # the path that was asked for, whole, and each part of the line by its name
 json "[(l['method'], l['path'], l['status'], l.get('request')) for l in lines if 'images' in l['message'] and l['method'] == 'GET'] == [('GET', '/api/v1/images/$id/gradcam', 404, 'seven')]"
 json "any(l['message'].startswith('GET /api/v1/images/$id/gradcam 404 ') and l['message'].endswith(' ms seven') for l in lines)"
+json "[l['status'] for l in lines if l.get('path') == '/api/v1/status'] == [405] and not any('gate' in l['message'] for l in lines)" # said before its body came
 json "any((l.get('method'), l.get('path'), l.get('status')) == ('POST', '/v2/models/cropshield_cnn/infer', 200) and l['ms'] > 0 for l in lines)"
 
 # a disk that is full under the cache: answers go on, the errors are counted, a warning says so
