@@ -1,12 +1,14 @@
-// Diagnoses photos with Node's own fetch: node diagnose.mjs PHOTO…      (URL in the environment variable CROPSHIELD_URL)
+// Diagnoses photos with Node's own fetch: node diagnose.mjs [--url URL] PHOTO…   (or the URL in the environment: CROPSHIELD_URL)
 // The same code runs in a browser with a File instead of the bytes.
 import { readFile } from 'node:fs/promises';
 
-const url = process.env.CROPSHIELD_URL ?? 'http://127.0.0.1:8501';
-
 const paths = process.argv.slice(2);
-if (paths.length === 0) {
-  console.error('usage: node diagnose.mjs PHOTO…');
+let url = process.env.CROPSHIELD_URL ?? 'http://127.0.0.1:8501';
+if (paths[0] === '--url' && paths.length > 1) [, url] = paths.splice(0, 2);
+
+if (paths.length === 0 || paths[0] === '--url') {
+  paths.length = 0;
+  console.error('usage: node diagnose.mjs [--url URL] PHOTO…');
   process.exitCode = 2;
 }
 

@@ -30,6 +30,8 @@
  * that the comment calls "default" means the default.
  *  - `…_destroy(NULL)` does nothing. Whatever a function hands out is destroyed by the function named beside
  * it.
+ *  - Pointers must not be NULL, except where the comment of the function or member says what NULL means
+ * there.
  *  - Strings are UTF-8 and NUL-terminated. `const char *` members of a struct live as long as the struct.
  *  - Images are 8-bit RGB, row-major, top row first, 3 bytes a pixel. Tensors are float32, NCHW.
  *  - A bad input never aborts and never prints.
@@ -166,7 +168,7 @@ struct cs_image_info {
 
 typedef struct cs_image cs_image;
 
-/* Reads the header only. Thread-safe. */
+/* Reads the header only. Thread-safe. Here and below: `limits` NULL: defaults; `info` may be NULL. */
 CS_API enum cs_status cs_image_probe(const void *bytes, size_t size, const struct cs_limits *limits,
                                      struct cs_image_info *info, struct cs_error *error);
 
@@ -174,7 +176,8 @@ CS_API enum cs_status cs_image_probe(const void *bytes, size_t size, const struc
 CS_API enum cs_status cs_image_decode(const void *bytes, size_t size, const struct cs_limits *limits,
                                       cs_image **image, struct cs_image_info *info, struct cs_error *error);
 
-/* Decodes and fits the photo into `max_side` (Lanczos, aspect kept, never enlarged) in one streaming pass. */
+/* Decodes and fits the photo into `max_side` (Lanczos, aspect kept, never enlarged) in one streaming pass.
+ * CS_BAD_REQUEST: a `max_side` of 0, or a mode that is none of `enum cs_decode_mode`. */
 CS_API enum cs_status cs_image_decode_display(const void *bytes, size_t size, const struct cs_limits *limits,
                                               enum cs_decode_mode mode, uint32_t max_side, cs_image **image,
                                               struct cs_image_info *info, struct cs_error *error);
@@ -319,8 +322,9 @@ CS_API enum cs_status cs_quantize_method_parse(const char *name, enum cs_quantiz
                                                struct cs_error *error);
 CS_API const char *cs_quantize_method_name(enum cs_quantize_method method);
 
-/* `model`: any readable one; its precision is of no importance. CS_MODEL_UNSUPPORTED: it is quantised
- * already. */
+/* `model`: any readable one; its precision is of no importance. A file that a quantizer wrote is calibrated
+ * anew. CS_MODEL_UNSUPPORTED: the network itself is in integers already, as an ONNX file with quantisation
+ * marks. NULL, both: defaults. */
 CS_API enum cs_status cs_quantizer_create(const struct cs_model_options *model,
                                           const struct cs_quantize_options *options, cs_quantizer **quantizer,
                                           struct cs_error *error);
@@ -610,6 +614,11 @@ CS_API enum cs_status cs_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *
 CS_API enum cs_status cs_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t class_index,
                                        enum cs_cam_method method, struct cs_blob *blob, uint32_t *width,
                                        uint32_t *height, struct cs_error *error);
+/* The most probable class of a photo diagnosed before, among those of `plant` (as in cs_request; NULL or "":
+ * any): what SIZE_MAX stands for above when no plant is known. CS_BAD_REQUEST also when the model knows no
+ * such plant. Errors as above; thread-safe. */
+CS_API enum cs_status cs_diagnoser_top_class(cs_diagnoser *diagnoser, const char *id, const char *plant,
+                                             size_t *class_index, struct cs_error *error);
 /* The display image of a photo diagnosed before, encoded; CS_FORMAT_UNKNOWN: JPEG. Errors as above. */
 CS_API enum cs_status cs_diagnoser_display(cs_diagnoser *diagnoser, const char *id,
                                            enum cs_image_format format, struct cs_blob *image,
@@ -630,7 +639,8 @@ struct cs_diagnoser_status {
 CS_API void cs_diagnoser_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status);
 
 /* Loads the model file again now. On failure the old model stays and the error says why. Requests in flight
- * finish on the model they began with. */
+ * finish on the model they began with. Another model than before clears the caches; the same one keeps them.
+ */
 CS_API enum cs_status cs_diagnoser_reload(cs_diagnoser *diagnoser, struct cs_error *error);
 
 enum cs_cache { CS_CACHE_MODEL = 0, CS_CACHE_PREDICTION = 1, CS_CACHE_GRADCAM = 2 };

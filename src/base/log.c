@@ -8,6 +8,8 @@
 
 #include "base/buffer.h"
 
+#define MESSAGE_SIZE 1024u
+
 static enum csi_log_level log_lowest = CSI_LOG_INFO;
 static bool log_json;
 
@@ -37,20 +39,14 @@ static void escape(const char *text, char *out, size_t size)
     out[used] = '\0';
 }
 
-void csi_log(enum csi_log_level level, const char *format, ...)
+/* One line into one write, so that lines of several threads stay whole. `members` may be NULL. */
+static void write_line(enum csi_log_level level, const char *members, const char *message)
 {
-    char message[1024], escaped[6 * sizeof message], stamp[32], line[sizeof escaped + 128];
-    struct csi_buffer clean;
+    char escaped[6 * MESSAGE_SIZE], stamp[32];
+    struct csi_buffer clean, line;
     struct timespec now;
     struct tm utc;
-    va_list arguments;
-    int length;
 
-    if (level < log_lowest)
-        return;
-    va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
-    va_end(arguments);
     csi_buffer_init(&clean);
     csi_buffer_utf8(&clean, message); /* names and paths from outside may hold any bytes */
     escape(clean.failed || clean.bytes == NULL ? "" : (const char *)clean.bytes, escaped, sizeof escaped);
@@ -58,10 +54,41 @@ void csi_log(enum csi_log_level level, const char *format, ...)
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
-    length = snprintf(line, sizeof line,
-                      log_json ? "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"message\":\"%s\"}\n"
-                               : "%s.%03dZ %s %s\n",
-                      stamp, (int)(now.tv_nsec / 1000000), level_names[level], escaped);
-    if (length > 0)
-        fwrite(line, 1, (size_t)length < sizeof line ? (size_t)length : sizeof line - 1, stderr);
+    csi_buffer_init(&line);
+    if (log_json)
+        csi_buffer_printf(&line, "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"message\":\"%s\"%s%s}\n", stamp,
+                          (int)(now.tv_nsec / 1000000), level_names[level], escaped,
+                          members == NULL ? "" : ",", members == NULL ? "" : members);
+    else
+        csi_buffer_printf(&line, "%s.%03dZ %s %s\n", stamp, (int)(now.tv_nsec / 1000000), level_names[level],
+                          escaped);
+    if (!line.failed)
+        fwrite(line.bytes, 1, line.size, stderr);
+    csi_buffer_free(&line);
+}
+
+void csi_log(enum csi_log_level level, const char *format, ...)
+{
+    char message[MESSAGE_SIZE];
+    va_list arguments;
+
+    if (level < log_lowest)
+        return;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    write_line(level, NULL, message);
+}
+
+void csi_log_with(enum csi_log_level level, const char *members, const char *format, ...)
+{
+    char message[MESSAGE_SIZE];
+    va_list arguments;
+
+    if (level < log_lowest)
+        return;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    write_line(level, members, message);
 }

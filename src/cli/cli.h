@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cropshield/cropshield.h>
 
@@ -52,12 +53,15 @@ void csi_make_room_for_heatmap(struct cs_diagnoser_options *options);
  * are written, which has been reported. */
 bool csi_model_argument(const struct csi_command_line *line, const struct csi_shared *shared, char **argv,
                         size_t count, const char **model);
-/* Whether `*output` may be the name of a native model file: neither "-" nor the ending of another format.
- * False: reported. */
-bool csi_native_output(const struct csi_command_line *line, const char *const *output);
+/* Whether `*output` may be the name of a native model file: neither "-" nor the ending of another format;
+ * `exactly`: only .safetensors. False: reported. */
+bool csi_native_output(const struct csi_command_line *line, const char *const *output, bool exactly);
 /* A MODEL argument as model path: "embedded" is the built-in one, NULL. */
 const char *csi_model_named(const char *argument);
 
+/* A file's name, or a text with one in it, as it is but for control characters, which a terminal would obey:
+ * "\\x1b". */
+void csi_put_name(FILE *stream, const char *name);
 /* "cropshield: what: code: message" on stderr. `what` may be NULL. */
 void csi_report(const char *what, const struct cs_error *error);
 /* A warning callback for cs_diagnoser_options. */
@@ -81,12 +85,14 @@ void csi_progress_begin(struct csi_progress *progress, const char *title, size_t
 void csi_progress_update(struct csi_progress *progress, size_t done);
 void csi_progress_end(struct csi_progress *progress);
 
-/* Photos named on the command line: files as they are, "-" for standard input, directories walked (by name:
- * .jpg .jpeg .png .webp; links are followed, each directory is entered once), sorted. Begins zeroed but for
- * on_failure. */
+/* Photos named on the command line: files as they are, "-" for standard input, directories walked (regular
+ * files by name: .jpg .jpeg .jpe .jfif .png .webp; links are followed, each directory is entered once),
+ * sorted. Begins zeroed but for on_failure. */
 struct csi_paths {
     char **items;
     size_t count, capacity;
+    size_t
+        others; /* pictures in directories of kinds that are not read, by their names: told in one warning */
     size_t failed; /* directories without photos, and those that cannot be read: reported, the rest goes on */
     void (*on_failure)(const char *path, const struct cs_error *error); /* told before the report; or NULL */
 };
@@ -96,7 +102,8 @@ bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count);
 bool csi_paths_in_folder(struct csi_paths *paths, char *folder);
 void csi_paths_free(struct csi_paths *paths);
 
-/* A photo's bytes, malloc'ed; "-": standard input. Fails as csi_file_read. */
+/* A photo's bytes, malloc'ed; "-": standard input; a pipe or character device is read to its end as that is.
+ * Fails as csi_file_read. */
 enum cs_status csi_photo_read(const char *path, size_t limit, uint8_t **bytes, size_t *size,
                               struct cs_error *error);
 

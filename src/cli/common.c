@@ -216,23 +216,31 @@ bool csi_model_argument(const struct csi_command_line *line, const struct csi_sh
     return *model != NULL;
 }
 
-bool csi_native_output(const struct csi_command_line *line, const char *const *output)
+static bool has_ending(const char *name, const char *ending)
+{
+    size_t length = strlen(name), size = strlen(ending);
+
+    return length >= size && strcasecmp(name + length - size, ending) == 0;
+}
+
+bool csi_native_output(const struct csi_command_line *line, const char *const *output, bool exactly)
 {
     static const char *const foreign[] = {".onnx", ".pth", ".pt"};
-    size_t length = strlen(*output);
 
     if (strcmp(*output, "-") == 0) {
         csi_option_refuse(line, output, "a model is written to a file, not to standard output");
         return false;
     }
-    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++) {
-        size_t ending = strlen(foreign[i]);
-
-        if (length >= ending && strcasecmp(*output + length - ending, foreign[i]) == 0) {
+    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
+        if (has_ending(*output, foreign[i])) {
             csi_option_refuse(line, output, "'%s': %s writes .safetensors, not %s", *output, line->command,
                               foreign[i]);
             return false;
         }
+    if (exactly && !has_ending(*output, ".safetensors")) {
+        csi_option_refuse(line, output, "'%s': %s writes .safetensors: the name has to end so", *output,
+                          line->command);
+        return false;
     }
     return true;
 }
@@ -254,18 +262,39 @@ const char *csi_model_named(const char *argument)
     return strcmp(argument, "embedded") == 0 ? NULL : argument;
 }
 
+void csi_put_name(FILE *stream, const char *name)
+{
+    const unsigned char *at = (const unsigned char *)name;
+
+    for (; *at != '\0'; at++) {
+        /* UTF-8's C1 controls are 0xc2 and one of 0x80 to 0x9f. */
+        bool control = *at < 0x20 || *at == 0x7f || (*at == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f);
+
+        if (control)
+            fprintf(stream, "\\x%02x", *at == 0xc2 ? *++at : *at);
+        else
+            putc(*at, stream);
+    }
+}
+
 void csi_report(const char *what, const struct cs_error *error)
 {
-    fprintf(stderr, "%scropshield:%s %s%s%s: %s\n", csi_colour_err(CSI_RED), csi_colour_err(CSI_PLAIN),
-            what != NULL ? what : "", what != NULL ? ": " : "", cs_status_name(error->status),
-            error->message);
+    fprintf(stderr, "%scropshield:%s ", csi_colour_err(CSI_RED), csi_colour_err(CSI_PLAIN));
+    if (what != NULL) {
+        csi_put_name(stderr, what);
+        fputs(": ", stderr);
+    }
+    fprintf(stderr, "%s: ", cs_status_name(error->status));
+    csi_put_name(stderr, error->message);
+    fputc('\n', stderr);
 }
 
 void csi_report_warning(void *context, const char *message)
 {
     (void)context;
-    fprintf(stderr, "%scropshield: warning:%s %s\n", csi_colour_err(CSI_YELLOW), csi_colour_err(CSI_PLAIN),
-            message);
+    fprintf(stderr, "%scropshield: warning:%s ", csi_colour_err(CSI_YELLOW), csi_colour_err(CSI_PLAIN));
+    csi_put_name(stderr, message);
+    fputc('\n', stderr);
 }
 
 static const char *colour(enum csi_colour which, int descriptor)

@@ -189,6 +189,21 @@ static enum cs_status write_reports(const struct eval_options *own, const struct
     return status;
 }
 
+/* Whoever names a directory with another layout gets figures about nothing: say what was looked for. */
+static void warn_without_classes(const struct run *run, size_t count, const char *root)
+{
+    char message[512];
+
+    for (size_t i = 0; i < count; i++)
+        if (run->truth[i] != CSI_EVAL_NO_CLASS)
+            return;
+    snprintf(message, sizeof message,
+             "no photo has a class: expected %s/<class>/photo.jpg with the model's class names, such as %s "
+             "(cropshield inspect lists them)",
+             root, run->eval.classes[0]);
+    csi_report_warning(NULL, message);
+}
+
 static int evaluate(const struct eval_options *own, const struct cs_diagnoser_options *options,
                     struct csi_paths *paths, const char *root)
 {
@@ -213,6 +228,8 @@ static int evaluate(const struct eval_options *own, const struct cs_diagnoser_op
             status = csi_fail_memory(&error, "eval");
         for (size_t i = 0; status == CS_OK && i < paths->count; i++)
             run.truth[i] = csi_eval_class_of(paths->items[i], root, info.classes, info.class_count);
+        if (status == CS_OK)
+            warn_without_classes(&run, paths->count, root);
         stream = (struct cs_stream){
             paths->count, own->batch, cs_request_defaults(), csi_stream_load, csi_stream_unload,
             on_done,      &run};

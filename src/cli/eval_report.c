@@ -16,6 +16,11 @@ static double share(uint64_t part, uint64_t whole)
     return whole > 0 ? (double)part / (double)whole : 0;
 }
 
+static const char *plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 static void print_confusion(const struct csi_eval *eval)
 {
     printf("\nconfusion (rows: true class, columns: predicted)\n     ");
@@ -53,9 +58,10 @@ void csi_eval_print(const struct csi_eval *eval)
         }
         print_confusion(eval);
         printf("\ntop-1 %.2f %%  top-3 %.2f %%  macro-F1 %.2f %% of the classes with photos  ECE %.2f %%  "
-               "(%llu photos)\n",
+               "(%llu photo%s)\n",
                100 * share(eval->top1, eval->images), 100 * share(eval->top3, eval->images),
-               100 * csi_eval_macro_f1(eval), 100 * csi_eval_ece(eval), (unsigned long long)eval->images);
+               100 * csi_eval_macro_f1(eval), 100 * csi_eval_ece(eval), (unsigned long long)eval->images,
+               plural(eval->images));
         printf("top-1 among the classes of the photo's plant, as with --plant: %.2f %%\n",
                100 * share(eval->top1_in_plant, eval->images));
         printf("called 'not a leaf': %llu (%.2f %%)\n", (unsigned long long)eval->rejected,
@@ -68,7 +74,7 @@ void csi_eval_print(const struct csi_eval *eval)
     printf("%.1f images/s\n",
            eval->seconds > 0 ? (double)(eval->images + eval->unlabelled) / eval->seconds : 0);
     if (eval->failed > 0)
-        printf("%llu photos failed\n", (unsigned long long)eval->failed);
+        printf("%llu photo%s failed\n", (unsigned long long)eval->failed, plural(eval->failed));
 }
 
 /* null where no photo of a known class was there to be right or wrong about. */

@@ -165,8 +165,11 @@ static int run(const struct csi_command_line *line, const struct explain *explai
     if (status == CS_OK) {
         struct cs_model_info info = cs_model_info(model);
 
-        fprintf(explain->to_stdout ? stderr : stdout, "%s: heat map of \"%s\" at %s\n", path,
-                info.labels[heatmap->class_index], info.gradcam_layer);
+        FILE *stream = explain->to_stdout ? stderr : stdout;
+
+        csi_put_name(stream, path);
+        fprintf(stream, ": heat map of \"%s\" at %s\n", info.labels[heatmap->class_index],
+                info.gradcam_layer);
     } else {
         csi_report(path, &error);
     }

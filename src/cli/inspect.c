@@ -176,7 +176,7 @@ int csi_command_convert(int argc, char **argv)
         fprintf(stderr, "cropshield: convert needs -o OUT.safetensors\n");
         return CSI_EXIT_USAGE;
     }
-    if (!csi_native_output(&line, (const char *const *)&output))
+    if (!csi_native_output(&line, (const char *const *)&output, true))
         return CSI_EXIT_USAGE;
     options.model.path = csi_model_named(name);
     status = cs_model_load(&options.model, &model, &error);

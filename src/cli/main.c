@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,10 +43,11 @@ static int version(void)
     struct cs_build_info build = cs_build_info();
     struct cs_machine_info machine;
     struct cs_error error;
+    const char *mask = getenv("CROPSHIELD_CPU_MASK"); /* as every command has it; "" for all */
 
-    if (cs_machine_info(NULL, &machine, &error) != CS_OK) {
-        csi_report(NULL, &error);
-        return CSI_EXIT_FAILED;
+    if (cs_machine_info(mask, &machine, &error) != CS_OK) {
+        fprintf(stderr, "cropshield: CROPSHIELD_CPU_MASK: %s\n", error.message);
+        return CSI_EXIT_USAGE;
     }
     printf("cropshield %s (%s)\ncompiler: %s\nlibraries: %s, libmicrohttpd %s\nkernels: %s (%s)\n",
            build.version, build.git_hash, build.compiler, build.libraries, csi_server_library_version(),

@@ -27,15 +27,32 @@ static bool append(struct csi_paths *paths, const char *path)
     return paths->items[paths->count++] != NULL;
 }
 
-static bool looks_like_photo(const char *name)
+/* Whether the name ends in one of `count` endings, in any case. */
+static bool ends_in(const char *name, const char *const *endings, size_t count)
 {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
     const char *dot = strrchr(name, '.');
 
-    for (size_t i = 0; dot != NULL && i < sizeof endings / sizeof endings[0]; i++)
+    for (size_t i = 0; dot != NULL && i < count; i++)
         if (strcasecmp(dot, endings[i]) == 0)
             return true;
     return false;
+}
+
+#define PHOTO_ENDINGS ".jpg, .jpeg, .jpe, .jfif, .png, .webp"
+
+static bool looks_like_photo(const char *name)
+{
+    static const char *const endings[] = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"};
+
+    return ends_in(name, endings, sizeof endings / sizeof endings[0]);
+}
+
+/* Of a kind that is not read. */
+static bool looks_like_other_picture(const char *name)
+{
+    static const char *const endings[] = {".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif"};
+
+    return ends_in(name, endings, sizeof endings / sizeof endings[0]);
 }
 
 static int compare(const void *a, const void *b)
@@ -83,6 +100,17 @@ static bool enter(struct walk *walk, const struct stat *info, bool *ok)
     return true;
 }
 
+/* False: out of memory. */
+static bool take_file(struct csi_paths *paths, const char *path)
+{
+    const char *name = strrchr(path, '/') + 1;
+
+    if (looks_like_photo(name))
+        return append(paths, path);
+    paths->others += looks_like_other_picture(name);
+    return true;
+}
+
 /* Hidden entries are passed over; links to directories are noted for later. False: out of memory. */
 static bool walk_folder(struct walk *walk, const char *folder, unsigned depth)
 {
@@ -122,8 +150,8 @@ static bool walk_folder(struct walk *walk, const char *folder, unsigned depth)
         if (known && S_ISDIR(info.st_mode)) {
             if (depth < 64)
                 ok = linked ? append(&walk->links, path) : walk_folder(walk, path, depth + 1);
-        } else if (looks_like_photo(entry->d_name)) {
-            ok = append(walk->paths, path);
+        } else if (!known || S_ISREG(info.st_mode)) { /* reading a pipe or device could wait for ever */
+            ok = take_file(walk->paths, path);
         }
         free(path);
     }
@@ -158,11 +186,20 @@ static bool add_folder(struct csi_paths *paths, char *folder)
     if (paths->count > first) {
         qsort(paths->items + first, paths->count - first, sizeof *paths->items, compare);
     } else if (paths->failed == failed) {
-        struct cs_error error = {CS_EMPTY_INPUT, "no photo in this directory (.jpg, .jpeg, .png, .webp)"};
+        struct cs_error error = {CS_EMPTY_INPUT, "no photo in this directory (" PHOTO_ENDINGS ")"};
 
         fail(paths, folder, &error);
     }
     return true;
+}
+
+static void tell_others(size_t count)
+{
+    char message[160];
+
+    snprintf(message, sizeof message, "%zu %s passed over: in directories only %s are read", count,
+             count == 1 ? "picture of another kind was" : "pictures of other kinds were", PHOTO_ENDINGS);
+    csi_report_warning(NULL, message);
 }
 
 bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count)
@@ -176,6 +213,8 @@ bool csi_paths_collect(struct csi_paths *paths, char **arguments, size_t count)
             return false;
         }
     }
+    if (paths->others > 0)
+        tell_others(paths->others);
     return true;
 }
 
@@ -202,8 +241,9 @@ void csi_paths_free(struct csi_paths *paths)
     memset(paths, 0, sizeof *paths);
 }
 
-/* Standard input until its end. */
-static enum cs_status read_stdin(size_t limit, uint8_t **bytes, size_t *size, struct cs_error *error)
+/* What has no size to ask for, until its end. */
+static enum cs_status read_to_end(FILE *file, size_t limit, uint8_t **bytes, size_t *size,
+                                  struct cs_error *error)
 {
     struct csi_buffer buffer;
     uint8_t piece[65536];
@@ -211,15 +251,15 @@ static enum cs_status read_stdin(size_t limit, uint8_t **bytes, size_t *size, st
     enum cs_status status = CS_OK;
 
     csi_buffer_init(&buffer);
-    while (status == CS_OK && (got = fread(piece, 1, sizeof piece, stdin)) > 0) {
+    while (status == CS_OK && (got = fread(piece, 1, sizeof piece, file)) > 0) {
         csi_buffer_append(&buffer, piece, got);
         if (limit != 0 && buffer.size > limit)
             status = csi_fail(error, CS_IMAGE_TOO_LARGE, "more than %zu bytes, the limit", limit);
         else if (buffer.failed)
-            status = csi_fail_memory(error, "standard input");
+            status = csi_fail_memory(error, "photo");
     }
-    if (status == CS_OK && ferror(stdin))
-        status = csi_fail(error, CS_INTERNAL, "cannot read standard input: %s", strerror(errno));
+    if (status == CS_OK && ferror(file))
+        status = csi_fail(error, CS_INTERNAL, "cannot read to the end: %s", strerror(errno));
     if (status != CS_OK) {
         csi_buffer_free(&buffer);
         return status;
@@ -229,13 +269,33 @@ static enum cs_status read_stdin(size_t limit, uint8_t **bytes, size_t *size, st
     return CS_OK;
 }
 
+/* A pipe or device is read as standard input is: whoever names one ("predict <(cat leaf.jpg)") means what
+ * comes out of it, and waits for it. */
+static enum cs_status read_pipe(const char *path, size_t limit, uint8_t **bytes, size_t *size,
+                                struct cs_error *error)
+{
+    FILE *file = fopen(path, "rbe");
+    enum cs_status status;
+
+    if (file == NULL)
+        return csi_fail(error, CS_NOT_FOUND, "cannot open '%s': %s", path, strerror(errno));
+    status = read_to_end(file, limit, bytes, size, error);
+    fclose(file);
+    return status;
+}
+
 enum cs_status csi_photo_read(const char *path, size_t limit, uint8_t **bytes, size_t *size,
                               struct cs_error *error)
 {
+    struct stat info;
+
     *bytes = NULL;
     *size = 0;
-    return strcmp(path, "-") == 0 ? read_stdin(limit, bytes, size, error)
-                                  : csi_file_read(path, limit, bytes, size, error);
+    if (strcmp(path, "-") == 0)
+        return read_to_end(stdin, limit, bytes, size, error);
+    if (stat(path, &info) == 0 && (S_ISFIFO(info.st_mode) || S_ISCHR(info.st_mode)))
+        return read_pipe(path, limit, bytes, size, error);
+    return csi_file_read(path, limit, bytes, size, error);
 }
 
 enum cs_status csi_stream_load(void *context, size_t index, const void **bytes, size_t *size,

@@ -38,15 +38,30 @@ static void print_error_json(const char *name, const struct cs_error *error)
     csi_buffer_free(&line);
 }
 
-static bool print_json(const cs_diagnosis *diagnosis, struct cs_error *error)
+/* `map`: the file of the heat map; NULL: none was written. */
+static bool print_json(const cs_diagnosis *diagnosis, const char *map, struct cs_error *error)
 {
     struct cs_blob blob;
+    struct csi_buffer line;
+    bool whole;
 
     if (cs_diagnosis_json(diagnosis, &blob, error) != CS_OK)
         return false;
-    printf("%s\n", (const char *)blob.bytes);
+    csi_buffer_init(&line);
+    csi_buffer_append(&line, blob.bytes, blob.size - 1); /* open again: without the last brace */
+    if (map != NULL) {
+        csi_buffer_printf(&line, ",\"gradcam_file\":");
+        csi_buffer_json(&line, map);
+    }
+    csi_buffer_printf(&line, "}\n");
     cs_blob_destroy(&blob);
-    return true;
+    whole = !line.failed;
+    if (whole)
+        fwrite(line.bytes, 1, line.size, stdout);
+    else
+        csi_fail_memory(error, "answer");
+    csi_buffer_free(&line);
+    return whole;
 }
 
 static enum csi_colour colour_of_verdict(enum cs_verdict verdict)
@@ -77,7 +92,9 @@ static void print_text(const char *title, const cs_diagnosis *diagnosis)
 {
     const char *plain = csi_colour_out(CSI_PLAIN);
 
-    printf("%s%s%s", csi_colour_out(CSI_BOLD), title, plain);
+    fputs(csi_colour_out(CSI_BOLD), stdout);
+    csi_put_name(stdout, title);
+    fputs(plain, stdout);
     if (diagnosis->plant != NULL)
         printf(" (known plant: %s)", diagnosis->plant);
     putchar('\n');
@@ -187,28 +204,54 @@ static enum cs_status draw_heatmap(const struct predict *predict, const cs_diagn
     return status;
 }
 
-/* DIR/leaf_gradcam.png; DIR/leaf_<the id's first digits>_gradcam.png for a second leaf.jpg of the run. */
+/* DIR/leaf_gradcam.png; DIR/leaf_<the id's first digits>_gradcam.png for a second leaf.jpg of the run. The
+ * name is in `path` afterwards. */
 static enum cs_status write_heatmap(const struct predict *predict, const cs_diagnosis *diagnosis,
-                                    size_t index, struct cs_error *error)
+                                    size_t index, struct csi_buffer *path, struct cs_error *error)
 {
     size_t length;
-    const char *stem = stem_of(predict->files.paths->items[index], &length);
+    const char *stem = stem_of(predict->files.paths->items[index], &length), *dir = predict->gradcam_dir;
     struct cs_blob blob;
-    struct csi_buffer path;
     enum cs_status status = draw_heatmap(predict, diagnosis, index, &blob, error);
 
     if (status != CS_OK)
         return status;
-    csi_buffer_init(&path);
-    csi_buffer_printf(&path, "%s/", predict->gradcam_dir);
-    csi_buffer_append(&path, stem, length);
+    csi_buffer_printf(path, "%s%s", dir, dir[0] != '\0' && dir[strlen(dir) - 1] == '/' ? "" : "/");
+    csi_buffer_append(path, stem, length);
     if (predict->namesake[index])
-        csi_buffer_printf(&path, "_%.12s", diagnosis->id);
-    csi_buffer_printf(&path, "_gradcam.png");
-    status = path.failed ? csi_fail_memory(error, "heat map")
-                         : csi_file_write_atomic((const char *)path.bytes, blob.bytes, blob.size, error);
-    csi_buffer_free(&path);
+        csi_buffer_printf(path, "_%.12s", diagnosis->id);
+    csi_buffer_printf(path, "_gradcam.png");
+    status = path->failed ? csi_fail_memory(error, "heat map")
+                          : csi_file_write_atomic((const char *)path->bytes, blob.bytes, blob.size, error);
     cs_blob_destroy(&blob);
+    return status;
+}
+
+/* One photo's answer, with its heat map if there is to be one: an answer without it is better than none. */
+static enum cs_status answer(const struct predict *predict, const cs_diagnosis *diagnosis, size_t index,
+                             struct cs_error *error)
+{
+    struct csi_buffer path;
+    const char *map = NULL;
+    enum cs_status status = CS_OK;
+
+    csi_buffer_init(&path);
+    if (predict->gradcam_dir != NULL) {
+        status = write_heatmap(predict, diagnosis, index, &path, error);
+        map = status == CS_OK ? (const char *)path.bytes : NULL;
+    }
+    if (predict->json) {
+        if (!print_json(diagnosis, map, error))
+            status = error->status;
+    } else {
+        print_text(predict->files.paths->items[index], diagnosis);
+        if (map != NULL) {
+            printf("  heat map: ");
+            csi_put_name(stdout, map);
+            putchar('\n');
+        }
+    }
+    csi_buffer_free(&path);
     return status;
 }
 
@@ -236,14 +279,7 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
         return false;
     }
     if (failure == NULL) {
-        if (predict->json) {
-            if (!print_json(diagnosis, &error))
-                failure = &error;
-        } else {
-            print_text(name, diagnosis);
-        }
-        if (failure == NULL && predict->gradcam_dir != NULL &&
-            write_heatmap(predict, diagnosis, index, &error) != CS_OK)
+        if (answer(predict, diagnosis, index, &error) != CS_OK)
             failure = &error;
     } else if (predict->json) {
         print_error_json(name, failure);
@@ -390,8 +426,8 @@ int csi_command_predict(int argc, char **argv)
     const struct csi_option own[] = {
         {"top-k", 'k', CSI_OPT_SIZE, "N", "classes to list (3)", &top_k, 1, 1000},
         {"json", 'j', CSI_OPT_FLAG, NULL, "one JSON object a line", &predict.json, 0, 0},
-        {"gradcam", 'g', CSI_OPT_STRING, "DIR", "also write NAME_gradcam.png there", &predict.gradcam_dir, 0,
-         0},
+        {"gradcam", 'g', CSI_OPT_STRING, "DIR", "also write NAME_gradcam.png there, and name the file",
+         &predict.gradcam_dir, 0, 0},
         {"batch", 'b', CSI_OPT_SIZE, "N", "photos a forward pass (chosen)", &batch, 1, 256},
         {"case", 0, CSI_OPT_FLAG, NULL, "the photos show one plant: combine them (at most 6)",
          &predict.as_case, 0, 0},
@@ -399,15 +435,15 @@ int csi_command_predict(int argc, char **argv)
          "what grows there, e.g. tomato: only its diseases are considered", &predict.plant, 0, 0},
         {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
-    const struct csi_command_line line = {
-        "predict",
-        "[options] PATH…",
-        "Diagnoses photos; a directory is walked, - reads a photo from standard input. Results on stdout,\n"
-        "errors on stderr.",
-        own,
-        csi_shared_table(&shared, table),
-        1,
-        0};
+    const struct csi_command_line line = {"predict",
+                                          "[options] PATH…",
+                                          "Diagnoses photos; a directory is walked for .jpg, .jpeg, .jpe, "
+                                          ".jfif, .png and .webp; - (or a pipe)\n"
+                                          "is read as one photo. Results on stdout, errors on stderr.",
+                                          own,
+                                          csi_shared_table(&shared, table),
+                                          1,
+                                          0};
     struct cs_diagnoser_options options;
     struct csi_paths paths = {0};
     int status = CSI_EXIT_OK;

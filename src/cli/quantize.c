@@ -280,12 +280,14 @@ static void print_report(const struct quantize_options *own, const struct report
         return;
     }
     if (report->labelled > 0)
-        printf("top-1 on %zu labelled photos: float32 %.2f %%, int8 %.2f %%\n", report->labelled,
-               report->top1[0], report->top1[1]);
-    printf("%zu photos, same top class as float32: %zu (%.2f %%)\n", report->photos, report->equal,
+        printf("top-1 on %zu labelled photo%s: float32 %.2f %%, int8 %.2f %%\n", report->labelled,
+               report->labelled == 1 ? "" : "s", report->top1[0], report->top1[1]);
+    printf("%zu photo%s, same top class as float32: %zu (%.2f %%)\n", report->photos,
+           report->photos == 1 ? "" : "s", report->equal,
            report->photos > 0 ? 100.0 * (double)report->equal / (double)report->photos : 0.0);
     if (report->labelled > 0)
-        printf("top-1 on %zu labelled photos changes by %+.2f points\n", report->labelled,
+        printf("top-1 on %zu labelled photo%s changes by %+.2f points\n", report->labelled,
+               report->labelled == 1 ? "" : "s",
                fabs(report->drop_points) < 0.005 ? 0.0 : -report->drop_points);
     printf("mean change of the top class's probability: %.4f\n", report->probability_change);
 }
@@ -386,7 +388,7 @@ static bool may_run(const struct csi_command_line *line, const struct quantize_o
         csi_option_refuse(line, &own->method, "'%s' is none of minmax, percentile, mse, fixed", own->method);
         return false;
     }
-    return csi_native_output(line, &own->output);
+    return csi_native_output(line, &own->output, false);
 }
 
 int csi_command_quantize(int argc, char **argv)

@@ -31,9 +31,7 @@ static void wait_for_end(const sigset_t *signals, cs_diagnoser *diagnoser)
             csi_log(CSI_LOG_INFO, "stopping");
             return;
         }
-        if (cs_diagnoser_reload(diagnoser, &error) == CS_OK)
-            csi_log(CSI_LOG_INFO, "model loaded again");
-        else
+        if (cs_diagnoser_reload(diagnoser, &error) != CS_OK) /* success is logged by the server */
             csi_log(CSI_LOG_WARNING, "the old model stays: %s: %s", cs_status_name(error.status),
                     error.message);
     }
@@ -51,6 +49,14 @@ static void announce(const char *host, unsigned port, bool log_json)
         csi_log(CSI_LOG_INFO, "%s", text);
     else
         fprintf(stderr, "%s\n", text);
+}
+
+/* Whoever serves a network without a token should have meant it. */
+static void warn_if_open(const struct csi_server *server, const struct csi_server_options *options)
+{
+    if (options->token == NULL && !csi_server_is_local(server))
+        csi_log(CSI_LOG_WARNING, "--host %s without --token: whoever reaches this address may use the API",
+                options->host);
 }
 
 static int run(const struct cs_diagnoser_options *options, struct csi_server_options *server_options,
@@ -78,6 +84,7 @@ static int run(const struct cs_diagnoser_options *options, struct csi_server_opt
         cs_diagnoser_destroy(diagnoser);
         return CSI_EXIT_FAILED;
     }
+    warn_if_open(server, server_options);
     announce(server_options->host, csi_server_port(server), log_json);
     wait_for_end(&signals, diagnoser);
     csi_server_stop(server, 10);
@@ -141,6 +148,10 @@ int csi_command_serve(int argc, char **argv)
         return ended;
     if (strcmp(log_format, "text") != 0 && strcmp(log_format, "json") != 0) {
         csi_option_refuse(&line, &log_format, "'%s' is none of text, json", log_format);
+        return CSI_EXIT_USAGE;
+    }
+    if (server.token != NULL && *server.token == '\0') { /* the environment's empty one counts as none */
+        csi_option_refuse(&line, &server.token, "an empty token protects nothing");
         return CSI_EXIT_USAGE;
     }
     log_json = strcmp(log_format, "json") == 0;

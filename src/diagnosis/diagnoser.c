@@ -157,8 +157,16 @@ void csi_diagnoser_cache_stats(cs_diagnoser *diagnoser, enum cs_cache cache, str
 
 enum cs_status csi_diagnoser_cache_clear(cs_diagnoser *diagnoser, enum cs_cache cache, struct cs_error *error)
 {
+    enum cs_status status;
+
     switch (cache) {
-    case CS_CACHE_MODEL: return csi_slot_reload(diagnoser, error);
+    case CS_CACHE_MODEL:
+        status = csi_slot_reload(diagnoser, error);
+        if (status == CS_OK) { /* even if it is the same one: that is what was asked for */
+            csi_cache_clear(diagnoser->predictions);
+            csi_cache_clear(diagnoser->gradcams);
+        }
+        return status;
     case CS_CACHE_PREDICTION:
         csi_cache_clear(diagnoser->predictions);
         csi_recent_clear(diagnoser->recent);

@@ -119,6 +119,8 @@ enum cs_status csi_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *id,
 enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t class_index,
                                  enum cs_cam_method method, struct cs_blob *blob, uint32_t *width,
                                  uint32_t *height, struct cs_error *error);
+enum cs_status csi_diagnoser_top_class(cs_diagnoser *diagnoser, const char *id, const char *plant,
+                                       size_t *class_index, struct cs_error *error);
 enum cs_status csi_diagnoser_display(cs_diagnoser *diagnoser, const char *id, enum cs_image_format format,
                                      struct cs_blob *image, struct cs_error *error);
 enum cs_status csi_encode(const cs_image *image, enum cs_image_format format, struct csi_pool *pool,

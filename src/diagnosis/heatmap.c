@@ -321,6 +321,32 @@ enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t
     return status;
 }
 
+enum cs_status csi_diagnoser_top_class(cs_diagnoser *diagnoser, const char *id, const char *plant,
+                                       size_t *class_index, struct cs_error *error)
+{
+    struct csi_job job = {.diagnoser = diagnoser};
+    struct csi_cached cached = {0};
+    struct csi_record record;
+    size_t among;
+    enum cs_status status = parse_id(id, &job.id, error);
+
+    *class_index = SIZE_MAX;
+    if (status != CS_OK)
+        return status;
+    job.model = csi_slot_model(diagnoser, error);
+    if (job.model == NULL)
+        return diagnoser->slot.first_error.status;
+    status = csi_model_find_plant(job.model, plant, &among, error);
+    if (status == CS_OK)
+        status = need_record(&job, &cached, &record, error);
+    if (status == CS_OK)
+        *class_index = csi_model_top_class(job.model, record.logits, among);
+    csi_cached_release(&cached);
+    cs_image_destroy(job.display);
+    csi_model_release(job.model);
+    return status;
+}
+
 enum cs_status csi_diagnoser_display(cs_diagnoser *diagnoser, const char *id, enum cs_image_format format,
                                      struct cs_blob *image, struct cs_error *error)
 {

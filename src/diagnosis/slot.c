@@ -18,7 +18,8 @@ static const char *watched_path(const cs_diagnoser *diagnoser)
     return path == NULL || path[0] == '\0' || strcmp(path, "lite") == 0 ? NULL : path;
 }
 
-/* Puts `model` in the place of the old one; the caches' content belongs to the old one and goes. */
+/* Puts `model` in the place of the old one. The caches' content belongs to the old one and goes, unless both
+ * are the same: what a file that was only written again answers is known already. */
 static void install(cs_diagnoser *diagnoser, cs_model *model)
 {
     struct csi_slot *slot = &diagnoser->slot;
@@ -31,11 +32,13 @@ static void install(cs_diagnoser *diagnoser, cs_model *model)
     slot->loads++;
     slot->loaded_unix_ms = csi_unix_ms();
     slot->last_error[0] = '\0';
-    other = old != NULL;
+    other = old != NULL && memcmp(&old->identity, &model->identity, sizeof model->identity) != 0;
     pthread_mutex_unlock(&slot->lock);
     if (other) {
         csi_cache_clear(diagnoser->predictions);
         csi_cache_clear(diagnoser->gradcams);
+    }
+    if (old != NULL) {
         old->replaced = true; /* nobody takes it any more; who still holds it looks when it lets go */
         csi_model_release(old);
     }

@@ -94,6 +94,12 @@ enum cs_status cs_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t 
     return csi_diagnoser_map(diagnoser, id, class_index, method, blob, width, height, error);
 }
 
+enum cs_status cs_diagnoser_top_class(cs_diagnoser *diagnoser, const char *id, const char *plant,
+                                      size_t *class_index, struct cs_error *error)
+{
+    return csi_diagnoser_top_class(diagnoser, id, plant, class_index, error);
+}
+
 enum cs_status cs_diagnoser_display(cs_diagnoser *diagnoser, const char *id, enum cs_image_format format,
                                     struct cs_blob *image, struct cs_error *error)
 {

@@ -70,10 +70,11 @@ enum cs_status cs_image_decode_display(const void *bytes, size_t size, const str
     double decode_ms, resize_ms;
 
     csi_error_clear(error);
-    if (max_side == 0) {
-        *image = NULL;
+    *image = NULL;
+    if (max_side == 0)
         return csi_fail(error, CS_BAD_REQUEST, "a display size of 0 pixels");
-    }
+    if (mode != CS_DECODE_FAST && mode != CS_DECODE_EXACT)
+        return csi_fail(error, CS_BAD_REQUEST, "no mode to decode in: %d", (int)mode);
     return csi_image_load_display(bytes, size, &options, image, info == NULL ? &own : info, &decode_ms,
                                   &resize_ms, error);
 }

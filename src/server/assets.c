@@ -1,10 +1,8 @@
 /* The page's files: see assets.h. The table is generated from web/ by the build. */
 #include "server/assets.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "web_files.h"
 
 static const struct {
@@ -33,18 +31,11 @@ static const char *type_of(const char *name)
 int csi_asset_find(const char *name, struct csi_asset *asset)
 {
     for (const struct csi_web_file *file = csi_web_files; file->name != NULL; file++) {
-        struct csi_hash hash;
-        char hex[CSI_HASH_HEX_SIZE];
-
         if (strcmp(file->name, name) != 0)
             continue;
         asset->bytes = file->bytes;
         asset->size = *file->size;
         asset->type = type_of(name);
-        /* Some hundred kilobytes at most: hashing takes less than sending. */
-        csi_hash_bytes(asset->bytes, asset->size, &hash);
-        csi_hash_to_hex(&hash, hex);
-        snprintf(asset->etag, sizeof asset->etag, "\"%.16s\"", hex);
         return 1;
     }
     return 0;

@@ -9,7 +9,6 @@ struct csi_asset {
     const uint8_t *bytes;
     size_t size;
     const char *type; /* Content-Type */
-    char etag[20];    /* quoted */
 };
 
 /* False: no such file. Thread-safe. */

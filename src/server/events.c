@@ -173,7 +173,9 @@ enum cs_status csi_hub_open(struct csi_hub *hub, const char *token, struct MHD_C
     return CS_OK;
 }
 
-void csi_hub_publish(struct csi_hub *hub, const char *token, const char *event, const char *data)
+/* To the streams of session `token` (NULL: of all), and there to that of `conn` alone (NULL: to all). */
+static void send_event(struct csi_hub *hub, const char *token, const struct csi_conn *conn, const char *event,
+                       const char *data)
 {
     struct csi_buffer text;
 
@@ -185,10 +187,20 @@ void csi_hub_publish(struct csi_hub *hub, const char *token, const char *event, 
     }
     pthread_mutex_lock(&hub->lock);
     for (struct stream *stream = hub->streams; stream != NULL; stream = stream->next)
-        if (token == NULL || strcmp(stream->token, token) == 0)
+        if ((token == NULL || strcmp(stream->token, token) == 0) && (conn == NULL || stream->conn == conn))
             push(stream, (const char *)text.bytes);
     pthread_mutex_unlock(&hub->lock);
     csi_buffer_free(&text);
+}
+
+void csi_hub_publish(struct csi_hub *hub, const char *token, const char *event, const char *data)
+{
+    send_event(hub, token, NULL, event, data);
+}
+
+void csi_hub_greet(struct csi_hub *hub, const struct csi_conn *conn, const char *event, const char *data)
+{
+    send_event(hub, NULL, conn, event, data);
 }
 
 void csi_hub_heartbeat(struct csi_hub *hub)

@@ -28,6 +28,8 @@ enum cs_status csi_hub_open(struct csi_hub *hub, const char *token, struct MHD_C
                             struct cs_error *error);
 /* Sends an event to the streams of session `token` (NULL: to all). `data` is one line of JSON. Any thread. */
 void csi_hub_publish(struct csi_hub *hub, const char *token, const char *event, const char *data);
+/* Sends an event to the stream of `conn` alone. Any thread. */
+void csi_hub_greet(struct csi_hub *hub, const struct csi_conn *conn, const char *event, const char *data);
 /* A comment to everybody, which keeps proxies from closing and finds clients that are gone. */
 void csi_hub_heartbeat(struct csi_hub *hub);
 /* The peer of `conn` is gone: ends its stream. */

@@ -63,10 +63,8 @@ static bool equals(const uint8_t *text, size_t size, const char *word)
 
 /* The path and query: printable ASCII, every escape whole, and no NUL hidden in one (a path is a C string
  * further on). */
-static bool target_is_sound(const uint8_t *target, size_t size)
+static bool path_is_sound(const uint8_t *target, size_t size)
 {
-    if (size == 0 || target[0] != '/')
-        return false;
     for (size_t i = 0; i < size; i++) {
         if (target[i] <= 0x20 || target[i] >= 0x7f || target[i] == '#')
             return false;
@@ -85,10 +83,39 @@ static bool target_is_sound(const uint8_t *target, size_t size)
     return true;
 }
 
+/* reg-name, IPv4 or [IPv6], then an optional port. Whose name it is: origin.c. */
+static bool host_is_sound(const uint8_t *host, size_t size)
+{
+    if (size == 0 || size > CSI_HTTP_HOST_MAX)
+        return false;
+    for (size_t i = 0; i < size; i++)
+        if (!is_digit(host[i]) && !is_alpha(host[i]) && (host[i] == 0 || strchr("-._~:[]", host[i]) == NULL))
+            return false;
+    return true;
+}
+
+/* "/path?query", or "http://host/path?query" (RFC 9112 section 3.2.2), whose path may be missing. `*path` is
+ * where path and query begin. */
+static bool target_is_sound(const uint8_t *target, size_t size, const uint8_t **path)
+{
+    const size_t scheme = sizeof "http://" - 1;
+    size_t host = scheme;
+
+    *path = target;
+    if (size > 0 && target[0] == '/')
+        return path_is_sound(target, size);
+    if (size < scheme || !equals(target, scheme, "http://"))
+        return false;
+    while (host < size && target[host] != '/' && target[host] != '?')
+        host++;
+    *path = target + host;
+    return host_is_sound(target + scheme, host - scheme) && path_is_sound(*path, size - host);
+}
+
 /* METHOD SP target SP HTTP/1.x */
 static enum csi_guard_verdict check_request_line(const uint8_t *line, size_t size, struct csi_http_head *head)
 {
-    const uint8_t *first = memchr(line, ' ', size), *second, *target;
+    const uint8_t *first = memchr(line, ' ', size), *second, *target, *path;
     size_t method_size, rest;
 
     if (first == NULL)
@@ -102,10 +129,9 @@ static enum csi_guard_verdict check_request_line(const uint8_t *line, size_t siz
     for (size_t i = 0; i < method_size; i++)
         if (!(line[i] >= 'A' && line[i] <= 'Z') && line[i] != '-')
             return refuse(head, 400, "the method is malformed");
-    if (!target_is_sound(target, (size_t)(second - target)))
+    if (!target_is_sound(target, (size_t)(second - target), &path))
         return refuse(head, 400, "the request target is malformed");
-    head->v2 =
-        memcmp(target, "/v2", rest < 3 ? rest : 3) == 0 && rest > 3 && strchr("/? ", target[3]) != NULL;
+    head->v2 = second - path >= 3 && memcmp(path, "/v2", 3) == 0 && strchr("/? ", path[3]) != NULL;
     rest -= (size_t)(second - target) + 1;
     if (rest != 8 || memcmp(second + 1, "HTTP/1.", 7) != 0 || (second[8] != '0' && second[8] != '1'))
         return refuse(head, 400, "the protocol version is not HTTP/1.0 or HTTP/1.1");
@@ -154,20 +180,6 @@ static enum csi_guard_verdict check_length(const struct field *field, struct csi
     return CSI_GUARD_COMPLETE;
 }
 
-/* reg-name, IPv4 or [IPv6], then an optional port. Whose name it is: origin.c. */
-static bool host_is_sound(const struct field *field)
-{
-    if (field->value_size == 0 || field->value_size > 255)
-        return false;
-    for (size_t i = 0; i < field->value_size; i++) {
-        uint8_t c = field->value[i];
-
-        if (!is_digit(c) && !is_alpha(c) && (c == 0 || strchr("-._~:[]", c) == NULL))
-            return false;
-    }
-    return true;
-}
-
 static enum csi_guard_verdict check_field(const uint8_t *line, size_t size, unsigned *seen,
                                           struct csi_http_head *head)
 {
@@ -185,7 +197,7 @@ static enum csi_guard_verdict check_field(const uint8_t *line, size_t size, unsi
         *seen |= 1u << i;
         if (i == SINGLE_LENGTH)
             return check_length(&field, head);
-        if (i == SINGLE_HOST && !host_is_sound(&field))
+        if (i == SINGLE_HOST && !host_is_sound(field.value, field.value_size))
             return refuse(head, 400, "Host is malformed");
         if (i == SINGLE_CODING) {
             if (!equals(field.value, field.value_size, "chunked"))

@@ -16,6 +16,7 @@
 
 #define CSI_HTTP_HEAD_MAX   16384u /* bytes, the blank line included */
 #define CSI_HTTP_FIELDS_MAX 100u
+#define CSI_HTTP_HOST_MAX   255u
 
 enum csi_guard_verdict {
     CSI_GUARD_COMPLETE,   /* a sound head; `head` is filled */

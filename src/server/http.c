@@ -39,6 +39,7 @@ static void destroy_request(struct csi_request *request)
     if (request->response != NULL)
         MHD_destroy_response(request->response);
     free(request->path);
+    free(request->segments);
     free(request);
 }
 
@@ -97,12 +98,27 @@ static size_t body_limit(const struct csi_request *request)
     return options->max_body_bytes;
 }
 
+/* Bodies are taken as they are sent: bytes in another coding would be called a damaged photo. False:
+ * answered. */
+static bool coding_is_plain(struct csi_request *request)
+{
+    const char *coding = csi_header(request, "Content-Encoding");
+
+    if (coding == NULL || coding[0] == '\0' || strcasecmp(coding, "identity") == 0)
+        return true;
+    csi_reply_fail(request, CS_UNSUPPORTED_FORMAT,
+                   "bodies with Content-Encoding '%.32s' are not read: send it without", coding);
+    csi_reply_header(request, "Accept-Encoding", "identity");
+    return false;
+}
+
 /* Checks that need the head alone. False: an error stands in the request. */
 static bool admit(struct csi_request *request)
 {
     struct csi_server *server = request->server;
     const struct csi_server_options *options = &server->options;
-    const char *host = csi_header(request, "Host"), *length = csi_header(request, "Content-Length");
+    const char *host = request->authority[0] != '\0' ? request->authority : csi_header(request, "Host");
+    const char *length = csi_header(request, "Content-Length");
     const char *cookie = MHD_lookup_connection_value(request->connection, MHD_COOKIE_KIND, "cs_session");
     uint64_t announced =
         length == NULL ? 0 : strtoull(length, NULL, 10); /* the guard has seen a plain number */
@@ -112,7 +128,8 @@ static bool admit(struct csi_request *request)
         csi_reply_fail(request, CS_BAD_REQUEST, "this server does not answer for that host name");
         return false;
     }
-    request->route = csi_route_match(request->method, request->path, request->captures, allow, sizeof allow);
+    request->route =
+        csi_route_match(request->method, request->segments, request->captures, allow, sizeof allow);
     if (request->route == NULL && allow[0] != '\0') {
         csi_reply_status(request, 405, "bad_request", "the method is not allowed here");
         csi_reply_header(request, "Allow", allow);
@@ -137,6 +154,8 @@ static bool admit(struct csi_request *request)
         csi_reply_fail(request, CS_BAD_REQUEST, "this route takes no body");
         return false;
     }
+    if ((request->route->flags & CSI_ROUTE_BODY) && !coding_is_plain(request))
+        return false;
     if (announced > body_limit(request)) {
         csi_reply_fail(request, CS_IMAGE_TOO_LARGE, "the body is larger than %zu bytes", body_limit(request));
         return false;
@@ -153,7 +172,7 @@ static bool admit(struct csi_request *request)
  * are and what to authenticate by, and its own id. */
 static const char *refusal_headers(const struct csi_request *request, char *lines, size_t size)
 {
-    static const char *const names[] = {"Allow", "WWW-Authenticate"};
+    static const char *const names[] = {"Allow", "WWW-Authenticate", "Accept-Encoding"};
     size_t used = 0;
 
     lines[0] = '\0';
@@ -170,6 +189,29 @@ static const char *refusal_headers(const struct csi_request *request, char *line
     return lines;
 }
 
+/* Every request that came as far as here and is answered ends here. */
+static void count_and_log(const struct csi_request *request, unsigned status)
+{
+    struct csi_server *server = request->server;
+    double ms = csi_ms_since(request->started_ns);
+    struct csi_buffer members;
+
+    csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route), status, ms);
+    if (!server->options.access_log)
+        return;
+    csi_buffer_init(&members);
+    csi_buffer_printf(&members, "\"method\":");
+    csi_buffer_json(&members, request->method);
+    csi_buffer_printf(&members, ",\"path\":");
+    csi_buffer_json(&members, request->path);
+    csi_buffer_printf(&members, ",\"status\":%u,\"ms\":%.1f", status, ms);
+    if (request->id[0] != '\0')
+        csi_buffer_printf(&members, ",\"request\":\"%s\"", request->id); /* a plain token */
+    csi_log_with(CSI_LOG_INFO, members.failed ? NULL : (const char *)members.bytes, "%s %s %u %.1f ms%s%s",
+                 request->method, request->path, status, ms, request->id[0] == '\0' ? "" : " ", request->id);
+    csi_buffer_free(&members);
+}
+
 /* Ends a request whose body is (maybe) still coming: answered through the gate, since libmicrohttpd would
  * first read it all (or, in the middle of a body, cannot answer at all). */
 static enum MHD_Result cut(struct csi_request *request, const struct cs_error *error)
@@ -181,24 +223,19 @@ static enum MHD_Result cut(struct csi_request *request, const struct cs_error *e
                         cs_status_name(error->status), error->message,
                         refusal_headers(request, headers, sizeof headers), request->v2,
                         error->status == CS_OVERLOADED))
-        csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route),
-                            csi_http_status(error->status), csi_ms_since(request->started_ns));
+        count_and_log(request, csi_http_status(error->status));
     return MHD_NO;
 }
 
 static enum MHD_Result queue(struct csi_request *request)
 {
     struct csi_server *server = request->server;
-    double ms = csi_ms_since(request->started_ns);
 
     if (request->response == NULL)
         csi_reply_fail(request, CS_INTERNAL, "the request got no answer");
     if (request->response == NULL)
         return MHD_NO;
-    csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route), request->status, ms);
-    if (server->options.access_log)
-        csi_log(CSI_LOG_INFO, "%s %s %u %.1f ms%s%s", request->method, request->path, request->status, ms,
-                request->id[0] == '\0' ? "" : " ", request->id);
+    count_and_log(request, request->status);
     if (!csi_conn_enter(server->gate, request->conn, request->stream ? CSI_CONN_STREAM : CSI_CONN_REPLY))
         return MHD_NO;
     return MHD_queue_response(request->connection, request->status, request->response);
@@ -224,9 +261,11 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
     request->conn = info->socket_context;
     request->method = method;
     request->started_ns = csi_now_ns();
+    url = csi_target_path(url, request->authority);
     request->path = csi_strdup(url);
+    request->segments = csi_strdup(url);
     request->v2 = strncmp(url, "/v2", 3) == 0 && (url[3] == '\0' || url[3] == '/');
-    if (request->path == NULL)
+    if (request->path == NULL || request->segments == NULL)
         return MHD_NO;
     take_request_id(request);
     length = csi_header(request, "Content-Length");
@@ -244,8 +283,7 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
         char headers[REFUSAL_HEADERS];
 
         /* The answer is known and the body is not: say so now. */
-        csi_metrics_request(&server->metrics, (unsigned)csi_route_index(request->route), request->status,
-                            csi_ms_since(request->started_ns));
+        count_and_log(request, request->status);
         csi_conn_refuse(server->gate, request->conn, request->status, request->refusal_code, request->refusal,
                         refusal_headers(request, headers, sizeof headers), request->v2,
                         request->status == 503);

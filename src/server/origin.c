@@ -67,6 +67,22 @@ static bool is_localhost(const char *name)
            (length > 10 && strncasecmp(name + length - 10, ".localhost", 10) == 0);
 }
 
+const char *csi_target_path(const char *target, char authority[CSI_HTTP_HOST_MAX + 1])
+{
+    size_t length;
+
+    authority[0] = '\0';
+    if (strncasecmp(target, "http://", 7) != 0)
+        return target;
+    target += 7;
+    length = strcspn(target, "/");
+    if (length <= CSI_HTTP_HOST_MAX) {
+        memcpy(authority, target, length);
+        authority[length] = '\0';
+    }
+    return target[length] == '\0' ? "/" : target + length;
+}
+
 bool csi_host_allowed(const char *host, const char *bound, bool loopback, const char *allowed)
 {
     char name[256];

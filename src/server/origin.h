@@ -7,6 +7,13 @@
 
 #include <stdbool.h>
 
+#include "server/guard.h"
+
+/* The path in a target that the guard let through, decoded and without its query. Of "http://host/path" the
+ * host, which counts in the place of the Host header (RFC 9112 section 3.2.2), goes to `authority`; else that
+ * is "". */
+const char *csi_target_path(const char *target, char authority[CSI_HTTP_HOST_MAX + 1]);
+
 /* Whether a request for `host` (the Host header: name or address, with or without a port; NULL: HTTP/1.0
  * without one) may be answered. A page of a foreign site can have its own name resolve to this machine, but
  * it cannot make the browser send another Host: so a server on a loopback address (`loopback`) answers only

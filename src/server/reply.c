@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "server/refusal.h"
 #include "server/request.h"
 #include "server/router.h"
@@ -134,6 +135,23 @@ void csi_reply_header(struct csi_request *request, const char *name, const char 
 {
     if (request->response != NULL)
         MHD_add_response_header(request->response, name, value);
+}
+
+void csi_etag(const void *bytes, size_t size, char etag[CSI_ETAG_SIZE])
+{
+    struct csi_hash hash;
+    char hex[CSI_HASH_HEX_SIZE];
+
+    csi_hash_bytes(bytes, size, &hash);
+    csi_hash_to_hex(&hash, hex);
+    snprintf(etag, CSI_ETAG_SIZE, "\"%.16s\"", hex);
+}
+
+unsigned csi_etag_status(const struct csi_request *request, const char *etag)
+{
+    const char *known = csi_header(request, "If-None-Match");
+
+    return known != NULL && (strstr(known, etag) != NULL || strcmp(known, "*") == 0) ? 304 : 200;
 }
 
 const char *csi_query(const struct csi_request *request, const char *name)

@@ -18,6 +18,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "server/body.h"
+#include "server/guard.h"
 #include "server/metrics.h"
 #include "server/server.h"
 #include "server/v2_model.h"
@@ -60,12 +61,14 @@ struct csi_request {
     struct MHD_Connection *connection;
     struct csi_conn *conn;
     const struct csi_route *route;
-    char *path; /* decoded; captures point into it */
+    char *path;     /* decoded, as it was asked for */
+    char *segments; /* a copy of it, in which captures end; they point into it */
     const char *captures[CSI_CAPTURES_MAX];
     const char *method;
-    char id[65];                 /* X-Request-Id of the client, else "" */
-    bool v2;                     /* the path is under /v2: errors have that form */
-    struct csi_session *session; /* may be NULL */
+    char authority[CSI_HTTP_HOST_MAX + 1]; /* of a target "http://host/path"; else "" */
+    char id[65];                           /* X-Request-Id of the client, else "" */
+    bool v2;                               /* the path is under /v2: errors have that form */
+    struct csi_session *session;           /* may be NULL */
     bool new_session;
     struct csi_body body;
     uint64_t started_ns, ready_ns; /* the head was there; a worker could have begun */
@@ -104,6 +107,12 @@ void csi_reply_status(struct csi_request *request, unsigned http_status, const c
                       const char *message);
 /* Adds a header to the answer that was given. */
 void csi_reply_header(struct csi_request *request, const char *name, const char *value);
+
+#define CSI_ETAG_SIZE 20u /* 16 digits in quotes */
+/* The tag of these bytes. */
+void csi_etag(const void *bytes, size_t size, char etag[CSI_ETAG_SIZE]);
+/* 304 when the client says that it has what `etag` names, else 200. */
+unsigned csi_etag_status(const struct csi_request *request, const char *etag);
 
 /* Query parameters. `*value` keeps its default when the parameter is absent; a bad one answers 400 and
  * returns false. */

@@ -26,6 +26,6 @@ void csi_route_events(struct csi_request *request)
     csi_buffer_init(&now);
     csi_session_performance_json(server->sessions, session, server->options.target_ms, &now);
     if (!now.failed)
-        csi_hub_publish(server->hub, csi_session_token(session), "performance", (const char *)now.bytes);
+        csi_hub_greet(server->hub, request->conn, "performance", (const char *)now.bytes);
     csi_buffer_free(&now);
 }

@@ -42,9 +42,11 @@ static bool id_is_sound(struct csi_request *request)
     return false;
 }
 
+/* Tagged by its bytes, so that whatever draws another picture (model, options, parameters) has another tag.
+ */
 static void reply_image(struct csi_request *request, enum cs_image_format format, struct cs_blob *image)
 {
-    char type[32];
+    char type[32], etag[CSI_ETAG_SIZE];
     void *bytes = malloc(image->size == 0 ? 1 : image->size);
 
     snprintf(type, sizeof type, "image/%s", cs_image_format_name(format));
@@ -53,7 +55,9 @@ static void reply_image(struct csi_request *request, enum cs_image_format format
     } else {
         if (image->size > 0)
             memcpy(bytes, image->bytes, image->size);
-        csi_reply_bytes(request, 200, type, bytes, image->size);
+        csi_etag(bytes, image->size, etag);
+        csi_reply_bytes(request, csi_etag_status(request, etag), type, bytes, image->size);
+        csi_reply_header(request, "ETag", etag);
         csi_reply_header(request, "Cache-Control", "private, no-cache"); /* a new model draws another map */
     }
     cs_blob_destroy(image);
@@ -74,13 +78,9 @@ static void reply_map(struct csi_request *request, size_t class_index, enum cs_c
         return;
     }
     csi_buffer_init(&out);
-    csi_buffer_printf(&out, "{\"id\":\"%s\",\"class\":", request->captures[0]);
-    if (class_index == SIZE_MAX)
-        csi_buffer_printf(&out, "null");
-    else
-        csi_buffer_printf(&out, "%zu", class_index);
-    csi_buffer_printf(&out, ",\"method\":\"%s\",\"width\":%u,\"height\":%u,\"map\":[",
-                      cs_cam_method_name(method), width, height);
+    csi_buffer_printf(&out,
+                      "{\"id\":\"%s\",\"class\":%zu,\"method\":\"%s\",\"width\":%u,\"height\":%u,\"map\":[",
+                      request->captures[0], class_index, cs_cam_method_name(method), width, height);
     map = (const float *)(const void *)blob.bytes;
     for (uint32_t y = 0; y < height; y++) {
         csi_buffer_printf(&out, y > 0 ? ",[" : "[");
@@ -93,20 +93,34 @@ static void reply_map(struct csi_request *request, size_t class_index, enum cs_c
     csi_reply_buffer(request, 200, "application/json", &out);
 }
 
-/* `class=`: index, name or label; absent: SIZE_MAX, the photo's top class. */
-static bool take_class(struct csi_request *request, size_t *index)
+/* `class=`, an index, name or label; a wrong `plant=` is told beside it, too. */
+static enum cs_status find_class(cs_diagnoser *diagnoser, const char *text, const char *plant, size_t *index,
+                                 struct cs_error *error)
 {
-    const char *text = csi_query(request, "class");
+    cs_model *model = cs_diagnoser_model(diagnoser);
+    size_t known;
+    enum cs_status status = cs_model_find_plant(model, plant, &known, error);
+
+    if (status == CS_OK)
+        status = cs_model_find_class(model, text, index, error);
+    cs_model_destroy(model);
+    return status;
+}
+
+/* The class to explain: the one asked for, or the photo's top one among those of `plant=`. `named`: the
+ * answer names it; else SIZE_MAX may stand for the top one of all. */
+static bool take_class(struct csi_request *request, bool named, size_t *index)
+{
+    cs_diagnoser *diagnoser = request->server->options.diagnoser;
+    const char *text = csi_query(request, "class"), *plant = csi_query(request, "plant");
     struct cs_error error = {CS_OK, ""};
-    enum cs_status status;
-    cs_model *model;
+    enum cs_status status = CS_OK;
 
     *index = SIZE_MAX;
-    if (text == NULL || text[0] == '\0')
-        return true;
-    model = cs_diagnoser_model(request->server->options.diagnoser);
-    status = cs_model_find_class(model, text, index, &error);
-    cs_model_destroy(model);
+    if (text != NULL && text[0] != '\0')
+        status = find_class(diagnoser, text, plant, index, &error);
+    else if (named || (plant != NULL && plant[0] != '\0'))
+        status = cs_diagnoser_top_class(diagnoser, request->captures[0], plant, index, &error);
     if (status != CS_OK)
         csi_reply_error(request, &error);
     return status == CS_OK;
@@ -132,7 +146,7 @@ void csi_route_gradcam(struct csi_request *request)
         csi_reply_error(request, &error);
         return;
     }
-    if (!take_class(request, &ask.class_index))
+    if (!take_class(request, json, &ask.class_index))
         return;
     if (json) {
         reply_map(request, ask.class_index, ask.method);

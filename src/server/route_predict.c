@@ -33,6 +33,30 @@ static void on_stage(void *context, enum cs_stage stage, double ms)
     csi_buffer_free(&data);
 }
 
+/* The last member of an object, and its end. */
+static void append_error(struct csi_buffer *object, const struct cs_error *error)
+{
+    csi_buffer_printf(object, ",\"error\":{\"code\":\"%s\",\"message\":", cs_status_name(error->status));
+    csi_buffer_json(object, error->message);
+    csi_buffer_printf(object, "}}");
+}
+
+/* The end of a photo that cannot be diagnosed. Its name is not "error", by which browsers call the end of the
+ * stream itself. */
+static void tell_failure(const struct task *task, const char *name, const struct cs_error *error)
+{
+    struct csi_buffer data;
+
+    csi_buffer_init(&data);
+    csi_buffer_printf(&data, "{\"request\":\"%s\",\"name\":", task->request->id);
+    csi_buffer_json(&data, name);
+    append_error(&data, error);
+    if (!data.failed)
+        csi_hub_publish(task->request->server->hub, csi_session_token(task->session), "failed",
+                        (const char *)data.bytes);
+    csi_buffer_free(&data);
+}
+
 static struct cs_request ask_of(struct task *task)
 {
     struct cs_request ask = cs_request_defaults();
@@ -107,6 +131,12 @@ static void add_timing_header(struct csi_request *request, const struct cs_timin
     csi_reply_header(request, "Server-Timing", text);
 }
 
+static void fail_one(struct task *task, const char *name, const struct cs_error *error)
+{
+    tell_failure(task, name, error);
+    csi_reply_error(task->request, error);
+}
+
 static void predict_one(struct task *task, const struct csi_buffer *photo, const char *name)
 {
     struct csi_request *request = task->request;
@@ -117,7 +147,7 @@ static void predict_one(struct task *task, const struct csi_buffer *photo, const
     csi_buffer_init(&answer);
     if (diagnose(task, photo->bytes, photo->size, name, &diagnosis, &answer, &error) != CS_OK) {
         csi_buffer_free(&answer);
-        csi_reply_error(request, &error);
+        fail_one(task, name, &error);
         return;
     }
     csi_reply_buffer(request, 200, "application/json", &answer);
@@ -126,13 +156,14 @@ static void predict_one(struct task *task, const struct csi_buffer *photo, const
     publish_performance(task);
 }
 
-static void append_failure(struct csi_buffer *answer, const char *name, const struct cs_error *error)
+static void append_failure(const struct task *task, struct csi_buffer *answer, const char *name,
+                           const struct cs_error *error)
 {
+    tell_failure(task, name, error);
     csi_buffer_printf(answer, "{\"image\":{\"name\":");
     csi_buffer_json(answer, name);
-    csi_buffer_printf(answer, "},\"error\":{\"code\":\"%s\",\"message\":", cs_status_name(error->status));
-    csi_buffer_json(answer, error->message);
-    csi_buffer_printf(answer, "}}");
+    csi_buffer_append(answer, "}", 1);
+    append_error(answer, error);
 }
 
 static enum cs_status append_case(struct csi_buffer *answer, const cs_diagnosis *combined,
@@ -182,6 +213,13 @@ struct several {
     struct csi_buffer answer;
 };
 
+static bool is_too_large(const struct csi_body *body, size_t index, struct cs_error *error)
+{
+    if (body->parts[index].too_large)
+        csi_fail(error, CS_IMAGE_TOO_LARGE, "the photo is larger than %zu bytes", body->max_part_bytes);
+    return body->parts[index].too_large;
+}
+
 static enum cs_status load_part(void *context, size_t index, const void **bytes, size_t *size,
                                 const char **name, struct cs_error *error)
 {
@@ -189,9 +227,8 @@ static enum cs_status load_part(void *context, size_t index, const void **bytes,
     const struct csi_body *body = &several->task->request->body;
     const struct csi_part *part = &body->parts[index];
 
-    if (part->too_large)
-        return csi_fail(error, CS_IMAGE_TOO_LARGE, "the photo is larger than %zu bytes",
-                        body->max_part_bytes);
+    if (is_too_large(body, index, error))
+        return CS_IMAGE_TOO_LARGE;
     *bytes = part->bytes.bytes;
     *size = part->bytes.size;
     *name = part->name;
@@ -225,7 +262,7 @@ static bool photo_done(void *context, size_t index, const cs_diagnosis *diagnosi
         return true;
     }
     atomic_fetch_add(&task->request->server->metrics.photo_errors, 1);
-    append_failure(&several->answer, task->request->body.parts[index].name,
+    append_failure(task, &several->answer, task->request->body.parts[index].name,
                    failure != NULL ? failure : &error);
     return true;
 }
@@ -276,7 +313,7 @@ static void predict_case(struct task *task)
             diagnose(task, bytes, size, name, &photos[count], &several.answer, &error) == CS_OK)
             count++;
         else
-            append_failure(&several.answer, name, &error);
+            append_failure(task, &several.answer, name, &error);
         if (first.status == CS_OK)
             first = error;
     }
@@ -331,7 +368,8 @@ void csi_route_predict(struct csi_request *request)
     if (!body->multipart) {
         csi_part_name(csi_query(request, "name"), name, sizeof name);
         if (body->raw.size == 0) {
-            csi_reply_fail(request, CS_EMPTY_INPUT, "the body is empty");
+            csi_fail(&error, CS_EMPTY_INPUT, "the body is empty");
+            fail_one(&task, name, &error);
         } else if (task.as_case) {
             /* A case of one photo, sent raw: the same answer as by form. */
             body->parts = calloc(1, sizeof *body->parts);
@@ -353,9 +391,8 @@ void csi_route_predict(struct csi_request *request)
     } else if (task.as_case && body->part_count > CS_CASE_MAX) {
         csi_reply_fail(request, CS_BAD_REQUEST, "a case has at most %d photos", CS_CASE_MAX);
     } else if (body->part_count == 1 && !task.as_case) {
-        if (body->parts[0].too_large)
-            csi_reply_fail(request, CS_IMAGE_TOO_LARGE, "the photo is larger than %zu bytes",
-                           body->max_part_bytes);
+        if (is_too_large(body, 0, &error))
+            fail_one(&task, body->parts[0].name, &error);
         else
             predict_one(&task, &body->parts[0].bytes, body->parts[0].name);
     } else if (task.as_case) {

@@ -306,7 +306,7 @@ void csi_route_v2_infer(struct csi_request *request)
     status = csi_tensor_sessions_take(server->tensor_sessions, server->options.diagnoser, &session, &error);
     if (status == CS_OK) {
         info = cs_model_info(session->model);
-        status = csi_v2_model_check(&info, request->captures[0], &error);
+        status = csi_v2_model_check(&info, request->captures[0], request->captures[1], &error);
     }
     if (status == CS_OK)
         status = csi_v2_request_parse(body->bytes == NULL ? (const uint8_t *)"" : body->bytes, body->size,

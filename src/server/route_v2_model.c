@@ -7,11 +7,14 @@
 #include "server/v2_model.h"
 #include "server/v2_request.h"
 
-enum cs_status csi_v2_model_check(const struct cs_model_info *info, const char *name, struct cs_error *error)
+enum cs_status csi_v2_model_check(const struct cs_model_info *info, const char *name, const char *version,
+                                  struct cs_error *error)
 {
-    if (strcmp(info->name, name) == 0)
-        return CS_OK;
-    return csi_fail(error, CS_NOT_FOUND, "the model is called %s", info->name);
+    if (strcmp(info->name, name) != 0)
+        return csi_fail(error, CS_NOT_FOUND, "the model is called %s", info->name);
+    if (version != NULL && strcmp(version, "1") != 0)
+        return csi_fail(error, CS_NOT_FOUND, "%s has one version, 1", info->name);
+    return CS_OK;
 }
 
 void csi_v2_count_success(struct csi_v2_counters *counters, uint64_t photos,
@@ -61,7 +64,7 @@ static cs_model *named_model(struct csi_request *request, struct cs_model_info *
     struct cs_error error = {CS_OK, ""};
 
     *info = cs_model_info(model);
-    if (csi_v2_model_check(info, request->captures[0], &error) == CS_OK)
+    if (csi_v2_model_check(info, request->captures[0], request->captures[1], &error) == CS_OK)
         return model;
     csi_reply_error(request, &error);
     cs_model_destroy(model);

@@ -33,6 +33,11 @@ static const struct csi_route routes[] = {
     {"GET", "/v2/models/{model}/stats", API, csi_route_v2_stats},
     {"POST", "/v2/models/{model}/infer", API | CSI_ROUTE_WORK | CSI_ROUTE_BODY | CSI_ROUTE_CHANGE,
      csi_route_v2_infer},
+    {"GET", "/v2/models/{model}/versions/{version}", API, csi_route_v2_model},
+    {"GET", "/v2/models/{model}/versions/{version}/ready", API, csi_route_v2_model_ready},
+    {"GET", "/v2/models/{model}/versions/{version}/stats", API, csi_route_v2_stats},
+    {"POST", "/v2/models/{model}/versions/{version}/infer",
+     API | CSI_ROUTE_WORK | CSI_ROUTE_BODY | CSI_ROUTE_CHANGE, csi_route_v2_infer},
     {"POST", "/v2/repository/index", API | CSI_ROUTE_BODY | CSI_ROUTE_CHANGE, csi_route_v2_index},
     {"GET", "/{file}", 0, csi_route_page},
 };

@@ -147,7 +147,7 @@ static void on_refused(void *context, unsigned status, enum csi_refusal_reason r
     struct csi_server *server = context;
 
     atomic_fetch_add(&server->metrics.refused[reason], 1);
-    if (server->options.access_log)
+    if (server->options.access_log && reason != CSI_REFUSED_EARLY) /* that one has a route's line */
         csi_log(CSI_LOG_INFO, "refused at the gate: %u %s", status, csi_refusal_reason_name(reason));
 }
 
@@ -156,6 +156,16 @@ static void on_hangup(void *context, struct csi_conn *conn)
     struct csi_server *server = context;
 
     csi_hub_hangup(server->hub, conn);
+}
+
+/* However it came to be loaded: by its file's change, by a signal, by a cleared cache. */
+static void log_model(const struct csi_server *server)
+{
+    cs_model *model = cs_diagnoser_model(server->options.diagnoser);
+    struct cs_model_info info = cs_model_info(model);
+
+    csi_log(CSI_LOG_INFO, "model loaded: %s, digest %s", info.name, info.digest);
+    cs_model_destroy(model);
 }
 
 /* Once a second: has the model changed; are the streams' clients still there. */
@@ -167,6 +177,7 @@ static void on_tick(void *context)
     cs_diagnoser_status(server->options.diagnoser, &status);
     if (status.model_loads != server->tensor_sessions_loads) {
         server->tensor_sessions_loads = status.model_loads;
+        log_model(server);
         csi_tensor_sessions_purge(server->tensor_sessions); /* they would keep the old model in memory */
     }
     if (status.model_loads + status.model_load_failures != server->known_model_loads) {
@@ -266,6 +277,7 @@ enum cs_status csi_server_start(const struct csi_server_options *options, struct
         goto fail;
     cs_diagnoser_status(server->options.diagnoser, &model);
     server->known_model_loads = model.model_loads + model.model_load_failures;
+    server->tensor_sessions_loads = model.model_loads;
     if ((status = cs_machine_info(NULL, &server->machine, error)) != CS_OK ||
         (status = csi_sessions_create(SESSIONS_MAX, SESSION_IDLE_S, &server->sessions, error)) != CS_OK ||
         (status = csi_hub_create(&server->hub, error)) != CS_OK ||
@@ -314,6 +326,11 @@ const char *csi_server_library_version(void)
 uint16_t csi_server_port(const struct csi_server *server)
 {
     return server->port;
+}
+
+bool csi_server_is_local(const struct csi_server *server)
+{
+    return server->loopback;
 }
 
 void csi_server_stop(struct csi_server *server, double grace_s)

@@ -41,6 +41,8 @@ struct csi_server;
 enum cs_status csi_server_start(const struct csi_server_options *options, struct csi_server **server,
                                 struct cs_error *error);
 uint16_t csi_server_port(const struct csi_server *server);
+/* Bound to an address that only this machine reaches. */
+bool csi_server_is_local(const struct csi_server *server);
 /* "0.9.75": the version of libmicrohttpd that is linked at run time. Constant. */
 const char *csi_server_library_version(void);
 /* Stops accepting, lets requests in flight end (at most `grace_s` seconds), frees everything. */

@@ -17,8 +17,10 @@ struct csi_v2_counters {
     _Atomic uint64_t part_ns[CSI_V2_PARTS]; /* of requests that succeeded */
 };
 
-/* CS_NOT_FOUND unless `name` is that of the model in use. */
-enum cs_status csi_v2_model_check(const struct cs_model_info *info, const char *name, struct cs_error *error);
+/* CS_NOT_FOUND unless `name` is that of the model in use, and `version` (NULL: none was asked for) its only
+ * one, "1". */
+enum cs_status csi_v2_model_check(const struct cs_model_info *info, const char *name, const char *version,
+                                  struct cs_error *error);
 void csi_v2_count_success(struct csi_v2_counters *counters, uint64_t photos,
                           const uint64_t part_ns[CSI_V2_PARTS]);
 void csi_v2_count_failure(struct csi_v2_counters *counters, uint64_t ns);

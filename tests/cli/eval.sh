@@ -2,7 +2,7 @@
 # eval: figures that add up, reports as JSON, CSV and PNG; on the real test photos, the accuracy that the model's card states.
 . "$(dirname "$0")/_lib.sh"
 samples
-run 0 eval labelled; has out "top-1"; has out "as with --plant"; has out "ECE"
+run 0 eval labelled; hasnt err "no photo has a class"; has out "(4 photos)"; has out "top-1"; has out "as with --plant"; has out "ECE"
 run 0 eval --json --csv confusion.csv --png confusion.png --predictions rows.csv labelled
 json "{'top1','top3','macro_f1','ece','per_class','confusion','images','images_per_second'} <= set(o)"
 json "o['images'] == 4 and sum(map(sum, o['confusion'])) == 4 and len(o['per_class']) == 22"
@@ -23,7 +23,9 @@ assert len(rows) == 4 and all(os.path.exists(r['file']) and r['class'] and float
 # without a photo of a known class there is nothing to be right about
 mkdir -p strange/nobody_knows; cp photos/plant1.jpg strange/nobody_knows
 run 0 eval --json strange; json "o['images'] == 0 and o['unlabelled'] == 1 and all(o[k] is None for k in ('top1', 'top3', 'top1_in_plant', 'macro_f1', 'ece'))"
+has err "warning: no photo has a class: expected strange/<class>/photo.jpg with the model's class names, such as Potato__early_blight"
 run 0 eval strange; hasnt out "top-1"
+cp notes.jpg strange/nobody_knows; run 1 eval strange; has out "1 photo failed"
 mkdir nothing; run 1 eval nothing; has err "empty_input"
 if [ "${CROPSHIELD_TESTS:-}" = short ]; then
     echo "left out: the whole test split (CROPSHIELD_TESTS=short)"

@@ -51,6 +51,10 @@ has err "notes.jpg: unsupported_format"; has err "missing.jpg: not_found"
 run 0 predict --gradcam maps photos/plant1.jpg leaf.jpg
 for file in maps/plant1_gradcam.png maps/leaf_gradcam.png; do [ -s $file ] || complain "no $file"; done
 $python -c "from PIL import Image; assert Image.open('maps/leaf_gradcam.png').size == (600, 800)" || complain "heat map size"
+has out "  heat map: maps/plant1_gradcam.png"; [ "$(grep -A9 '^leaf.jpg' out | grep -c 'heat map: maps/leaf_gradcam.png')" = 1 ] || complain "no line about leaf.jpg's map: $(cat out)"
+run 0 predict --json --gradcam maps/ photos/plant1.jpg leaf.jpg
+json "[l['gradcam_file'] for l in lines] == ['maps/plant1_gradcam.png', 'maps/leaf_gradcam.png'] and all(l['predictions'] for l in lines)"
+run 0 predict --json photos/plant1.jpg; json "'gradcam_file' not in o"
 # a second photo of the same name gets another heat map, and running again writes the same files
 mkdir -p one two
 cp photos/plant1.jpg one/same.jpg; cp photos/plant2.jpg two/same.jpg
@@ -75,6 +79,28 @@ fi
 # the longest name that a heat map can have
 long=$(printf 'n%.0s' $(seq 243)); cp leaf.png "$long.png"
 run 0 predict --gradcam maps "$long.png"; [ -s "maps/${long}_gradcam.png" ] || complain "no heat map of a long name"
+# endings of any kind and case; what is a picture of another kind by its name is counted once, pipes are no photos
+mkdir -p endings/deeper others
+for name in a.JPG b.Jpeg c.jpe d.JFIF deeper/e.PNG f.webp; do cp leaf.png endings/$name; done
+for name in deeper/g.HEIC h.heif i.avif j.tif k.TIFF l.bmp m.gif; do echo >endings/$name; done
+echo >endings/notes.txt; mkfifo endings/pipe.jpg; ln -s nowhere endings/n.txt
+run 0 predict --json endings photos/plant1.jpg
+json "[l['image']['name'][8:] for l in lines[:-1]] == ['a.JPG', 'b.Jpeg', 'c.jpe', 'd.JFIF', 'deeper/e.PNG', 'f.webp'] and len(lines) == 7"
+has err "warning: 7 pictures of other kinds were passed over: in directories only .jpg, .jpeg, .jpe, .jfif, .png, .webp are read"
+[ "$(wc -l <err)" = 1 ] || complain "more than one line about pictures of other kinds: $(cat err)"
+echo >others/one.heic
+run 1 predict others; has err "1 picture of another kind was passed over"; has err "others: empty_input: no photo in this directory (.jpg, "
+# a pipe that is named is read, within the limit, by every name that it has
+"$CROPSHIELD" predict --json <(cat leaf.png) photos/plant1.jpg >out 2>err || complain "a named pipe: $(cat err)"
+json "lines[0]['image']['bytes'] == __import__('os').path.getsize('leaf.png') and lines[0]['image']['name'].startswith('/dev/fd/') and len(lines) == 2"
+cat leaf.png | "$CROPSHIELD" predict --json /dev/stdin >out 2>err || complain "/dev/stdin: $(cat err)"
+json "o['image']['bytes'] == __import__('os').path.getsize('leaf.png')"
+"$CROPSHIELD" predict --json /dev/fd/7 >out 2>err 7<leaf.png || complain "/dev/fd/7: $(cat err)"
+mkfifo fifo; cat leaf.png >fifo &
+run 0 explain -o fifo.png fifo; [ -s fifo.png ] || complain "no heat map of a photo from a pipe"
+wait
+run 1 predict --json --max-bytes 1K /dev/zero; json "o['error']['code'] == 'image_too_large'"
+run 1 predict --json /dev/null; json "o['error']['code'] == 'empty_input'"
 # a photo from standard input
 "$CROPSHIELD" predict --json - <leaf.png >out 2>err || complain "standard input"
 json "o['image']['name'] == '-' and o['image']['bytes'] == __import__('os').path.getsize('leaf.png')"
@@ -91,6 +117,13 @@ cp notes.jpg $'n\xff.jpg'; cp leaf.png $'l\xff.png'
 run 1 predict --json $'n\xff.jpg' $'l\xff.png'
 json "lines[0]['image']['name'] == 'n\ufffd.jpg' and lines[0]['error']['code'] == 'unsupported_format' and 'text' in lines[0]['error']['message']"
 json "lines[1]['image']['name'] == 'l\ufffd.png' and lines[1]['predictions']"
+# names that would steer a terminal are escaped where they are shown, and whole in JSON
+odd=$'od\e]0;d\nd\xc2\x9b.jpg'; cp photos/plant1.jpg "$odd"; cp notes.jpg $'b\rad.jpg'
+run 1 predict --gradcam maps "$odd" $'b\rad.jpg' $'no\twhere.jpg'
+has out 'od\x1b]0;d\x0ad\x9b.jpg'; has out 'heat map: maps/od\x1b]0;d\x0ad\x9b_gradcam.png'; has err 'b\x0dad.jpg: unsupported_format'; has err 'no\x09where.jpg: not_found'
+LC_ALL=C grep -qP '[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' out err && complain "control characters are shown: $(cat -v out err)"
+run 0 explain -o o.png "$odd"; has out 'od\x1b]0;d\x0ad\x9b.jpg: heat map'
+run 0 predict --json --gradcam maps "$odd"; json "o['image']['name'] == 'od\x1b]0;d\nd\x9b.jpg' and o['gradcam_file'] == 'maps/od\x1b]0;d\nd\x9b_gradcam.png'"
 # one plant
 run 0 predict --case --json photos; json "lines[-1]['case']['photos'] == 4 and 0 <= lines[-1]['case']['agreement'] <= 1 and lines[-1]['case']['predictions']"
 run 0 predict --case --json --plant tomato photos; json "lines[-1]['case']['plant'] == 'Tomato' and lines[-1]['case']['predictions'][0]['class'].startswith('Tomato__')"

@@ -21,6 +21,10 @@ for mask in all avx512vnni avx2; do
     run 0 predict --json --precision int8 --cpu-mask $mask --model q.safetensors photos/plant1.jpg; cp out $mask
     json "(lambda a: a['predictions'] == o['predictions'] and len(a['predictions']) > 1)(json.load(open('all')))"
 done
+# a file with scales is calibrated anew; the same photos give the same file
+run 0 quantize q.safetensors --calibration labelled -o twice.safetensors
+run 0 inspect --json q.safetensors; cp out once; run 0 inspect --json twice.safetensors
+json "(lambda a: a['metadata']['int8'] == o['metadata']['int8'] and a['metadata']['digest'] == o['metadata']['digest'])(json.load(open('once')))"
 # the written file converts and keeps its scales; float32 lost nothing
 run 0 convert q.safetensors -o again.safetensors
 run 0 inspect --json --precision int8 again.safetensors; json "o['precision'] == 'int8'"
@@ -42,7 +46,7 @@ json "all(l['snr_db'] > 10 for l in o['layers']) and len(o['layers']) > 20 and l
 # a photo that fails is named, does not stop the rest and is told by the exit status
 mkdir -p some; cp photos/plant1.jpg some; cp notes.jpg some/notes.jpg
 run 1 quantize "$models/plain.pth" --calibration some --force -o some.safetensors
-has err "some/notes.jpg: unsupported_format"; has out "1 photos, same top class"; [ -e some.safetensors ] || complain "one bad photo stopped the rest"
+has err "some/notes.jpg: unsupported_format"; has out "1 photo, same top class"; [ -e some.safetensors ] || complain "one bad photo stopped the rest"
 run 0 inspect --json --precision int8 onnx.safetensors; json "o['precision'] == 'int8'"
 run 1 quantize "$models/quantised_residual.onnx" --calibration photos -o no.safetensors; has err "quantised already"
 # a loss over the bound writes nothing, unless forced

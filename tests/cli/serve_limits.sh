@@ -78,6 +78,21 @@ unset CROPSHIELD_TOKEN
 [ "$(curl -s -o out -w '%{http_code}' "$url/api/v1/status")" = 401 ] || complain "no token is needed"
 json "o['error']['code'] == 'unauthorized'"
 [ "$(curl -s -o out -w '%{http_code}' -H 'Authorization: Bearer rust-and-blight' "$url/api/v1/status")" = 200 ] || complain "the token is not taken"
+hasnt log "without --token"
+stop
+# an empty one is a mistake where it is written, and none in the environment
+run 2 serve --port 0 --token ''; has err "--token: an empty token protects nothing"
+export CROPSHIELD_TOKEN=
+start
+unset CROPSHIELD_TOKEN
+[ "$(curl -s -o out -w '%{http_code}' "$url/api/v1/status")" = 200 ] || complain "an empty token in the environment locks the API"
+hasnt log warning
+stop
+# a network that is served without one is told about
+start --host 0.0.0.0
+[ "$(grep -c "warning --host 0.0.0.0 without --token: whoever reaches this address may use the API" log)" = 1 ] || complain "no warning about an open server"
+stop
+start --host 0.0.0.0 --token rust-and-blight; hasnt log "without --token"
 stop
 
 # closed standard streams: no socket takes their numbers, into which the log would be written
@@ -93,10 +108,19 @@ stop
 server=$!
 await
 curl -s "$url/%ff%22%0a%e2%82%ac" >/dev/null
+id=$(printf '%064d' 7)
+curl -s -H 'X-Request-Id: seven' "$url/api/v1/images/$id/gradcam?class=9" >/dev/null
+curl -s -X POST -H 'Inference-Header-Content-Length: 0' --data-binary @leaf.jpg -o /dev/null "$url/v2/models/cropshield_cnn/infer"
+curl -s --data-binary @leaf.jpg -o /dev/null "$url/api/v1/status"
 stop
 cp log out
 json "lines[0]['message'].startswith('listening on http://127.0.0.1:') and lines[0]['level'] == 'info'"
 json "any(l['level'] == 'info' and l['message'].startswith('GET /\ufffd\"') and '\u20ac 404 ' in l['message'] for l in lines) and lines[-1]['message'] == 'stopping'"
+# the path that was asked for, whole, and each part of the line by its name
+json "[(l['method'], l['path'], l['status'], l.get('request')) for l in lines if 'images' in l['message'] and l['method'] == 'GET'] == [('GET', '/api/v1/images/$id/gradcam', 404, 'seven')]"
+json "any(l['message'].startswith('GET /api/v1/images/$id/gradcam 404 ') and l['message'].endswith(' ms seven') for l in lines)"
+json "[l['status'] for l in lines if l.get('path') == '/api/v1/status'] == [405] and not any('gate' in l['message'] for l in lines)" # said before its body came
+json "any((l.get('method'), l.get('path'), l.get('status')) == ('POST', '/v2/models/cropshield_cnn/infer', 200) and l['ms'] > 0 for l in lines)"
 
 # a disk that is full under the cache: answers go on, the errors are counted, a warning says so
 : >log

@@ -49,6 +49,7 @@ run 2 convert model.pth; has err "convert needs -o"
 run 2 convert -o -; has err "missing: MODEL"; hasnt err "OUT"
 run 2 convert embedded -o -; has err "--output: a model is written to a file"
 for name in x.onnx x.pth X.PT; do run 2 convert embedded -o $name; has err "'$name': convert writes .safetensors"; [ ! -e $name ] || complain "$name was written"; done
+for name in y.jpg model safetensors x.safetensors.bak; do run 2 convert embedded -o $name; has err "--output: '$name': convert writes .safetensors: the name has to end so"; [ ! -e $name ] || complain "$name was written"; done
 run 2 quantize embedded --calibration . -o q.onnx; has err "quantize writes .safetensors"
 run 2 quantize embedded --calibration . -o -; has err "--output: a model is written to a file"
 run 2 quantize embedded --calibration .; has err "quantize needs -o"; hasnt err "--calibration"

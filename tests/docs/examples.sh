@@ -22,6 +22,8 @@ has err "unsupported_format"
 if command -v node >/dev/null; then
     CROPSHIELD_URL=$url node "$examples/javascript/diagnose.mjs" leaf.jpg >out || complain "JavaScript example"
     has out "leaf.jpg: "
+    node "$examples/javascript/diagnose.mjs" --url "$url" leaf.jpg leaf.png >out || complain "JavaScript example with --url"
+    has out "leaf.png: "
 fi
 # without a photo each says how it is called; without a photo's file or a server, what is missing, in one line
 kill $server; wait $server 2>/dev/null
@@ -39,6 +41,8 @@ troubled 1 "nowhere.jpg: No such file" $python "$examples/python/diagnose.py" --
 if command -v node >/dev/null; then
     export CROPSHIELD_URL=$url
     troubled 2 "usage: " node "$examples/javascript/diagnose.mjs"; one_line
+    troubled 2 "usage: " node "$examples/javascript/diagnose.mjs" --url "$url"; one_line
+    troubled 2 "usage: " node "$examples/javascript/diagnose.mjs" --url; one_line
     troubled 1 "leaf.jpg: no answer from $url: " node "$examples/javascript/diagnose.mjs" leaf.jpg; one_line
     troubled 1 "no such file" node "$examples/javascript/diagnose.mjs" nowhere.jpg; one_line
 fi

@@ -59,6 +59,45 @@ static void origins(void **state)
     assert_false(csi_origin_allowed(NULL, "localhost:8501", "same-site"));
 }
 
+/* "GET http://host/path": the host in it counts in the place of Host. */
+static void absolute_targets(void **state)
+{
+    static const struct {
+        const char *target, *host;
+        int status;
+    } rows[] = {
+        {"http://127.0.0.1/api/v1/status", "127.0.0.1", 200},
+        {"http://localhost:8501/api/v1/status?x=1", "evil.example", 200},
+        {"HTTP://[::1]", "127.0.0.1", 200}, /* the page */
+        {"http://evil.example/api/v1/status", "127.0.0.1", 400},
+        {"http://127.0.0.1/nothing", "127.0.0.1", 404},
+        {"http://127.0.0.1//api/v1/status", "127.0.0.1", 404},
+    };
+    struct answer answer;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[256];
+
+        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", rows[i].target, rows[i].host);
+        answer = exchange_text(text);
+        if (answer.status != rows[i].status)
+            fail_msg("row %zu: status %d", i, answer.status);
+        answer_free(&answer);
+    }
+    answer = exchange_text("DELETE http://localhost/api/v1/history HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                           "Origin: http://127.0.0.1\r\n\r\n");
+    assert_error(&answer, 400, "bad_request");
+    answer_free(&answer);
+    answer = exchange_text("GET http://localhost/v2/nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    assert_v2_error(&answer, 404);
+    answer_free(&answer);
+    answer = exchange_text(
+        "GET http://localhost/api/v1/images/xyz/display?format=png HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_error(&answer, 400, "bad_request");
+    answer_free(&answer);
+}
+
 static void foreign_pages_change_nothing(void **state)
 {
     static const char *const foreign[] = {"Origin: http://evil.example\r\n", "Origin: null\r\n",
@@ -144,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hosts),
         cmocka_unit_test(origins),
+        cmocka_unit_test(absolute_targets),
         cmocka_unit_test(foreign_pages_change_nothing),
         cmocka_unit_test(token),
     };

@@ -113,6 +113,86 @@ static void stages_and_performance_arrive(void **state)
     wait_for_streams(0);
 }
 
+static void assert_silence(int fd)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+
+    assert_int_equal(poll(&wait, 1, 300), 0);
+}
+
+/* What is true on connecting is for the stream that connects; and clearing a cache measures nothing. */
+static void others_are_not_disturbed(void **state)
+{
+    char cookie[256];
+    int first, second;
+    struct csi_buffer text;
+    struct answer answer;
+
+    (void)state;
+    session_cookie(cookie, sizeof cookie);
+    first = listen_to(cookie);
+    text = read_until(first, "event: performance");
+    csi_buffer_free(&text);
+    text = read_until(first, "\n\n"); /* what was left of it, if anything */
+    csi_buffer_free(&text);
+    second = listen_to(cookie);
+    text = read_until(second, "event: performance");
+    csi_buffer_free(&text);
+    assert_silence(first);
+    answer = request("DELETE", "/api/v1/caches/prediction", cookie, NULL, 0);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    assert_silence(first);
+    close(first);
+    close(second);
+    wait_for_streams(0);
+}
+
+/* Whoever follows a photo's stages learns that it failed, however it was sent. */
+static void failures_arrive(void **state)
+{
+    struct csi_buffer photo = draw_jpeg(72, 100, 100), form, text;
+    char cookie[256], headers[512];
+    struct answer answer;
+    int fd;
+
+    (void)state;
+    session_cookie(cookie, sizeof cookie);
+    fd = listen_to(cookie);
+    snprintf(headers, sizeof headers, "%sX-Request-Id: upload-8\r\n", cookie);
+    answer = request("POST", "/api/v1/predict?name=notes.jpg", headers, "just words", 10);
+    assert_error(&answer, 415, "unsupported_format");
+    answer_free(&answer);
+    text = read_until(
+        fd, "event: failed\ndata: {\"request\":\"upload-8\",\"name\":\"notes.jpg\",\"error\":{\"code\":"
+            "\"unsupported_format\",\"message\":\"");
+    assert_non_null(strstr((const char *)text.bytes, "event: failed\n"));
+    assert_null(strstr((const char *)text.bytes, "\"stage\":\"done\""));
+    csi_buffer_free(&text);
+    csi_buffer_init(&form);
+    for (unsigned as_case = 0; as_case < 2; as_case++) {
+        add_part(&form, "image", "good.jpg", photo.bytes, photo.size);
+        add_part(&form, "image", "bad.jpg", photo.bytes, photo.size / 2);
+        csi_buffer_printf(&form, FORM_END);
+        snprintf(headers, sizeof headers, "%s" FORM_TYPE "X-Request-Id: form-%u\r\n", cookie, as_case);
+        answer = request("POST", as_case ? "/api/v1/predict?case=1" : "/api/v1/predict", headers, form.bytes,
+                         form.size);
+        assert_int_equal(answer.status, 200);
+        answer_free(&answer);
+        csi_buffer_free(&form);
+        snprintf(headers, sizeof headers,
+                 "event: failed\ndata: {\"request\":\"form-%u\",\"name\":\"bad.jpg\",\"error\":{\"code\":"
+                 "\"corrupt_image\"",
+                 as_case);
+        text = read_until(fd, headers);
+        assert_non_null(strstr((const char *)text.bytes, headers));
+        csi_buffer_free(&text);
+    }
+    close(fd);
+    csi_buffer_free(&photo);
+    wait_for_streams(0);
+}
+
 static void model_reload_is_told_to_all(void **state)
 {
     int fd = listen_to("");
@@ -219,6 +299,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stages_and_performance_arrive),
+        cmocka_unit_test(others_are_not_disturbed),
+        cmocka_unit_test(failures_arrive),
         cmocka_unit_test(model_reload_is_told_to_all),
         cmocka_unit_test(streams_are_bounded),
         cmocka_unit_test(a_deaf_client_is_dropped),

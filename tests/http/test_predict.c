@@ -226,6 +226,82 @@ static void known_plant(void **state)
     csi_buffer_free(&photo);
 }
 
+/* Without a class a heat map explains the photo's top class, of the plant that is known; the map as numbers
+ * names it, and the picture is that class's. */
+static void heat_maps_of_a_known_plant(void **state)
+{
+    static const char *const plants[] = {"", "potato", "sugarcane", "TOMATO", "wheat"};
+    struct csi_buffer photo = draw_jpeg(9, 300, 200);
+    json_int_t tops[5];
+    char path[256], id[65];
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++) {
+        struct answer answer, picture;
+        json_t *json;
+
+        snprintf(path, sizeof path, "/api/v1/predict?plant=%s", plants[i]);
+        answer = request("POST", path, "", photo.bytes, photo.size);
+        json = parse(&answer);
+        snprintf(id, sizeof id, "%s", text_at(json, "id", NULL));
+        tops[i] = json_integer_value(
+            json_object_get(json_array_get(json_object_get(json, "predictions"), 0), "index"));
+        json_decref(json);
+        answer_free(&answer);
+        snprintf(path, sizeof path, "/api/v1/images/%s/gradcam?plant=%s&format=json", id, plants[i]);
+        answer = get(path);
+        json = parse(&answer);
+        assert_true(json_is_integer(json_object_get(json, "class")));
+        assert_int_equal(json_integer_value(json_object_get(json, "class")), tops[i]);
+        json_decref(json);
+        answer_free(&answer);
+        snprintf(path, sizeof path, "/api/v1/images/%s/gradcam?plant=%s", id, plants[i]);
+        picture = get(path);
+        snprintf(path, sizeof path, "/api/v1/images/%s/gradcam?class=%d", id, (int)tops[i]);
+        answer = get(path);
+        assert_string_equal(answer_header(&answer, "X-Cache"), "hit"); /* of the same class */
+        assert_int_equal(picture.body_size, answer.body_size);
+        assert_memory_equal(picture.body, answer.body, answer.body_size);
+        answer_free(&picture);
+        answer_free(&answer);
+    }
+    for (size_t i = 1; i < 4; i++)
+        assert_int_not_equal(tops[i], tops[i + 1]);
+    for (size_t i = 0; i < 2; i++) {
+        struct answer answer;
+
+        snprintf(path, sizeof path, "/api/v1/images/%s/gradcam?plant=banana%s", id, i == 0 ? "" : "&class=9");
+        answer = get(path);
+        assert_error(&answer, 400, "bad_request");
+        answer_free(&answer);
+    }
+    csi_buffer_free(&photo);
+}
+
+/* A compressed body is no damaged photo: the answer names the header. */
+static void coded_bodies(void **state)
+{
+    static const char *const paths[] = {"/api/v1/predict", "/v2/models/cropshield_cnn/infer"};
+    struct csi_buffer photo = draw_jpeg(8, 100, 100);
+    struct answer answer;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        answer = request("POST", paths[i], "Content-Encoding: gzip\r\n", photo.bytes, photo.size);
+        assert_int_equal(answer.status, 415);
+        assert_non_null(strstr(answer.body, "Content-Encoding 'gzip'"));
+        assert_string_equal(answer_header(&answer, "Accept-Encoding"), "identity");
+        answer_free(&answer);
+    }
+    answer = request("POST", paths[0], "Content-Encoding: Identity\r\n", photo.bytes, photo.size);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/status", "Content-Encoding: gzip\r\n", NULL, 0);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    csi_buffer_free(&photo);
+}
+
 static void assert_message(const struct answer *answer, const char *message)
 {
     json_t *json = parse(answer);
@@ -474,6 +550,8 @@ int main(void)
         cmocka_unit_test(pictures),
         cmocka_unit_test(photo_over_the_limit),
         cmocka_unit_test(known_plant),
+        cmocka_unit_test(coded_bodies),
+        cmocka_unit_test(heat_maps_of_a_known_plant),
         cmocka_unit_test(forms_of_other_clients),
     };
 

@@ -159,6 +159,80 @@ static void the_pages_files(void **state)
         assert_true(names.count > named + 20);
 }
 
+/* The description lists just the types that the page's files have. */
+static void types_of_files(void **state)
+{
+    static const char *const files[] = {"index.html", "style.css", "main.js", "icon.svg",
+                                        "manifest.webmanifest"};
+    struct answer answer = get("/openapi.json"), file;
+    json_t *json = parse(&answer), *types = json_object_get(json, "paths");
+    static const char *const way[] = {"/{file}", "get", "responses", "200", "content"};
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++)
+        types = json_object_get(types, way[i]);
+    assert_int_equal(json_object_size(types), 5);
+    for (size_t i = 0; i < 5; i++) {
+        char path[64], type[64];
+
+        snprintf(path, sizeof path, "/%s", files[i]);
+        file = get(path);
+        snprintf(type, sizeof type, "%s", answer_header(&file, "Content-Type"));
+        type[strcspn(type, ";")] = '\0';
+        if (json_object_get(types, type) == NULL)
+            fail_msg("%s is %s, which is not described", path, type);
+        answer_free(&file);
+    }
+    json_decref(json);
+    answer_free(&answer);
+}
+
+static void assert_304(const char *path)
+{
+    struct answer answer = get(path), again;
+    char headers[128], etag[64];
+
+    assert_int_equal(answer.status, 200);
+    snprintf(etag, sizeof etag, "%s", answer_header(&answer, "ETag"));
+    assert_int_equal(strlen(etag), 18);
+    snprintf(headers, sizeof headers, "If-None-Match: \"x\", %s\r\n", etag);
+    again = request("GET", path, headers, NULL, 0);
+    assert_int_equal(again.status, 304);
+    assert_int_equal(again.body_size, 0);
+    assert_string_equal(answer_header(&again, "ETag"), etag);
+    answer_free(&again);
+    again = request("GET", path, "If-None-Match: \"0123456789abcdef\"\r\n", NULL, 0);
+    assert_int_equal(again.status, 200);
+    assert_int_equal(again.body_size, answer.body_size);
+    answer_free(&again);
+    answer_free(&answer);
+}
+
+/* What the client has is not sent again; another picture has another tag. */
+static void unchanged_things(void **state)
+{
+    struct answer answer = predict("", 64, "tagged.jpg"), other;
+    json_t *json = parse(&answer);
+    char path[160], etag[64];
+
+    (void)state;
+    assert_304("/openapi.json");
+    snprintf(path, sizeof path, "/api/v1/images/%s/display", json_string_value(json_object_get(json, "id")));
+    assert_304(path);
+    snprintf(path, sizeof path, "/api/v1/images/%s/gradcam?alpha=0.9",
+             json_string_value(json_object_get(json, "id")));
+    assert_304(path);
+    answer_free(&answer);
+    answer = get(path);
+    snprintf(etag, sizeof etag, "%s", answer_header(&answer, "ETag"));
+    path[strlen(path) - 1] = '8';
+    other = get(path);
+    assert_string_not_equal(answer_header(&other, "ETag"), etag);
+    answer_free(&other);
+    answer_free(&answer);
+    json_decref(json);
+}
+
 static void wrong_methods(void **state)
 {
     static const struct {
@@ -454,6 +528,8 @@ int main(void)
         cmocka_unit_test(the_page),
         cmocka_unit_test(the_pages_files),
         cmocka_unit_test(wrong_methods),
+        cmocka_unit_test(types_of_files),
+        cmocka_unit_test(unchanged_things),
         cmocka_unit_test(no_such_path),
         cmocka_unit_test(sessions_are_apart),
         cmocka_unit_test(rings_are_bounded),

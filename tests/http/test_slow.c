@@ -158,12 +158,34 @@ static void crowd_of_slow_clients(void **state)
     assert_alive();
 }
 
+/* Stopping waits for an upload as long as it was told, then cuts it off. */
+static void stopping_cuts_slow_uploads(void **state)
+{
+    struct csi_server_options options = test_options();
+    uint64_t start_ns;
+    struct answer answer;
+    int fd = dial();
+
+    (void)state;
+    put_text(fd, "POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\nx");
+    assert_alive(); /* its head has been read by now */
+    start_ns = csi_now_ns();
+    csi_server_stop(server, 0.3);
+    assert_in_range(csi_ms_since(start_ns), 290, 3000);
+    answer = take(fd, 2);
+    assert_true(answer.closed);
+    assert_int_equal(answer.status, 0);
+    answer_free(&answer);
+    close(fd);
+    start_with(&options); /* for the tear-down */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(head_that_trickles),          cmocka_unit_test(body_that_trickles),
         cmocka_unit_test(silent_connection_is_closed), cmocka_unit_test(refusals_are_counted),
-        cmocka_unit_test(crowd_of_slow_clients),
+        cmocka_unit_test(crowd_of_slow_clients),       cmocka_unit_test(stopping_cuts_slow_uploads),
     };
 
     return cmocka_run_group_tests_name("slow clients", tests, start, stop_all);

@@ -39,6 +39,38 @@ static void descriptions(void **state)
     answer_free(&answer);
 }
 
+/* Version 1 is the model; there is no other. */
+static void versions(void **state)
+{
+    static const char *const tails[] = {"", "/ready", "/stats"};
+    struct csi_buffer photo = draw_jpeg(79, 200, 200);
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        const char *tail = i < 3 ? tails[i] : "/infer", *bare = "Inference-Header-Content-Length: 0\r\n";
+        const char *const models[] = {"cropshield_cnn", "cropshield_cnn/versions/1",
+                                      "cropshield_cnn/versions/2", "other/versions/1"};
+        struct answer answers[4];
+
+        for (size_t j = 0; j < 4; j++) {
+            char path[128];
+
+            snprintf(path, sizeof path, "/v2/models/%s%s", models[j], tail);
+            answers[j] = i < 3 ? get(path) : request("POST", path, bare, photo.bytes, photo.size);
+        }
+        assert_int_equal(answers[0].status, 200);
+        assert_int_equal(answers[1].status, 200);
+        assert_int_equal(answers[0].body_size, answers[1].body_size);
+        assert_memory_equal(answers[0].body, answers[1].body, answers[0].body_size);
+        assert_non_null(strstr(answers[2].body, "cropshield_cnn has one version, 1"));
+        assert_v2_error(&answers[2], 404);
+        assert_v2_error(&answers[3], 404);
+        for (size_t j = 0; j < 4; j++)
+            answer_free(&answers[j]);
+    }
+    csi_buffer_free(&photo);
+}
+
 /* The output `name` of a JSON answer. */
 static const json_t *output(const json_t *json, const char *name)
 {
@@ -315,9 +347,10 @@ static void statistics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(descriptions), cmocka_unit_test(a_photo_in_two_ways), cmocka_unit_test(tensors),
-        cmocka_unit_test(a_bare_photo), cmocka_unit_test(a_flood_of_values),   cmocka_unit_test(refused),
-        cmocka_unit_test(statistics),
+        cmocka_unit_test(descriptions),      cmocka_unit_test(a_photo_in_two_ways),
+        cmocka_unit_test(tensors),           cmocka_unit_test(a_bare_photo),
+        cmocka_unit_test(a_flood_of_values), cmocka_unit_test(refused),
+        cmocka_unit_test(statistics),        cmocka_unit_test(versions),
     };
 
     return cmocka_run_group_tests_name("inference protocol", tests, start_server, stop_all);

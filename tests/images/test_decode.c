@@ -622,6 +622,13 @@ static void encoders(void **state)
 
     (void)state;
     assert_int_equal(cs_image_encode(image, CS_FORMAT_PNG, 0, &blob, NULL), CS_OK);
+    for (int mode = -1; mode <= 2; mode += 3) { /* no mode has such a number */
+        out = image;
+        assert_int_equal(cs_image_decode_display(blob.bytes, blob.size, NULL, (enum cs_decode_mode)mode, 16,
+                                                 &out, NULL, NULL),
+                         CS_BAD_REQUEST);
+        assert_null(out);
+    }
     assert_int_equal(decode(blob.bytes, blob.size, &out, NULL), CS_OK);
     assert_int_equal(largest_difference(image, out), 0);
     csi_image_destroy(out);

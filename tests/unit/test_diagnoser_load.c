@@ -143,6 +143,31 @@ static void a_changed_file_replaces_the_model(void **state)
     cs_diagnoser_destroy(diagnoser);
 }
 
+/* Loading the same file again loses nothing that the caches know; by another one's answers nobody is served.
+ */
+static void a_file_that_did_not_change_keeps_the_caches(void **state)
+{
+    cs_diagnoser *diagnoser = create_tiny();
+    struct cs_blob photo = draw_photo(14, 300, 300, CS_FORMAT_JPEG);
+    struct cs_cache_stats stats;
+    cs_diagnosis *diagnosis;
+
+    (void)state;
+    cs_diagnosis_destroy(diagnose(diagnoser, &photo, NULL));
+    assert_int_equal(cs_diagnoser_reload(diagnoser, NULL), CS_OK);
+    cs_diagnoser_cache_stats(diagnoser, CS_CACHE_GRADCAM, &stats);
+    assert_int_equal(stats.entries, 1); /* the display image */
+    diagnosis = diagnose(diagnoser, &photo, NULL);
+    assert_int_equal(diagnosis->prediction_cache, CS_CACHE_HIT);
+    cs_diagnosis_destroy(diagnosis);
+    assert_true(tiny_model_write(model_path, 2));
+    assert_int_equal(cs_diagnoser_reload(diagnoser, NULL), CS_OK);
+    cs_diagnoser_cache_stats(diagnoser, CS_CACHE_PREDICTION, &stats);
+    assert_int_equal(stats.entries, 0);
+    cs_blob_destroy(&photo);
+    cs_diagnoser_destroy(diagnoser);
+}
+
 static void no_request_is_lost_while_models_change(void **state)
 {
     cs_diagnoser *diagnoser = create_tiny();
@@ -216,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(identical_photos_at_once_are_computed_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_changed_file_replaces_the_model, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_file_that_did_not_change_keeps_the_caches, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_request_is_lost_while_models_change, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clearing_the_model_cache_loads_again, set_up, tear_down),
     };
