@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/names.h"
+
 #define MAX_SIDE 4096 /* of the network's input */
 
 /* Class names are shown in terminals and pages: not empty, no control characters. */
@@ -228,18 +230,25 @@ static enum cs_status set_classes(const json_t *names, struct csi_graph *graph, 
 
 static enum cs_status mark_untested(const json_t *metadata, struct csi_graph *graph, struct cs_error *error)
 {
-    json_t *names, *name;
+    struct csi_names untested = {0};
+    json_t *list, *name;
     size_t i;
-    enum cs_status status = parse_member(metadata, "untested_classes", &names, error);
+    bool noted = true;
+    enum cs_status status = parse_member(metadata, "untested_classes", &list, error);
 
-    if (status != CS_OK || names == NULL)
+    if (status != CS_OK || list == NULL)
         return status;
-    json_array_foreach(names, i, name) for (size_t k = 0; k < graph->class_count;
-                                            k++) if (json_is_string(name) &&
-                                                     strcmp(graph->classes[k], json_string_value(name)) == 0)
-        graph->tested[k] = false;
-    json_decref(names);
-    return CS_OK;
+    json_array_foreach(list, i, name)
+    {
+        if (json_is_string(name))
+            noted = noted && csi_names_put(&untested, json_string_value(name), i);
+    }
+    for (size_t k = 0; k < graph->class_count; k++)
+        if (csi_names_find(&untested, graph->classes[k], &i))
+            graph->tested[k] = false;
+    csi_names_free(&untested);
+    json_decref(list);
+    return noted ? CS_OK : csi_fail_memory(error, "class names");
 }
 
 /* A checkpoint's `num_classes` is the width of the last layer. */

@@ -10,6 +10,7 @@
 
 #include "formats/model_file.h"
 #include "formats/tensors.h"
+#include "graph/names.h"
 
 /* True when the bytes may be an ONNX file: the format has no magic number. */
 bool csi_is_onnx(const uint8_t *bytes, size_t size);
@@ -72,8 +73,7 @@ struct csi_onnx {
     int64_t batch; /* that the input is declared for, when that is a number; -1: any */
     struct csi_onnx_value *values;
     size_t count, capacity;
-    uint32_t *slots; /* hash table of indices + 1; its size is a power of two */
-    size_t slot_count;
+    struct csi_names names;      /* of `values`, to their indices */
     size_t folded, max_folded;   /* elements that folding made */
     const Onnx__NodeProto *node; /* the one at hand */
     const char *node_name;

@@ -83,11 +83,12 @@ struct csi_layer_name csi_graph_scales_name(const char *constant)
 
 struct csi_layer_name csi_graph_constant_name(const struct csi_graph *graph, int value)
 {
-    for (int i = 0; i < value; i++)
-        if (csi_value_is_constant(&graph->values[i]) &&
-            strcmp(graph->values[i].name, graph->values[value].name) == 0)
-            return csi_layer_name("%.100s.%d", graph->values[value].name, value);
-    return csi_layer_name("%s", graph->values[value].name);
+    const char *name = graph->values[value].name;
+    size_t first;
+
+    if (csi_names_find(&graph->constants, name, &first) && first < (size_t)value)
+        return csi_layer_name("%.100s.%d", name, value);
+    return csi_layer_name("%s", name);
 }
 
 char *csi_graph_to_config(const struct csi_graph *graph)

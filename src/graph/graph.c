@@ -81,6 +81,7 @@ void csi_graph_destroy(struct csi_graph *graph)
         csi_aligned_free(graph->blocks[i]);
     free(graph->blocks);
     clear_classes(graph);
+    csi_names_free(&graph->constants);
     free(graph->nodes);
     free(graph->values);
     free(graph->extras);
@@ -214,6 +215,7 @@ enum cs_status csi_graph_add_constant(struct csi_graph *graph, const char *name,
                                       struct cs_error *error)
 {
     struct csi_value value;
+    size_t first;
     enum cs_status status = describe_value(&value, name, rank, dims, CSI_GRAPH_MAX_ELEMENTS, error);
 
     *index = CSI_NO_VALUE;
@@ -222,9 +224,14 @@ enum cs_status csi_graph_add_constant(struct csi_graph *graph, const char *name,
     if (status != CS_OK)
         return status;
     status = append_value(graph, &value, index, error);
-    if (status != CS_OK)
+    if (status != CS_OK) {
         free_data(&value);
-    return status;
+        return status;
+    }
+    if (!csi_names_find(&graph->constants, value.name, &first) &&
+        !csi_names_put(&graph->constants, value.name, (size_t)*index))
+        return csi_fail_memory(error, "graph");
+    return CS_OK;
 }
 
 enum cs_status csi_graph_add_extra(struct csi_graph *graph, const char *name, unsigned rank,

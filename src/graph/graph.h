@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "graph/names.h"
 
 #define CSI_MAX_RANK  4
 #define CSI_NAME_SIZE 128
@@ -124,7 +125,8 @@ struct csi_graph {
     size_t node_count, node_capacity;
     struct csi_value *values;
     size_t value_count, value_capacity;
-    int input, output; /* value indices: the photo and the logits */
+    struct csi_names constants; /* the first constant of each name */
+    int input, output;          /* value indices: the photo and the logits */
 
     /* What the model says about itself. Strings are owned, never NULL after csi_graph_init. */
     char *name, *architecture, *format, *metadata_json, *gradcam_layer;
