@@ -357,9 +357,9 @@ def onnx_value(name, shape):
     return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
 
 
-def onnx_file(nodes, tensors, opset=13, shape=("n", 3, 8, 8), output="y"):
+def onnx_file(nodes, tensors, opset=13, shape=("n", 3, 8, 8), output="y", more=b""):
     graph = (b"".join(field(1, n) for n in nodes) + field(2, "g") + b"".join(field(5, t) for t in tensors) +
-             field(11, onnx_value("x", shape)) + field(12, onnx_value(output, ("n", 2))))
+             field(11, onnx_value("x", shape)) + field(12, onnx_value(output, ("n", 2))) + more)
     return field(1, 7) + field(7, graph) + field(8, field(2, opset))
 
 
@@ -449,7 +449,9 @@ def onnx_files():
     yield "no_output", onnx_file([conv], [weight])
     yield "output_constant", onnx_file([conv], [weight], output="w")
     yield "input_flat", onnx_file([conv, *tail], [weight], shape=("n", 3))
-    yield "two_inputs", good + field(7, field(11, onnx_value("x2", ("n", 3, 8, 8))))  # protobuf merges the graphs
+    second = field(11, onnx_value("x2", ("n", 3, 8, 8)))
+    yield "two_inputs", onnx_file([conv, *tail], [weight], more=second)
+    yield "two_graphs", good + field(7, second)  # protobuf would merge them
     nested = onnx_node("If", ["x"], ["c"])
     for _ in range(60):
         nested = onnx_node("If", ["x"], ["c"], field(1, "then_branch") + field(6, field(1, nested)) + field(20, 5))

@@ -202,6 +202,7 @@ static const struct expectation expectations[] = {
     {"onnx/output_constant", CS_MODEL_INVALID, "no output"},
     {"onnx/input_flat", CS_MODEL_UNSUPPORTED, "'x' is not [batch, 3, height, width]"},
     {"onnx/two_inputs", CS_MODEL_UNSUPPORTED, "more than one input"},
+    {"onnx/two_graphs", CS_MODEL_INVALID, "in a ModelProto: a field that is no list comes twice"},
     {"onnx/deep", CS_MODEL_INVALID, "in a GraphProto: messages are nested deeper than 24"},
     {"onnx/length_lies", CS_MODEL_INVALID,
      "damaged at byte 2, in a ModelProto: a length reaches over the end"},
