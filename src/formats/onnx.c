@@ -61,6 +61,13 @@ enum cs_status csi_onnx_define(struct csi_onnx *onnx, const char *name, const st
     return CS_OK;
 }
 
+enum cs_status csi_onnx_spend(struct csi_onnx *onnx, size_t count)
+{
+    if (csi_add_overflows(onnx->folded, count, &onnx->folded) || onnx->folded > onnx->max_folded)
+        return csi_onnx_fail(onnx, CS_MODEL_INVALID, "constants grow far beyond the file's size");
+    return CS_OK;
+}
+
 struct csi_onnx_value *csi_onnx_input(const struct csi_onnx *onnx, size_t index)
 {
     if (index >= onnx->node->n_input || onnx->node->input[index][0] == '\0')

@@ -228,6 +228,7 @@ enum cs_status csi_graph_add_constant(struct csi_graph *graph, const char *name,
         free_data(&value);
         return status;
     }
+    graph->held += csi_value_elements(&value);
     if (!csi_names_find(&graph->constants, value.name, &first) &&
         !csi_names_put(&graph->constants, value.name, (size_t)*index))
         return csi_fail_memory(error, "graph");
@@ -354,6 +355,25 @@ struct csi_node csi_node_init(enum csi_op op, const char *name)
     return node;
 }
 
+/* What the node at hand takes of constants, counted before anything looks at their numbers. */
+static enum cs_status count_uses(struct csi_graph *graph, const struct csi_node *node, struct cs_error *error)
+{
+    uint64_t used = graph->used;
+
+    for (unsigned i = 0; i < node->input_count && i < CSI_NODE_MAX_INPUTS; i++)
+        if (node->inputs[i] >= 0 && (size_t)node->inputs[i] < graph->value_count &&
+            csi_value_is_constant(&graph->values[node->inputs[i]]))
+            used += csi_value_elements(&graph->values[node->inputs[i]]);
+    if (used > CSI_GRAPH_MAX_SHARED * graph->held + CSI_GRAPH_FREE_USES)
+        return csi_fail(
+            error, CS_MODEL_INVALID,
+            "node '%s' (%s): the network would take %llu weights of the %llu that there are: too many "
+            "nodes share them",
+            node->name, csi_op_name(node->op), (unsigned long long)used, (unsigned long long)graph->held);
+    graph->used = used;
+    return CS_OK;
+}
+
 enum cs_status csi_graph_add_node(struct csi_graph *graph, const struct csi_node *node, int *index,
                                   struct cs_error *error)
 {
@@ -361,9 +381,11 @@ enum cs_status csi_graph_add_node(struct csi_graph *graph, const struct csi_node
     struct csi_node *nodes;
     size_t dims[CSI_MAX_RANK] = {0};
     unsigned rank = 0;
-    enum cs_status status = csi_infer_shape(graph, node, &rank, dims, error);
+    enum cs_status status = count_uses(graph, node, error);
 
     *index = CSI_NO_VALUE;
+    if (status == CS_OK)
+        status = csi_infer_shape(graph, node, &rank, dims, error);
     if (status == CS_OK)
         status = describe_value(&value, node->name, rank, dims, CSI_GRAPH_MAX_ACTIVATION, error);
     if (status != CS_OK)
