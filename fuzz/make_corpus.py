@@ -221,6 +221,9 @@ def pytorch_files():
     yield "big_endian", torch_file(good, more=[("archive/byteorder", b"big")])
     yield "no_pickle", archive([("archive/other", b"x")])
     yield "not_tensors", torch_file(pickle.dumps({"a": 1}, 2))
+    raw = b"X\x02\x00\x00\x00\xff\xfe"  # a text that is not UTF-8
+    yield "name_not_utf8", torch_file(b"\x80\x02}(" + raw + rebuilt(storage("0", 6), 0, (6,), (1,)) + b"u.")
+    yield "member_not_utf8", torch_file(b"\x80\x02}(" + text("state_dict") + good[2:-1] + raw + number(1) + b"u.")
     yield "legacy", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
     yield "legacy_tar", bytes(257) + b"ustar\x0000" + bytes(300)
     module = (b"\x80\x02c__torch__.net\nNet\n)\x81}(" + text("weight") + rebuilt(storage("0", 6), 0, (6,), (1,)) +

@@ -337,6 +337,13 @@ char *csi_metadata_scales_text(const struct csi_graph *graph, const char *method
     return text;
 }
 
+/* Jansson does not say which of the two it was. */
+static enum cs_status no_json(struct cs_error *error)
+{
+    return csi_fail(error, CS_INTERNAL,
+                    "the model's metadata cannot be written as JSON: a text is not UTF-8, or memory is out");
+}
+
 enum cs_status csi_metadata_finish(const json_t *metadata, const json_t *classes, struct csi_graph *graph,
                                    struct cs_error *error)
 {
@@ -372,7 +379,7 @@ enum cs_status csi_metadata_finish(const json_t *metadata, const json_t *classes
         return status;
     text = json_dumps(metadata, JSON_COMPACT);
     if (text == NULL)
-        return csi_fail_memory(error, "model metadata");
+        return no_json(error);
     status = csi_graph_set_string(&graph->metadata_json, text, error);
     free(text);
     return status;
@@ -423,5 +430,5 @@ enum cs_status csi_metadata_from_graph(const struct csi_graph *graph, json_t *me
                        "resize_filter", "bilinear", "display_filter", "lanczos", "mean",
                        triple(graph->preprocess.mean), "std", triple(graph->preprocess.std_dev)),
              &failed);
-    return failed ? csi_fail_memory(error, "model metadata") : CS_OK;
+    return failed ? no_json(error) : CS_OK;
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "graph/arch.h"
 
 static json_t *numbers(const unsigned *list, size_t count)
@@ -74,11 +75,13 @@ struct csi_layer_name csi_graph_scales_name(const char *constant)
 {
     uint32_t hash = UINT32_C(2166136261); /* FNV-1a: long names often differ at their end only */
 
+    const int kept = (int)csi_utf8_prefix(constant, 100);
+
     if (strlen(constant) <= 110)
         return csi_layer_name("int8.scales.%s", constant);
     for (const char *c = constant; *c != '\0'; c++)
         hash = (hash ^ (uint8_t)*c) * UINT32_C(16777619);
-    return csi_layer_name("int8.scales.%.100s.%08" PRIx32, constant, hash);
+    return csi_layer_name("int8.scales.%.*s.%08" PRIx32, kept, constant, hash);
 }
 
 struct csi_layer_name csi_graph_constant_name(const struct csi_graph *graph, int value)
@@ -87,7 +90,7 @@ struct csi_layer_name csi_graph_constant_name(const struct csi_graph *graph, int
     size_t first;
 
     if (csi_names_find(&graph->constants, name, &first) && first < (size_t)value)
-        return csi_layer_name("%.100s.%d", name, value);
+        return csi_layer_name("%.*s.%d", (int)csi_utf8_prefix(name, 100), name, value);
     return csi_layer_name("%s", name);
 }
 
@@ -197,7 +200,7 @@ static bool get_attributes(const json_t *object, struct csi_node *node)
     node->activation = (enum csi_activation)activation;
     node->ceil_mode = json_is_true(json_object_get(object, "ceil_mode"));
     node->count_include_pad = json_is_true(json_object_get(object, "count_include_pad"));
-    snprintf(node->scope, sizeof node->scope, "%s", scope == NULL ? "" : scope);
+    csi_utf8_copy(node->scope, sizeof node->scope, scope == NULL ? "" : scope);
     return good;
 }
 

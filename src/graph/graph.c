@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 
 enum cs_status csi_graph_set_string(char **slot, const char *text, struct cs_error *error)
 {
@@ -143,7 +144,7 @@ static enum cs_status describe_value(struct csi_value *value, const char *name, 
 
     memset(value, 0, sizeof *value);
     value->producer = -1;
-    snprintf(value->name, sizeof value->name, "%s", name);
+    csi_utf8_copy(value->name, sizeof value->name, name);
     if (rank > CSI_MAX_RANK)
         return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s' has %u dimensions, more than %d", name, rank,
                         CSI_MAX_RANK);
@@ -349,7 +350,7 @@ struct csi_node csi_node_init(enum csi_op op, const char *name)
                             .epsilon = 1e-5f,
                             .scale = 1.0f};
 
-    snprintf(node.name, sizeof node.name, "%s", name);
+    csi_utf8_copy(node.name, sizeof node.name, name);
     for (unsigned i = 0; i < CSI_NODE_MAX_INPUTS; i++)
         node.inputs[i] = CSI_NO_VALUE;
     return node;

@@ -15,7 +15,7 @@
 #include "graph/names.h"
 
 #define CSI_MAX_RANK  4
-#define CSI_NAME_SIZE 128
+#define CSI_NAME_SIZE 128 /* longer names are cut, and what is not UTF-8 in them becomes U+FFFD */
 
 /* Limits that keep hostile files from costing more than they weigh. */
 #define CSI_GRAPH_MAX_NODES    20000u

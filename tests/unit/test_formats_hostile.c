@@ -123,6 +123,8 @@ static const struct expectation expectations[] = {
     {"pytorch/big_endian", CS_MODEL_UNSUPPORTED, "big-endian"},
     {"pytorch/no_pickle", CS_MODEL_INVALID, "no data.pkl"},
     {"pytorch/not_tensors", CS_MODEL_INVALID, "no dictionary of named tensors"},
+    {"pytorch/name_not_utf8", CS_MODEL_INVALID, "is not UTF-8"},
+    {"pytorch/member_not_utf8", CS_OK, ""},
     {"pytorch/legacy", CS_MODEL_UNSUPPORTED, "torch.save"},
     {"pytorch/legacy_tar", CS_MODEL_UNSUPPORTED, "torch.save"},
     {"pytorch/torchscript_os_system", CS_MODEL_INVALID, "'posix.system' at byte"},
