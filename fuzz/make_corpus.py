@@ -221,6 +221,9 @@ def pytorch_files():
     yield "big_endian", torch_file(good, more=[("archive/byteorder", b"big")])
     yield "no_pickle", archive([("archive/other", b"x")])
     yield "not_tensors", torch_file(pickle.dumps({"a": 1}, 2))
+    raw = b"X\x02\x00\x00\x00\xff\xfe"  # a text that is not UTF-8
+    yield "name_not_utf8", torch_file(b"\x80\x02}(" + raw + rebuilt(storage("0", 6), 0, (6,), (1,)) + b"u.")
+    yield "member_not_utf8", torch_file(b"\x80\x02}(" + text("state_dict") + good[2:-1] + raw + number(1) + b"u.")
     yield "legacy", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
     yield "legacy_tar", bytes(257) + b"ustar\x0000" + bytes(300)
     module = (b"\x80\x02c__torch__.net\nNet\n)\x81}(" + text("weight") + rebuilt(storage("0", 6), 0, (6,), (1,)) +
@@ -357,9 +360,9 @@ def onnx_value(name, shape):
     return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
 
 
-def onnx_file(nodes, tensors, opset=13, shape=("n", 3, 8, 8), output="y"):
+def onnx_file(nodes, tensors, opset=13, shape=("n", 3, 8, 8), output="y", more=b""):
     graph = (b"".join(field(1, n) for n in nodes) + field(2, "g") + b"".join(field(5, t) for t in tensors) +
-             field(11, onnx_value("x", shape)) + field(12, onnx_value(output, ("n", 2))))
+             field(11, onnx_value("x", shape)) + field(12, onnx_value(output, ("n", 2))) + more)
     return field(1, 7) + field(7, graph) + field(8, field(2, opset))
 
 
@@ -449,7 +452,9 @@ def onnx_files():
     yield "no_output", onnx_file([conv], [weight])
     yield "output_constant", onnx_file([conv], [weight], output="w")
     yield "input_flat", onnx_file([conv, *tail], [weight], shape=("n", 3))
-    yield "two_inputs", good + field(7, field(11, onnx_value("x2", ("n", 3, 8, 8))))  # protobuf merges the graphs
+    second = field(11, onnx_value("x2", ("n", 3, 8, 8)))
+    yield "two_inputs", onnx_file([conv, *tail], [weight], more=second)
+    yield "two_graphs", good + field(7, second)  # protobuf would merge them
     nested = onnx_node("If", ["x"], ["c"])
     for _ in range(60):
         nested = onnx_node("If", ["x"], ["c"], field(1, "then_branch") + field(6, field(1, nested)) + field(20, 5))

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/utf8.h"
 
 void csi_buffer_init(struct csi_buffer *buffer)
 {
@@ -64,33 +65,6 @@ void csi_buffer_printf(struct csi_buffer *buffer, const char *format, ...)
     buffer->size += (size_t)length;
 }
 
-/* Length of the well-formed UTF-8 sequence at `text`, 0 when there is none (Unicode 15, table 3-7). */
-static size_t utf8_length(const unsigned char *text)
-{
-    unsigned char first = text[0], lowest = 0x80, highest = 0xbf;
-    size_t length = first < 0x80                     ? 1
-                    : first >= 0xc2 && first <= 0xdf ? 2
-                    : first >= 0xe0 && first <= 0xef ? 3
-                    : first >= 0xf0 && first <= 0xf4 ? 4
-                                                     : 0;
-
-    if (first == 0xe0)
-        lowest = 0xa0;
-    else if (first == 0xed)
-        highest = 0x9f;
-    else if (first == 0xf0)
-        lowest = 0x90;
-    else if (first == 0xf4)
-        highest = 0x8f;
-    for (size_t i = 1; i < length; i++) {
-        if (text[i] < lowest || text[i] > highest)
-            return 0; /* the NUL at the end is no continuation either */
-        lowest = 0x80;
-        highest = 0xbf;
-    }
-    return length;
-}
-
 /* `escape`: what JSON does not let stand in a string is escaped. */
 static void append_text(struct csi_buffer *buffer, const char *text, int escape)
 {
@@ -100,7 +74,7 @@ static void append_text(struct csi_buffer *buffer, const char *text, int escape)
         const unsigned char *plain = at;
         size_t length;
 
-        while (*at != '\0' && (length = utf8_length(at)) != 0 &&
+        while (*at != '\0' && (length = csi_utf8_length((const char *)at)) != 0 &&
                !(escape && (*at < 0x20 || *at == '"' || *at == '\\' || *at == 0x7f)))
             at += length;
         csi_buffer_append(buffer, plain, (size_t)(at - plain));

@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "diagnosis/model.h"
+#include "graph/names.h"
 
 /* Length of the plant's part of a class name; 0: it has none. A name that begins with "__" has none. */
 static size_t plant_length(const char *class_name)
@@ -33,44 +34,57 @@ char *csi_class_label(const char *class_name)
     return label;
 }
 
-/* Room for the name of the plant of class `index`, as people read it; NULL without memory. */
-static char *plant_name(const cs_model *model, size_t index)
+/* The first `length` bytes of `text`, for free(); NULL without memory. */
+static char *beginning(const char *text, size_t length)
 {
-    size_t length = plant_length(model->classes[index]);
-    char *name = malloc(length + 1);
+    char *copy = malloc(length + 1);
 
-    if (name != NULL) {
-        memcpy(name, model->labels[index], length);
-        name[length] = '\0';
+    if (copy != NULL) {
+        memcpy(copy, text, length);
+        copy[length] = '\0';
     }
-    return name;
+    return copy;
+}
+
+/* The plant of class `index`, whose name's part for it is `length` bytes long; `known` has those before it.
+ * False without memory. */
+static bool find_plant_of(cs_model *model, size_t index, size_t length, struct csi_names *known)
+{
+    char *key = beginning(model->classes[index], length), *name = NULL;
+    bool done = key != NULL;
+
+    if (done && !csi_names_find(known, key, &model->plant_of[index])) {
+        name = beginning(model->labels[index], length); /* as people read it */
+        done = name != NULL && csi_names_put(known, key, model->plant_count);
+    }
+    if (done && name != NULL) {
+        model->plant_of[index] = model->plant_count;
+        model->plants[model->plant_count++] = name;
+        name = NULL;
+    }
+    free(name);
+    free(key);
+    return done;
 }
 
 bool csi_model_find_plants(cs_model *model)
 {
+    struct csi_names known = {0};
+    bool done = true;
+
     model->plants = calloc(model->class_count, sizeof *model->plants);
     model->plant_of = calloc(model->class_count, sizeof *model->plant_of);
     if (model->plants == NULL || model->plant_of == NULL)
         return false;
-    for (size_t i = 0; i < model->class_count; i++) {
-        size_t length = plant_length(model->classes[i]), before = 0;
+    for (size_t i = 0; i < model->class_count && done; i++) {
+        size_t length = plant_length(model->classes[i]);
 
         model->plant_of[i] = CSI_ANY_PLANT;
-        if (length == 0)
-            continue;
-        while (before < i && (plant_length(model->classes[before]) != length ||
-                              memcmp(model->classes[before], model->classes[i], length) != 0))
-            before++;
-        if (before < i) {
-            model->plant_of[i] = model->plant_of[before];
-            continue;
-        }
-        model->plants[model->plant_count] = plant_name(model, i);
-        if (model->plants[model->plant_count] == NULL)
-            return false;
-        model->plant_of[i] = model->plant_count++;
+        if (length > 0)
+            done = find_plant_of(model, i, length, &known);
     }
-    return true;
+    csi_names_free(&known);
+    return done;
 }
 
 /* Equal but for case, and for '_' where the other has a space. */

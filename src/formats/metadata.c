@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/names.h"
+
 #define MAX_SIDE 4096 /* of the network's input */
 
 /* Class names are shown in terminals and pages: not empty, no control characters. */
@@ -228,18 +230,25 @@ static enum cs_status set_classes(const json_t *names, struct csi_graph *graph, 
 
 static enum cs_status mark_untested(const json_t *metadata, struct csi_graph *graph, struct cs_error *error)
 {
-    json_t *names, *name;
+    struct csi_names untested = {0};
+    json_t *list, *name;
     size_t i;
-    enum cs_status status = parse_member(metadata, "untested_classes", &names, error);
+    bool noted = true;
+    enum cs_status status = parse_member(metadata, "untested_classes", &list, error);
 
-    if (status != CS_OK || names == NULL)
+    if (status != CS_OK || list == NULL)
         return status;
-    json_array_foreach(names, i, name) for (size_t k = 0; k < graph->class_count;
-                                            k++) if (json_is_string(name) &&
-                                                     strcmp(graph->classes[k], json_string_value(name)) == 0)
-        graph->tested[k] = false;
-    json_decref(names);
-    return CS_OK;
+    json_array_foreach(list, i, name)
+    {
+        if (json_is_string(name))
+            noted = noted && csi_names_put(&untested, json_string_value(name), i);
+    }
+    for (size_t k = 0; k < graph->class_count; k++)
+        if (csi_names_find(&untested, graph->classes[k], &i))
+            graph->tested[k] = false;
+    csi_names_free(&untested);
+    json_decref(list);
+    return noted ? CS_OK : csi_fail_memory(error, "class names");
 }
 
 /* A checkpoint's `num_classes` is the width of the last layer. */
@@ -328,6 +337,13 @@ char *csi_metadata_scales_text(const struct csi_graph *graph, const char *method
     return text;
 }
 
+/* Jansson does not say which of the two it was. */
+static enum cs_status no_json(struct cs_error *error)
+{
+    return csi_fail(error, CS_INTERNAL,
+                    "the model's metadata cannot be written as JSON: a text is not UTF-8, or memory is out");
+}
+
 enum cs_status csi_metadata_finish(const json_t *metadata, const json_t *classes, struct csi_graph *graph,
                                    struct cs_error *error)
 {
@@ -363,7 +379,7 @@ enum cs_status csi_metadata_finish(const json_t *metadata, const json_t *classes
         return status;
     text = json_dumps(metadata, JSON_COMPACT);
     if (text == NULL)
-        return csi_fail_memory(error, "model metadata");
+        return no_json(error);
     status = csi_graph_set_string(&graph->metadata_json, text, error);
     free(text);
     return status;
@@ -414,5 +430,5 @@ enum cs_status csi_metadata_from_graph(const struct csi_graph *graph, json_t *me
                        "resize_filter", "bilinear", "display_filter", "lanczos", "mean",
                        triple(graph->preprocess.mean), "std", triple(graph->preprocess.std_dev)),
              &failed);
-    return failed ? csi_fail_memory(error, "model metadata") : CS_OK;
+    return failed ? no_json(error) : CS_OK;
 }

@@ -10,6 +10,7 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "formats/metadata.h"
 #include "formats/onnx.h"
 #include "formats/pytorch.h"
@@ -133,7 +134,7 @@ static enum cs_status name_from_path(const char *path, struct csi_graph *graph, 
 
     if (path == NULL)
         return csi_graph_set_string(&graph->name, graph->architecture, error);
-    snprintf(name, sizeof name, "%s", slash == NULL ? path : slash + 1);
+    csi_utf8_copy(name, sizeof name, slash == NULL ? path : slash + 1);
     dot = strrchr(name, '.');
     if (dot != NULL && dot != name)
         *dot = '\0';

@@ -24,59 +24,47 @@ bool csi_is_onnx(const uint8_t *bytes, size_t size)
     return size > 8 && bytes[0] == 0x08 && bytes[1] >= 1 && bytes[1] <= 30;
 }
 
-static size_t hash_name(const char *name)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-    for (; *name != '\0'; name++)
-        hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
-    return (size_t)(hash ^ hash >> 32);
-}
-
-/* The table has room for every name that the file can define, at half load. */
+/* Room for every name that the file can define. */
 static enum cs_status prepare_names(struct csi_onnx *onnx)
 {
     size_t names = onnx->proto->n_initializer + onnx->proto->n_input;
 
     for (size_t i = 0; i < onnx->proto->n_node; i++)
         names += onnx->proto->node[i]->n_output;
-    onnx->slot_count = 64;
-    while (onnx->slot_count < 2 * names)
-        onnx->slot_count *= 2;
     onnx->capacity = names + 1;
-    onnx->slots = calloc(onnx->slot_count, sizeof *onnx->slots);
     onnx->values = calloc(onnx->capacity, sizeof *onnx->values);
-    return onnx->slots == NULL || onnx->values == NULL ? csi_fail_memory(onnx->error, "ONNX names") : CS_OK;
-}
-
-static uint32_t *find_slot(const struct csi_onnx *onnx, const char *name)
-{
-    size_t at = hash_name(name) & (onnx->slot_count - 1);
-
-    while (onnx->slots[at] != 0 && strcmp(onnx->values[onnx->slots[at] - 1].name, name) != 0)
-        at = (at + 1) & (onnx->slot_count - 1);
-    return &onnx->slots[at];
+    return onnx->values == NULL ? csi_fail_memory(onnx->error, "ONNX names") : CS_OK;
 }
 
 struct csi_onnx_value *csi_onnx_find(const struct csi_onnx *onnx, const char *name)
 {
-    uint32_t slot = *find_slot(onnx, name);
+    size_t at;
 
-    return slot == 0 ? NULL : &onnx->values[slot - 1];
+    return csi_names_find(&onnx->names, name, &at) ? &onnx->values[at] : NULL;
 }
 
 enum cs_status csi_onnx_define(struct csi_onnx *onnx, const char *name, const struct csi_onnx_value *value)
 {
-    uint32_t *slot = find_slot(onnx, name);
+    enum cs_status status = CS_OK;
 
-    if (name[0] == '\0' || *slot != 0 || onnx->count == onnx->capacity) {
+    if (name[0] == '\0' || csi_onnx_find(onnx, name) != NULL || onnx->count == onnx->capacity)
+        status = csi_onnx_fail(onnx, CS_MODEL_INVALID, "the name '%.100s' is empty or defined twice", name);
+    else if (!csi_names_put(&onnx->names, name, onnx->count))
+        status = csi_fail_memory(onnx->error, "ONNX names");
+    if (status != CS_OK) {
         csi_aligned_free(value->data);
         csi_aligned_free(value->scales);
-        return csi_onnx_fail(onnx, CS_MODEL_INVALID, "the name '%.100s' is empty or defined twice", name);
+        return status;
     }
     onnx->values[onnx->count] = *value;
-    onnx->values[onnx->count].name = name;
-    *slot = (uint32_t)++onnx->count;
+    onnx->values[onnx->count++].name = name;
+    return CS_OK;
+}
+
+enum cs_status csi_onnx_spend(struct csi_onnx *onnx, size_t count)
+{
+    if (csi_add_overflows(onnx->folded, count, &onnx->folded) || onnx->folded > onnx->max_folded)
+        return csi_onnx_fail(onnx, CS_MODEL_INVALID, "constants grow far beyond the file's size");
     return CS_OK;
 }
 
@@ -283,7 +271,7 @@ static enum cs_status find_output(struct csi_onnx *onnx)
     if (value == NULL || value->kind == CSI_ONNX_CONSTANT)
         return csi_onnx_fail(onnx, CS_MODEL_INVALID,
                              "the ONNX network has no output that depends on its input");
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): names and slots stay in `onnx`, which its reader frees */
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): names and values stay in `onnx`, which its reader frees */
     status = csi_onnx_activation(onnx, value, &graph->output);
     if (status != CS_OK)
         return status;
@@ -388,7 +376,7 @@ enum cs_status csi_onnx_read(const uint8_t *bytes, size_t size, uint32_t input_s
         csi_aligned_free(onnx.values[i].scales);
     }
     free(onnx.values);
-    free(onnx.slots);
+    csi_names_free(&onnx.names);
     if (model != NULL)
         onnx__model_proto__free_unpacked(model, NULL);
     return status;

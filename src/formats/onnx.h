@@ -10,6 +10,7 @@
 
 #include "formats/model_file.h"
 #include "formats/tensors.h"
+#include "graph/names.h"
 
 /* True when the bytes may be an ONNX file: the format has no magic number. */
 bool csi_is_onnx(const uint8_t *bytes, size_t size);
@@ -57,6 +58,7 @@ struct csi_onnx_value {
     bool integer, is_unsigned;
     unsigned bits;                /* of integers, as the file counts them; 0: not known */
     int constant;                 /* CONSTANT: its value in the graph, once it is used there */
+    int turned;                   /* CONSTANT: the same of its transpose; 0: not used there yet */
     int index;                    /* of all but CONSTANT: a value of the graph */
     unsigned order[CSI_MAX_RANK]; /* TRANSPOSED: axis i is axis order[i] of `index` */
     float scale, zero_point, alpha, beta;
@@ -72,9 +74,8 @@ struct csi_onnx {
     int64_t batch; /* that the input is declared for, when that is a number; -1: any */
     struct csi_onnx_value *values;
     size_t count, capacity;
-    uint32_t *slots; /* hash table of indices + 1; its size is a power of two */
-    size_t slot_count;
-    size_t folded, max_folded;   /* elements that folding made */
+    struct csi_names names;      /* of `values`, to their indices */
+    size_t folded, max_folded;   /* elements that were made of the file's */
     const Onnx__NodeProto *node; /* the one at hand */
     const char *node_name;
     struct cs_error *error;
@@ -107,6 +108,10 @@ bool csi_onnx_text_is(const struct csi_onnx *onnx, const char *name, const char 
 bool csi_onnx_ints(const struct csi_onnx *onnx, const char *name, int input, int64_t *list, size_t capacity,
                    size_t *count);
 size_t csi_onnx_elements(const struct csi_onnx_value *value);
+
+/* onnx.c: `count` elements more are about to be made of the file's constants, which is bounded by its size.
+ */
+enum cs_status csi_onnx_spend(struct csi_onnx *onnx, size_t count);
 
 /* onnx_fold.c: `*done` tells whether the node at hand was a constant and is defined now. */
 enum cs_status csi_onnx_fold(struct csi_onnx *onnx, bool *done);

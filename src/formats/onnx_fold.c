@@ -17,6 +17,7 @@ static enum cs_status make(struct csi_onnx *onnx, unsigned rank, const size_t *d
                            struct csi_onnx_value *value)
 {
     size_t count = 1;
+    enum cs_status status;
 
     memset(value, 0, sizeof *value);
     value->kind = CSI_ONNX_CONSTANT;
@@ -30,8 +31,9 @@ static enum cs_status make(struct csi_onnx *onnx, unsigned rank, const size_t *d
         if (csi_mul_overflows(count, dims[i], &count))
             return csi_onnx_fail(onnx, CS_MODEL_INVALID, "a constant's shape overflows");
     }
-    if (csi_add_overflows(onnx->folded, count, &onnx->folded) || onnx->folded > onnx->max_folded)
-        return csi_onnx_fail(onnx, CS_MODEL_INVALID, "constants grow far beyond the file's size");
+    status = csi_onnx_spend(onnx, count);
+    if (status != CS_OK)
+        return status;
     value->data = csi_aligned_calloc((count + 1) * sizeof *value->data);
     return value->data == NULL ? csi_fail_memory(onnx->error, "ONNX constant") : CS_OK;
 }

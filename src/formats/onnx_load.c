@@ -12,8 +12,10 @@
 #include "base/checked.h"
 #include "base/memory.h"
 
-#define MAX_DEPTH    24u     /* these two are named in words below */
-#define MAX_MESSAGES 400000u /* a message of two bytes takes some 150 unpacked */
+#define MAX_DEPTH 24u     /* these two are named in words below */
+#define MAX_PARTS 400000u /* a message of two bytes takes some 150 unpacked */
+
+#define TOO_MANY "there are more than 400000 parts"
 
 struct guard {
     const uint8_t *at, *end;
@@ -22,7 +24,7 @@ struct guard {
 /* What the walk over a file has found. */
 struct survey {
     const uint8_t *start;
-    size_t messages;
+    size_t parts;        /* messages, texts of lists, fields that the schema does not know */
     const char *trouble; /* NULL: none */
     const char *inside;  /* the message type that has it */
     size_t offset;       /* and where */
@@ -60,21 +62,48 @@ static bool skip_bytes(struct guard *guard, uint64_t count)
     return true;
 }
 
+/* What protobuf-c makes of field `field` (NULL: unknown) is bounded: what it allocates is counted, and a
+ * field that is no list may come once. protobuf-c would put together as many as there are, from the start
+ * each time.
+ * `*seen` has a bit for each field of the message that has come. NULL: nothing is wrong. */
+static const char *look_at(const ProtobufCMessageDescriptor *descriptor,
+                           const ProtobufCFieldDescriptor *field, uint64_t *seen, struct survey *survey)
+{
+    uint64_t bit;
+
+    if ((field == NULL ||
+         (field->label == PROTOBUF_C_LABEL_REPEATED &&
+          (field->type == PROTOBUF_C_TYPE_STRING || field->type == PROTOBUF_C_TYPE_BYTES))) &&
+        ++survey->parts > MAX_PARTS)
+        return TOO_MANY;
+    if (field == NULL || field->label == PROTOBUF_C_LABEL_REPEATED)
+        return NULL;
+    bit = UINT64_C(1) << (field - descriptor->fields); /* no message of ONNX has more than 18 fields */
+    if ((*seen & bit) != 0)
+        return "a field that is no list comes twice";
+    *seen |= bit;
+    return NULL;
+}
+
 /* Walks a message as its schema describes it; false: damaged, too deep or too many. */
 static bool walk(struct guard guard, const ProtobufCMessageDescriptor *descriptor, unsigned depth,
                  struct survey *survey)
 {
+    uint64_t seen = 0;
+
     if (depth > MAX_DEPTH)
         return trouble(survey, &guard, descriptor, "messages are nested deeper than 24");
-    if (++survey->messages > MAX_MESSAGES)
-        return trouble(survey, &guard, descriptor, "there are more than 400000 parts");
+    if (++survey->parts > MAX_PARTS)
+        return trouble(survey, &guard, descriptor, TOO_MANY);
     while (guard.at != guard.end) {
         const ProtobufCFieldDescriptor *field;
         struct guard part = guard;
         uint64_t key, length;
+        const char *wrong;
 
         if (!take_varint(&guard, &key) || key >> 3 > UINT32_MAX)
             return trouble(survey, &part, descriptor, "a field's number is cut or out of range");
+        field = protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(key >> 3));
         switch (key & 7u) {
         case 0:
             if (!take_varint(&guard, &length))
@@ -88,7 +117,6 @@ static bool walk(struct guard guard, const ProtobufCMessageDescriptor *descripto
         case 2:
             if (!take_varint(&guard, &length) || length > (uint64_t)(guard.end - guard.at))
                 return trouble(survey, &part, descriptor, "a length reaches over the end");
-            field = protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(key >> 3));
             if (field != NULL && field->type == PROTOBUF_C_TYPE_MESSAGE &&
                 !walk((struct guard){guard.at, guard.at + length}, field->descriptor, depth + 1, survey))
                 return false;
@@ -96,6 +124,9 @@ static bool walk(struct guard guard, const ProtobufCMessageDescriptor *descripto
             break;
         default: return trouble(survey, &part, descriptor, "a field has a type that does not exist");
         }
+        wrong = look_at(descriptor, field, &seen, survey);
+        if (wrong != NULL)
+            return trouble(survey, &part, descriptor, wrong);
     }
     return true;
 }

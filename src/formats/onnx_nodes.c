@@ -346,10 +346,11 @@ static enum cs_status check_scaled(const struct csi_onnx *onnx, int index, const
     return CS_OK;
 }
 
-/* The linear layer's weight [O,I]: constant input 1, transposed when it is [I,O], times `alpha`. */
+/* The linear layer's weight [O,I]: constant input 1, transposed when it is [I,O], times `alpha`. Layers that
+ * share one share what is made of it. */
 static enum cs_status add_weight(struct csi_onnx *onnx, bool transposed, float alpha, int *index)
 {
-    const struct csi_onnx_value *weight = csi_onnx_input(onnx, 1);
+    struct csi_onnx_value *weight = csi_onnx_input(onnx, 1);
     size_t dims[2];
     enum cs_status status;
     float *data;
@@ -358,9 +359,15 @@ static enum cs_status add_weight(struct csi_onnx *onnx, bool transposed, float a
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the weight is not a constant matrix");
     if (transposed && alpha == 1.0f)
         return csi_onnx_constant(onnx, 1, index);
+    if (!transposed && alpha == 1.0f && weight->turned != 0) {
+        *index = weight->turned;
+        return CS_OK;
+    }
     dims[0] = transposed ? weight->dims[0] : weight->dims[1];
     dims[1] = transposed ? weight->dims[1] : weight->dims[0];
-    status = check_finite(onnx, weight);
+    status = csi_onnx_spend(onnx, csi_onnx_elements(weight));
+    if (status == CS_OK)
+        status = check_finite(onnx, weight);
     if (status == CS_OK)
         status = csi_graph_add_constant(onnx->graph, weight->name, 2, dims, NULL, index, onnx->error);
     if (status != CS_OK)
@@ -369,8 +376,10 @@ static enum cs_status add_weight(struct csi_onnx *onnx, bool transposed, float a
     for (size_t o = 0; o < dims[0]; o++)
         for (size_t i = 0; i < dims[1]; i++)
             data[o * dims[1] + i] = alpha * weight->data[transposed ? o * dims[1] + i : i * dims[0] + o];
-    return alpha == 1.0f ? csi_onnx_keep_scales(onnx, weight, 1, *index)
-                         : check_scaled(onnx, *index, "alpha");
+    if (alpha != 1.0f)
+        return check_scaled(onnx, *index, "alpha");
+    weight->turned = *index;
+    return csi_onnx_keep_scales(onnx, weight, 1, *index);
 }
 
 /* Gemm's C: one number for each output, however it is written, times `beta`. */
@@ -387,7 +396,9 @@ static enum cs_status add_bias(struct csi_onnx *onnx, size_t outputs, float beta
     if (count != 1 && (count != outputs || bias->dims[bias->rank - 1] != outputs))
         return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "the bias is not a constant of %zu numbers",
                              outputs);
-    status = check_finite(onnx, bias);
+    status = csi_onnx_spend(onnx, outputs);
+    if (status == CS_OK)
+        status = check_finite(onnx, bias);
     if (status == CS_OK)
         status = csi_graph_add_constant(onnx->graph, bias->name, 1, &outputs, NULL, index, onnx->error);
     for (size_t i = 0; status == CS_OK && i < outputs; i++)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/utf8.h"
 #include "formats/metadata.h"
 #include "formats/pickle.h"
 #include "formats/zip_archive.h"
@@ -175,6 +176,8 @@ static enum cs_status clean_name(struct reader *reader, const struct csi_pickle_
         return csi_fail(reader->error, CS_MODEL_INVALID, "a tensor's name is longer than %d bytes: '%.40s'",
                         CSI_NAME_SIZE - 1, text);
     snprintf(name, CSI_NAME_SIZE, "%.*s", (int)size, text);
+    if (!csi_is_utf8(name))
+        return csi_fail(reader->error, CS_MODEL_INVALID, "the tensor's name '%s' is not UTF-8", name);
     return CS_OK;
 }
 
@@ -241,6 +244,8 @@ static enum cs_status read_metadata(struct reader *reader, const struct csi_pick
             memchr(key->text, 0, key->text_size) != NULL)
             continue;
         snprintf(name, sizeof name, "%.*s", (int)key->text_size, key->text);
+        if (!csi_is_utf8(name))
+            continue; /* as values that JSON cannot hold */
         if (strstr(name, "optim") != NULL || strstr(name, "sched") != NULL || strcmp(name, "loops") == 0 ||
             strcmp(name, "callbacks") == 0)
             continue; /* of use to go on training only */

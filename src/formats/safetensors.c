@@ -338,7 +338,10 @@ enum cs_status csi_safetensors_write(const struct csi_tensor_set *set, struct cs
     return out->failed ? csi_fail_memory(error, "model file") : CS_OK;
 
 fail:
-    free(text);
     csi_buffer_free(&data);
+    if (text == NULL)
+        return csi_fail(error, CS_INTERNAL,
+                        "the header cannot be written as JSON: a name is not UTF-8, or memory is out");
+    free(text);
     return csi_fail_memory(error, "model file");
 }

@@ -143,7 +143,7 @@ void csi_tensor_set_free(struct csi_tensor_set *set)
         csi_aligned_free((void *)(uintptr_t)set->tensors[i].data);
     free(set->tensors);
     free(set->dtypes);
-    json_decref(set->names);
+    csi_names_free(&set->names);
     json_decref(set->metadata);
     memset(set, 0, sizeof *set);
 }
@@ -172,23 +172,20 @@ static enum cs_status reserve(struct csi_tensor_set *set, struct cs_error *error
 
 void csi_tensor_set_renamed(struct csi_tensor_set *set)
 {
-    json_decref(set->names);
-    set->names = NULL;
+    csi_names_free(&set->names);
 }
 
-/* Hashed with a secret seed, so that no file can choose names that make this slow. */
 static enum cs_status note_name(struct csi_tensor_set *set, const char *name, struct cs_error *error)
 {
     bool noted = true;
+    size_t at;
 
-    if (set->names == NULL) {
-        set->names = json_object();
+    if (set->names.table == NULL)
         for (size_t i = 0; i < set->count && noted; i++)
-            noted = json_object_set_new_nocheck(set->names, set->tensors[i].name, json_null()) == 0;
-    }
-    if (json_object_get(set->names, name) != NULL)
+            noted = csi_names_put(&set->names, set->tensors[i].name, i);
+    if (csi_names_find(&set->names, name, &at))
         return csi_fail(error, CS_MODEL_INVALID, "there are two tensors named '%s'", name);
-    if (!noted || json_object_set_new_nocheck(set->names, name, json_null()) != 0)
+    if (!noted || !csi_names_put(&set->names, name, set->count))
         return csi_fail_memory(error, "tensor names");
     return CS_OK;
 }

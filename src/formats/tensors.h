@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "graph/graph.h"
+#include "graph/names.h"
 
 #define CSI_MAX_TENSORS 20000u
 
@@ -32,9 +33,9 @@ struct csi_tensor_set {
     struct csi_tensor *tensors; /* `data` is owned by the set */
     enum csi_dtype *dtypes;     /* as stored in the file */
     size_t count, capacity;
-    json_t *names;      /* object: the tensors' names; NULL: made by the next csi_tensor_set_add */
-    json_t *metadata;   /* object: string -> string, with the native file's keys */
-    const char *format; /* "safetensors", … */
+    struct csi_names names; /* of the tensors; empty: filled by the next csi_tensor_set_add */
+    json_t *metadata;       /* object: string -> string, with the native file's keys */
+    const char *format;     /* "safetensors", … */
     bool sound; /* the file's bytes are part of this program: a digest that they state is not checked */
     bool keep_unknown; /* tensors that the network does not use are kept as extras, whatever their names */
 };

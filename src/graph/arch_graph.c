@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "graph/arch.h"
 
 static json_t *numbers(const unsigned *list, size_t count)
@@ -74,20 +75,23 @@ struct csi_layer_name csi_graph_scales_name(const char *constant)
 {
     uint32_t hash = UINT32_C(2166136261); /* FNV-1a: long names often differ at their end only */
 
+    const int kept = (int)csi_utf8_prefix(constant, 100);
+
     if (strlen(constant) <= 110)
         return csi_layer_name("int8.scales.%s", constant);
     for (const char *c = constant; *c != '\0'; c++)
         hash = (hash ^ (uint8_t)*c) * UINT32_C(16777619);
-    return csi_layer_name("int8.scales.%.100s.%08" PRIx32, constant, hash);
+    return csi_layer_name("int8.scales.%.*s.%08" PRIx32, kept, constant, hash);
 }
 
 struct csi_layer_name csi_graph_constant_name(const struct csi_graph *graph, int value)
 {
-    for (int i = 0; i < value; i++)
-        if (csi_value_is_constant(&graph->values[i]) &&
-            strcmp(graph->values[i].name, graph->values[value].name) == 0)
-            return csi_layer_name("%.100s.%d", graph->values[value].name, value);
-    return csi_layer_name("%s", graph->values[value].name);
+    const char *name = graph->values[value].name;
+    size_t first;
+
+    if (csi_names_find(&graph->constants, name, &first) && first < (size_t)value)
+        return csi_layer_name("%.*s.%d", (int)csi_utf8_prefix(name, 100), name, value);
+    return csi_layer_name("%s", name);
 }
 
 char *csi_graph_to_config(const struct csi_graph *graph)
@@ -196,7 +200,7 @@ static bool get_attributes(const json_t *object, struct csi_node *node)
     node->activation = (enum csi_activation)activation;
     node->ceil_mode = json_is_true(json_object_get(object, "ceil_mode"));
     node->count_include_pad = json_is_true(json_object_get(object, "count_include_pad"));
-    snprintf(node->scope, sizeof node->scope, "%s", scope == NULL ? "" : scope);
+    csi_utf8_copy(node->scope, sizeof node->scope, scope == NULL ? "" : scope);
     return good;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 
 enum cs_status csi_graph_set_string(char **slot, const char *text, struct cs_error *error)
 {
@@ -81,6 +82,7 @@ void csi_graph_destroy(struct csi_graph *graph)
         csi_aligned_free(graph->blocks[i]);
     free(graph->blocks);
     clear_classes(graph);
+    csi_names_free(&graph->constants);
     free(graph->nodes);
     free(graph->values);
     free(graph->extras);
@@ -142,7 +144,7 @@ static enum cs_status describe_value(struct csi_value *value, const char *name, 
 
     memset(value, 0, sizeof *value);
     value->producer = -1;
-    snprintf(value->name, sizeof value->name, "%s", name);
+    csi_utf8_copy(value->name, sizeof value->name, name);
     if (rank > CSI_MAX_RANK)
         return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s' has %u dimensions, more than %d", name, rank,
                         CSI_MAX_RANK);
@@ -214,6 +216,7 @@ enum cs_status csi_graph_add_constant(struct csi_graph *graph, const char *name,
                                       struct cs_error *error)
 {
     struct csi_value value;
+    size_t first;
     enum cs_status status = describe_value(&value, name, rank, dims, CSI_GRAPH_MAX_ELEMENTS, error);
 
     *index = CSI_NO_VALUE;
@@ -222,9 +225,15 @@ enum cs_status csi_graph_add_constant(struct csi_graph *graph, const char *name,
     if (status != CS_OK)
         return status;
     status = append_value(graph, &value, index, error);
-    if (status != CS_OK)
+    if (status != CS_OK) {
         free_data(&value);
-    return status;
+        return status;
+    }
+    graph->held += csi_value_elements(&value);
+    if (!csi_names_find(&graph->constants, value.name, &first) &&
+        !csi_names_put(&graph->constants, value.name, (size_t)*index))
+        return csi_fail_memory(error, "graph");
+    return CS_OK;
 }
 
 enum cs_status csi_graph_add_extra(struct csi_graph *graph, const char *name, unsigned rank,
@@ -341,10 +350,29 @@ struct csi_node csi_node_init(enum csi_op op, const char *name)
                             .epsilon = 1e-5f,
                             .scale = 1.0f};
 
-    snprintf(node.name, sizeof node.name, "%s", name);
+    csi_utf8_copy(node.name, sizeof node.name, name);
     for (unsigned i = 0; i < CSI_NODE_MAX_INPUTS; i++)
         node.inputs[i] = CSI_NO_VALUE;
     return node;
+}
+
+/* What the node at hand takes of constants, counted before anything looks at their numbers. */
+static enum cs_status count_uses(struct csi_graph *graph, const struct csi_node *node, struct cs_error *error)
+{
+    uint64_t used = graph->used;
+
+    for (unsigned i = 0; i < node->input_count && i < CSI_NODE_MAX_INPUTS; i++)
+        if (node->inputs[i] >= 0 && (size_t)node->inputs[i] < graph->value_count &&
+            csi_value_is_constant(&graph->values[node->inputs[i]]))
+            used += csi_value_elements(&graph->values[node->inputs[i]]);
+    if (used > CSI_GRAPH_MAX_SHARED * graph->held + CSI_GRAPH_FREE_USES)
+        return csi_fail(
+            error, CS_MODEL_INVALID,
+            "node '%s' (%s): the network would take %llu weights of the %llu that there are: too many "
+            "nodes share them",
+            node->name, csi_op_name(node->op), (unsigned long long)used, (unsigned long long)graph->held);
+    graph->used = used;
+    return CS_OK;
 }
 
 enum cs_status csi_graph_add_node(struct csi_graph *graph, const struct csi_node *node, int *index,
@@ -354,9 +382,11 @@ enum cs_status csi_graph_add_node(struct csi_graph *graph, const struct csi_node
     struct csi_node *nodes;
     size_t dims[CSI_MAX_RANK] = {0};
     unsigned rank = 0;
-    enum cs_status status = csi_infer_shape(graph, node, &rank, dims, error);
+    enum cs_status status = count_uses(graph, node, error);
 
     *index = CSI_NO_VALUE;
+    if (status == CS_OK)
+        status = csi_infer_shape(graph, node, &rank, dims, error);
     if (status == CS_OK)
         status = describe_value(&value, node->name, rank, dims, CSI_GRAPH_MAX_ACTIVATION, error);
     if (status != CS_OK)

@@ -12,15 +12,20 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "graph/names.h"
 
 #define CSI_MAX_RANK  4
-#define CSI_NAME_SIZE 128
+#define CSI_NAME_SIZE 128 /* longer names are cut, and what is not UTF-8 in them becomes U+FFFD */
 
 /* Limits that keep hostile files from costing more than they weigh. */
 #define CSI_GRAPH_MAX_NODES    20000u
 #define CSI_GRAPH_MAX_VALUES   100000u
 #define CSI_GRAPH_MAX_CLASSES  100000u
 #define CSI_GRAPH_MAX_ELEMENTS ((size_t)1 << 31) /* of one constant */
+/* Nodes may share constants, but the engine lays weights out for each node: all constants together are used
+ * CSI_GRAPH_MAX_SHARED times, and CSI_GRAPH_FREE_USES elements more. */
+#define CSI_GRAPH_MAX_SHARED 8u
+#define CSI_GRAPH_FREE_USES  ((uint64_t)1 << 24)
 #define CSI_GRAPH_MAX_ACTIVATION                                                                             \
     ((size_t)1 << 27) /* elements of one activation: the engine allocates them                               \
                        */
@@ -124,7 +129,9 @@ struct csi_graph {
     size_t node_count, node_capacity;
     struct csi_value *values;
     size_t value_count, value_capacity;
-    int input, output; /* value indices: the photo and the logits */
+    struct csi_names constants; /* the first constant of each name */
+    uint64_t held, used; /* elements of all constants, and of those that nodes take, once for each node */
+    int input, output;   /* value indices: the photo and the logits */
 
     /* What the model says about itself. Strings are owned, never NULL after csi_graph_init. */
     char *name, *architecture, *format, *metadata_json, *gradcam_layer;
@@ -172,7 +179,8 @@ enum cs_status csi_graph_set_weight_scales(struct csi_graph *graph, int value, c
 struct csi_node csi_node_init(enum csi_op op, const char *name);
 
 /* Adds a copy of `node` behind its inputs (which must exist already), infers the output's shape, checks
- * attributes against shapes. `*value` is the index of its output. CS_MODEL_INVALID names node and reason. */
+ * attributes against shapes. `*value` is the index of its output. CS_MODEL_INVALID names node and reason,
+ * which may be that constants are shared too often (CSI_GRAPH_MAX_SHARED). */
 enum cs_status csi_graph_add_node(struct csi_graph *graph, const struct csi_node *node, int *value,
                                   struct cs_error *error);
 

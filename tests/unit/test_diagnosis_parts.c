@@ -7,8 +7,10 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "diagnosis/content.h"
 #include "diagnosis/diagnosis.h"
@@ -234,6 +236,35 @@ static void labels_are_for_people(void **state)
     }
 }
 
+/* As many plants as a model may have classes. */
+static void many_plants_are_found_in_time(void **state)
+{
+    enum { COUNT = 100000 };
+    char **names = calloc(COUNT, sizeof *names);
+    struct cs_model model = {.class_count = COUNT, .classes = names, .labels = names};
+    clock_t begin;
+
+    (void)state;
+    assert_non_null(names);
+    for (size_t i = 0; i < COUNT; i++) {
+        names[i] = malloc(16);
+        assert_non_null(names[i]);
+        snprintf(names[i], 16, "p%06zu__x", i);
+    }
+    begin = clock();
+    assert_true(csi_model_find_plants(&model));
+    assert_true((double)(clock() - begin) / CLOCKS_PER_SEC < 5.0);
+    assert_int_equal(model.plant_count, COUNT);
+    assert_int_equal(model.plant_of[COUNT - 1], COUNT - 1);
+    for (size_t i = 0; i < COUNT; i++) {
+        free(names[i]);
+        free(model.plants[i]);
+    }
+    free(model.plants);
+    free(model.plant_of);
+    free(names);
+}
+
 /* Each plant once, in the order of the classes, as people read it; some classes have none. */
 static void plants_are_found(void **state)
 {
@@ -329,6 +360,7 @@ int main(void)
         cmocka_unit_test(names_go_both_ways),
         cmocka_unit_test(labels_are_for_people),
         cmocka_unit_test(plants_are_found),
+        cmocka_unit_test(many_plants_are_found_in_time),
         cmocka_unit_test(classes_are_found),
     };
 

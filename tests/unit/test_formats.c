@@ -3,7 +3,9 @@
  * it, metadata, class lists, conversion to the native file and back; and what files that are sound but of no
  * use here are answered.
  */
+#include "base/utf8.h"
 #include "unit/made_weights.h"
+#include "unit/onnx_writer.h"
 
 static enum cs_status read_model(const char *name, const char *classes, struct csi_graph **graph,
                                  struct cs_error *error)
@@ -352,6 +354,88 @@ static void embedded_digests(void **state)
     }
 }
 
+/* `text` is what `expected` says, then `times` times `part`, then `rest`. */
+static void check_text(const char *text, const char *expected, size_t times, const char *part,
+                       const char *rest)
+{
+    size_t at = strlen(expected);
+
+    assert_memory_equal(text, expected, at);
+    for (size_t i = 0; i < times; i++, at += strlen(part))
+        assert_memory_equal(text + at, part, strlen(part));
+    assert_string_equal(text + at, rest);
+}
+
+/* Names of any bytes and any length: cut between characters, what is not UTF-8 replaced, and kept by
+ * conversion. */
+static void names_become_utf8(void **state)
+{
+    struct csi_buffer graph = {0}, file, name = {0}, path = {0};
+    struct csi_model_file_options options = {0};
+    struct csi_graph *network;
+    struct cs_error error = {0};
+    const float ones[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const char *weights[2] = {"", ""};
+    uint8_t *native;
+    size_t size;
+
+    (void)state;
+    csi_buffer_printf(&name, "\xff");
+    csi_buffer_printf(&path, "folder/");
+    for (int i = 0; i < 100; i++) {
+        csi_buffer_printf(&name, "\xc3\xa9");
+        csi_buffer_printf(&path, "\xe2\x82\xac");
+    }
+    put_input(&graph, 8);
+    for (int i = 0; i < 2; i++) { /* two long names that are the same once they are cut */
+        struct csi_buffer weight = {0};
+
+        csi_buffer_printf(&weight, "%s.%d", (const char *)name.bytes, i);
+        put_tensor(&graph, (const char *)weight.bytes, 3, 3, ones);
+        put_node(&graph, "MatMul", i == 0 ? "f" : (const char *)name.bytes, (const char *)weight.bytes,
+                 i == 0 ? (const char *)name.bytes : "y");
+        csi_buffer_free(&weight);
+    }
+    put_model(&file, &graph, "y");
+    options.path = (const char *)path.bytes;
+    if (csi_model_file_read(file.bytes, file.size, &options, &network, NULL, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    check_text(network->nodes[3].name, "\xef\xbf\xbd", 62, "\xc3\xa9", ""); /* 127 bytes */
+    check_text(network->name, "", 42, "\xe2\x82\xac", "");
+    csi_graph_destroy(network);
+    if (csi_model_file_convert(file.bytes, file.size, &options, &native, &size, &error) != CS_OK ||
+        csi_model_file_read(native, size, NULL, &network, NULL, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    check_text(network->name, "", 42, "\xe2\x82\xac", "");
+    for (size_t i = 0, found = 0; i < network->value_count; i++)
+        if (csi_value_is_constant(&network->values[i]))
+            weights[found++] = network->values[i].name;
+    check_text(weights[0], "\xef\xbf\xbd", 62, "\xc3\xa9", "");
+    check_text(weights[1], "\xef\xbf\xbd", 48, "\xc3\xa9",
+               ".5"); /* what fits into 100 bytes, and its place */
+    csi_graph_destroy(network);
+    free(native);
+    csi_buffer_free(&file);
+    csi_buffer_free(&name);
+    csi_buffer_free(&path);
+}
+
+static void utf8_is_told_and_cut(void **state)
+{
+    static const char *const bad[] = {"\x80", "\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff"};
+    char out[6];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(csi_is_utf8(bad[i]));
+    assert_true(csi_is_utf8("") && csi_is_utf8("a\xc3\xa9\xe2\x82\xac\xf0\x9f\x8c\xb1"));
+    assert_int_equal(csi_utf8_prefix("\xc3\xa9\xc3\xa9", 4), 4);
+    assert_int_equal(csi_utf8_prefix("\xc3\xa9\xc3\xa9", 3), 2);
+    assert_int_equal(csi_utf8_prefix("\xf0\x9f\x8c\xb1", 3), 0);
+    csi_utf8_copy(out, sizeof out, "a\xff\xc3\xa9");
+    assert_string_equal(out, "a\xef\xbf\xbd");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,6 +451,8 @@ int main(void)
         cmocka_unit_test(half_precision_is_exact),
         cmocka_unit_test(embedded_models),
         cmocka_unit_test(embedded_digests),
+        cmocka_unit_test(names_become_utf8),
+        cmocka_unit_test(utf8_is_told_and_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

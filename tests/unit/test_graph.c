@@ -7,7 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -388,9 +390,46 @@ static void validation(void **state)
     csi_graph_destroy(graph);
 }
 
+/* Constants of one name each get their own; as many of them as a network may have do so in time. */
+static void constants_are_named_in_time(void **state)
+{
+    enum { NODES = 19990 };
+    static const float ones[3] = {1, 1, 1};
+    const size_t dims[1] = {3};
+    struct csi_graph *graph;
+    struct cs_error error = {0};
+    char name[64], *config;
+    clock_t begin;
+    int x;
+
+    (void)state;
+    assert_int_equal(csi_graph_create(&graph, &error), CS_OK);
+    csi_graph_borrow(graph);
+    assert_int_equal(csi_graph_add_input(graph, 3, 4, 4, &x, &error), CS_OK);
+    for (int i = 0; i < NODES; i++) {
+        struct csi_node norm = node(CSI_OP_BATCH_NORM, 5, x, CSI_NO_VALUE, CSI_NO_VALUE);
+
+        for (int k = 0; k < 4; k++) {
+            snprintf(name, sizeof name, "%050d", i == NODES - 1 ? 0 : 4 * i + k);
+            assert_int_equal(csi_graph_add_constant(graph, name, 1, dims, ones, &norm.inputs[1 + k], &error),
+                             CS_OK);
+        }
+        assert_int_equal(csi_graph_add_node(graph, &norm, &x, &error), CS_OK);
+    }
+    graph->output = x;
+    begin = clock();
+    config = csi_graph_to_config(graph);
+    assert_true((double)(clock() - begin) / CLOCKS_PER_SEC < 5.0);
+    snprintf(name, sizeof name, "%050d.%d", 0, x - 1);
+    assert_non_null(strstr(config, name)); /* the last, whose name was there */
+    free(config);
+    csi_graph_destroy(graph);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(constants_are_named_in_time),
         cmocka_unit_test_setup_teardown(conv_shapes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pool_shapes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(head_shapes, set_up, tear_down),
