@@ -42,7 +42,8 @@ static enum cs_status need_display(struct csi_job *job, struct cs_error *error)
         return CS_OK;
     csi_display_key(job->diagnoser, &job->id, &key);
     if (csi_cache_peek(job->diagnoser->gradcams, &key, &kept)) {
-        status = csi_display_read(kept.bytes, kept.size, &job->facts, &job->display, error);
+        status = csi_display_read(kept.bytes, kept.size, job->diagnoser->options.max_size, &job->facts,
+                                  &job->display, error);
         csi_cached_release(&kept);
     }
     if (status == CS_OK || job->bytes != NULL)
@@ -59,23 +60,27 @@ static enum cs_status need_display(struct csi_job *job, struct cs_error *error)
 static enum cs_status need_record(struct csi_job *job, struct csi_cached *cached, struct csi_record *record,
                                   struct cs_error *error)
 {
+    const struct csi_record_shape shape = csi_model_record_shape(job->model);
     struct csi_hash key;
     uint8_t *bytes;
     size_t size;
     enum cs_status status;
 
     csi_prediction_key(job->diagnoser, job->model, &job->id, &key);
-    if (!csi_cache_peek(job->diagnoser->predictions, &key, cached)) {
-        status = need_display(job, error);
-        if (status == CS_OK)
-            status = csi_job_compute(job, &bytes, &size, error);
-        if (status == CS_OK)
-            status = csi_cached_own(bytes, size, cached, error);
-        if (status != CS_OK)
-            return status;
-        csi_cache_put(job->diagnoser->predictions, &key, cached->bytes, cached->size);
+    if (csi_cache_peek(job->diagnoser->predictions, &key, cached)) {
+        if (csi_record_read(cached->bytes, cached->size, &shape, record, NULL) == CS_OK)
+            return CS_OK;
+        csi_cached_release(cached); /* none of this model's: replaced */
     }
-    status = csi_record_read(cached->bytes, cached->size, job->model->class_count, record, error);
+    status = need_display(job, error);
+    if (status == CS_OK)
+        status = csi_job_compute(job, &bytes, &size, error);
+    if (status == CS_OK)
+        status = csi_cached_own(bytes, size, cached, error);
+    if (status != CS_OK)
+        return status;
+    csi_cache_put(job->diagnoser->predictions, &key, cached->bytes, cached->size);
+    status = csi_record_read(cached->bytes, cached->size, &shape, record, error);
     if (status != CS_OK)
         csi_cached_release(cached);
     return status;
