@@ -172,7 +172,7 @@ static enum cs_status compute_overlay(void *context, uint8_t **bytes, size_t *si
     } else {
         csi_buffer_free(&out);
     }
-    cs_image_destroy(image);
+    csi_image_destroy(image);
     free(map);
     return status;
 }
@@ -282,7 +282,7 @@ enum cs_status csi_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *id,
         *result = way;
     if (ms != NULL)
         *ms = csi_ms_since(start);
-    cs_image_destroy(job.display);
+    csi_image_destroy(job.display);
     csi_model_release(job.model);
     return status;
 }
@@ -321,7 +321,7 @@ enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t
         blob->size = (size_t)*width * *height * sizeof *map;
     }
     csi_cached_release(&cached);
-    cs_image_destroy(job.display);
+    csi_image_destroy(job.display);
     csi_model_release(job.model);
     return status;
 }
@@ -347,6 +347,6 @@ enum cs_status csi_diagnoser_display(cs_diagnoser *diagnoser, const char *id, en
     } else {
         csi_buffer_free(&out);
     }
-    cs_image_destroy(job.display);
+    csi_image_destroy(job.display);
     return status;
 }

@@ -347,7 +347,7 @@ enum cs_status csi_diagnose(cs_diagnoser *diagnoser, const void *bytes, size_t s
     if (status != CS_OK)
         return status;
     status = run(&job, diagnosis, error);
-    cs_image_destroy(job.display);
+    csi_image_destroy(job.display);
     csi_model_release(job.model);
     return status;
 }

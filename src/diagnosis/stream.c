@@ -193,7 +193,7 @@ static void *work(void *context)
 static void clear_item(struct item *item)
 {
     csi_diagnosis_destroy(item->diagnosis);
-    cs_image_destroy(item->job.display);
+    csi_image_destroy(item->job.display);
     csi_model_release(item->job.model);
     free(item->input);
     memset(item, 0, sizeof *item);
