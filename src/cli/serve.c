@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -17,24 +18,76 @@ static void log_warning(void *context, const char *message)
     csi_log(CSI_LOG_WARNING, "%s", message);
 }
 
-/* SIGINT and SIGTERM end, SIGHUP loads the model again. They are waited for here, so that no handler runs on
- * any thread. */
-static void wait_for_end(const sigset_t *signals, cs_diagnoser *diagnoser)
-{
-    for (;;) {
-        int number = 0;
-        struct cs_error error;
+/* Waits for signals on a thread of its own, so that no handler runs on any and that they are heeded while the
+ * model and the cache file are opened, which may take as long as a slow disk or another process's lock does.
+ */
+struct watch {
+    pthread_t thread;
+    sigset_t signals; /* SIGINT, SIGTERM, SIGHUP: blocked on every thread */
+    pthread_mutex_t lock;
+    cs_diagnoser *serving; /* NULL: the server is not up yet */
+    bool reload;           /* SIGHUP came before */
+};
 
-        if (sigwait(signals, &number) != 0)
-            return;
+static void reload(cs_diagnoser *diagnoser)
+{
+    struct cs_error error;
+
+    if (cs_diagnoser_reload(diagnoser, &error) != CS_OK) /* success is logged by the server */
+        csi_log(CSI_LOG_WARNING, "the old model stays: %s: %s", cs_status_name(error.status), error.message);
+}
+
+/* SIGINT and SIGTERM end it, or the whole program where nothing is served yet; SIGHUP loads the model again.
+ */
+static void *watch_signals(void *context)
+{
+    struct watch *watch = context;
+    cs_diagnoser *serving;
+    int number = 0;
+
+    while (sigwait(&watch->signals, &number) == 0) {
+        pthread_mutex_lock(&watch->lock);
+        serving = watch->serving;
+        watch->reload = serving == NULL && (watch->reload || number == SIGHUP);
+        pthread_mutex_unlock(&watch->lock);
         if (number != SIGHUP) {
             csi_log(CSI_LOG_INFO, "stopping");
-            return;
+            if (serving == NULL)
+                _exit(CSI_EXIT_OK); /* nothing is in flight, and the cache file stands a kill at any moment */
+            break;
         }
-        if (cs_diagnoser_reload(diagnoser, &error) != CS_OK) /* success is logged by the server */
-            csi_log(CSI_LOG_WARNING, "the old model stays: %s: %s", cs_status_name(error.status),
-                    error.message);
+        if (serving != NULL)
+            reload(serving);
     }
+    return NULL;
+}
+
+/* Before any thread starts, so that every thread inherits the mask. */
+static bool watch_start(struct watch *watch)
+{
+    watch->serving = NULL;
+    watch->reload = false;
+    sigemptyset(&watch->signals);
+    sigaddset(&watch->signals, SIGINT);
+    sigaddset(&watch->signals, SIGTERM);
+    sigaddset(&watch->signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &watch->signals, NULL);
+    pthread_mutex_init(&watch->lock, NULL);
+    return pthread_create(&watch->thread, NULL, watch_signals, watch) == 0;
+}
+
+/* The server is up: returns when it has to end. */
+static void wait_for_end(struct watch *watch, cs_diagnoser *diagnoser)
+{
+    bool late;
+
+    pthread_mutex_lock(&watch->lock);
+    watch->serving = diagnoser;
+    late = watch->reload;
+    pthread_mutex_unlock(&watch->lock);
+    if (late)
+        reload(diagnoser);
+    pthread_join(watch->thread, NULL);
 }
 
 /* The line that scripts wait for: bare in a log of text, a log line where every line is JSON. */
@@ -64,15 +117,13 @@ static int run(const struct cs_diagnoser_options *options, struct csi_server_opt
 {
     struct csi_server *server = NULL;
     cs_diagnoser *diagnoser = NULL;
+    static struct watch watch; /* its thread outlives this function where the server does not come up */
     struct cs_error error;
-    sigset_t signals;
 
-    /* Blocked before any thread starts, so that every thread inherits it. */
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    if (!watch_start(&watch)) {
+        fprintf(stderr, "cropshield: cannot start the thread that waits for signals\n");
+        return CSI_EXIT_FAILED;
+    }
     if (cs_diagnoser_create(options, &diagnoser, &error) != CS_OK) {
         csi_report(options->model.path, &error);
         return CSI_EXIT_FAILED;
@@ -86,7 +137,7 @@ static int run(const struct cs_diagnoser_options *options, struct csi_server_opt
     }
     warn_if_open(server, server_options);
     announce(server_options->host, csi_server_port(server), log_json);
-    wait_for_end(&signals, diagnoser);
+    wait_for_end(&watch, diagnoser);
     csi_server_stop(server, 10);
     cs_diagnoser_destroy(diagnoser);
     return CSI_EXIT_OK;

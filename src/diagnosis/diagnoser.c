@@ -9,6 +9,7 @@
 
 #include "base/cpu.h"
 #include "base/memory.h"
+#include "image/format.h"
 
 #define DEFAULT_MAX_SIZE 800u
 #define LARGEST_MAX_SIZE 16384u
@@ -47,23 +48,9 @@ static enum cs_status own_strings(cs_diagnoser *diagnoser, struct cs_error *erro
     return CS_OK;
 }
 
-static void settle_limits(struct cs_limits *limits)
-{
-    struct cs_limits defaults = cs_limits_defaults();
-
-    if (limits->max_bytes == 0)
-        limits->max_bytes = defaults.max_bytes;
-    if (limits->max_pixels == 0)
-        limits->max_pixels = defaults.max_pixels;
-    if (limits->max_side == 0)
-        limits->max_side = defaults.max_side;
-    if (limits->max_jpeg_scans == 0)
-        limits->max_jpeg_scans = defaults.max_jpeg_scans;
-}
-
 static enum cs_status settle_options(struct cs_diagnoser_options *options, struct cs_error *error)
 {
-    settle_limits(&options->limits);
+    options->limits = csi_limits_complete(&options->limits);
     if (options->max_size == 0)
         options->max_size = DEFAULT_MAX_SIZE;
     if (options->max_size > LARGEST_MAX_SIZE)

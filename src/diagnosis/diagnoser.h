@@ -98,6 +98,9 @@ void csi_prediction_key(const cs_diagnoser *diagnoser, const cs_model *model, co
 /* The key of a photo's display image: does not depend on the model. */
 void csi_display_key(const cs_diagnoser *diagnoser, const struct csi_hash *id, struct csi_hash *key);
 
+/* What the records of this model hold. */
+struct csi_record_shape csi_model_record_shape(const cs_model *model);
+
 /* Decodes job->bytes into job->display and job->facts unless that was done; keeps the display image. */
 enum cs_status csi_job_decode(struct csi_job *job, struct cs_error *error);
 /* Preprocess, forward, maps, gate: job->display -> record bytes. */

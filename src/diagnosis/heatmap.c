@@ -42,7 +42,8 @@ static enum cs_status need_display(struct csi_job *job, struct cs_error *error)
         return CS_OK;
     csi_display_key(job->diagnoser, &job->id, &key);
     if (csi_cache_peek(job->diagnoser->gradcams, &key, &kept)) {
-        status = csi_display_read(kept.bytes, kept.size, &job->facts, &job->display, error);
+        status = csi_display_read(kept.bytes, kept.size, job->diagnoser->options.max_size, &job->facts,
+                                  &job->display, error);
         csi_cached_release(&kept);
     }
     if (status == CS_OK || job->bytes != NULL)
@@ -59,23 +60,27 @@ static enum cs_status need_display(struct csi_job *job, struct cs_error *error)
 static enum cs_status need_record(struct csi_job *job, struct csi_cached *cached, struct csi_record *record,
                                   struct cs_error *error)
 {
+    const struct csi_record_shape shape = csi_model_record_shape(job->model);
     struct csi_hash key;
     uint8_t *bytes;
     size_t size;
     enum cs_status status;
 
     csi_prediction_key(job->diagnoser, job->model, &job->id, &key);
-    if (!csi_cache_peek(job->diagnoser->predictions, &key, cached)) {
-        status = need_display(job, error);
-        if (status == CS_OK)
-            status = csi_job_compute(job, &bytes, &size, error);
-        if (status == CS_OK)
-            status = csi_cached_own(bytes, size, cached, error);
-        if (status != CS_OK)
-            return status;
-        csi_cache_put(job->diagnoser->predictions, &key, cached->bytes, cached->size);
+    if (csi_cache_peek(job->diagnoser->predictions, &key, cached)) {
+        if (csi_record_read(cached->bytes, cached->size, &shape, record, NULL) == CS_OK)
+            return CS_OK;
+        csi_cached_release(cached); /* none of this model's: replaced */
     }
-    status = csi_record_read(cached->bytes, cached->size, job->model->class_count, record, error);
+    status = need_display(job, error);
+    if (status == CS_OK)
+        status = csi_job_compute(job, &bytes, &size, error);
+    if (status == CS_OK)
+        status = csi_cached_own(bytes, size, cached, error);
+    if (status != CS_OK)
+        return status;
+    csi_cache_put(job->diagnoser->predictions, &key, cached->bytes, cached->size);
+    status = csi_record_read(cached->bytes, cached->size, &shape, record, error);
     if (status != CS_OK)
         csi_cached_release(cached);
     return status;
@@ -167,7 +172,7 @@ static enum cs_status compute_overlay(void *context, uint8_t **bytes, size_t *si
     } else {
         csi_buffer_free(&out);
     }
-    cs_image_destroy(image);
+    csi_image_destroy(image);
     free(map);
     return status;
 }
@@ -277,7 +282,7 @@ enum cs_status csi_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *id,
         *result = way;
     if (ms != NULL)
         *ms = csi_ms_since(start);
-    cs_image_destroy(job.display);
+    csi_image_destroy(job.display);
     csi_model_release(job.model);
     return status;
 }
@@ -316,7 +321,7 @@ enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t
         blob->size = (size_t)*width * *height * sizeof *map;
     }
     csi_cached_release(&cached);
-    cs_image_destroy(job.display);
+    csi_image_destroy(job.display);
     csi_model_release(job.model);
     return status;
 }
@@ -368,6 +373,6 @@ enum cs_status csi_diagnoser_display(cs_diagnoser *diagnoser, const char *id, en
     } else {
         csi_buffer_free(&out);
     }
-    cs_image_destroy(job.display);
+    csi_image_destroy(job.display);
     return status;
 }

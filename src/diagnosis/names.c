@@ -15,6 +15,7 @@ static const char *const cache_names[] = {"model", "prediction", "gradcam"};
 static const char *const method_names[] = {"gradcam",  "gradcam++", "hirescam",
                                            "layercam", "eigencam",  "ablationcam"};
 static const char *const colormap_names[] = {"jet", "viridis", "inferno", "turbo", "grey"};
+static const char *const quantize_names[] = {"minmax", "percentile", "mse"};
 
 const char *cs_precision_name(enum cs_precision precision)
 {
@@ -54,6 +55,11 @@ const char *cs_cam_method_name(enum cs_cam_method method)
 const char *cs_colormap_name(enum cs_colormap colormap)
 {
     return NAME_OF(colormap_names, colormap);
+}
+
+const char *cs_quantize_method_name(enum cs_quantize_method method)
+{
+    return NAME_OF(quantize_names, method);
 }
 
 /* Index of `name`; fails with all the names there are. */
@@ -99,5 +105,17 @@ enum cs_status cs_colormap_parse(const char *name, enum cs_colormap *colormap, s
                    &index, error);
     if (status == CS_OK)
         *colormap = (enum cs_colormap)index;
+    return status;
+}
+
+enum cs_status cs_quantize_method_parse(const char *name, enum cs_quantize_method *method,
+                                        struct cs_error *error)
+{
+    size_t index = 0;
+    enum cs_status status = parse("method", quantize_names, sizeof quantize_names / sizeof quantize_names[0],
+                                  name, &index, error);
+
+    if (status == CS_OK)
+        *method = (enum cs_quantize_method)index;
     return status;
 }

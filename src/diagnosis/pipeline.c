@@ -46,6 +46,18 @@ void csi_display_key(const cs_diagnoser *diagnoser, const struct csi_hash *id, s
     csi_hasher_final(&hasher, key);
 }
 
+struct csi_record_shape csi_model_record_shape(const cs_model *model)
+{
+    struct csi_record_shape shape = {.class_count = model->class_count};
+
+    if (csi_model_has_linear_maps(model)) {
+        shape.map_classes = model->class_count;
+        shape.map_width = model->plan_info->map_width;
+        shape.map_height = model->plan_info->map_height;
+    }
+    return shape;
+}
+
 /* Keeps the display image for heat maps asked for later. */
 static void keep_display(const struct csi_job *job)
 {
@@ -142,17 +154,18 @@ enum cs_status csi_job_record(struct csi_job *job, cs_session *session, size_t i
     const cs_model *model = job->model;
     const float *logits = csi_exec_logits(session->exec) + index * model->class_count;
     const float *embedding = csi_exec_embedding(session->exec);
+    const struct csi_record_shape shape = csi_model_record_shape(model);
     struct csi_record_head head = {.magic = CSI_RECORD_MAGIC,
-                                   .class_count = (uint32_t)model->class_count,
+                                   .class_count = (uint32_t)shape.class_count,
+                                   .map_classes = (uint32_t)shape.map_classes,
+                                   .map_width = (uint32_t)shape.map_width,
+                                   .map_height = (uint32_t)shape.map_height,
                                    .leaf_score = (double)NAN,
                                    .photo = job->facts};
     uint64_t start = csi_now_ns();
 
-    if (csi_model_has_linear_maps(model)) {
+    if (shape.map_classes != 0) {
         csi_session_all_maps(session, index);
-        head.map_classes = head.class_count;
-        head.map_width = (uint32_t)model->plan_info->map_width;
-        head.map_height = (uint32_t)model->plan_info->map_height;
         job->timings.gradcam = csi_ms_since(start);
     }
     if (embedding != NULL)
@@ -249,13 +262,39 @@ static enum cs_status prepare_heatmap(struct csi_job *job, const struct csi_reco
     return status;
 }
 
+/* The photo's record: kept, or computed. One that is no record of this model (the cache file is anybody's)
+ * is computed again and replaced. The caller releases *cached. */
+static enum cs_status predict(struct csi_job *job, struct csi_cached *cached, struct csi_record *record,
+                              enum cs_cache_result *result, struct cs_error *error)
+{
+    const struct csi_record_shape shape = csi_model_record_shape(job->model);
+    struct csi_cache *cache = job->diagnoser->predictions;
+    struct csi_hash key;
+    enum cs_status status;
+
+    if (job->request->no_cache) {
+        status = csi_compute_uncached(compute_prediction, job, cached, error);
+        return status == CS_OK ? csi_record_read(cached->bytes, cached->size, &shape, record, error) : status;
+    }
+    csi_prediction_key(job->diagnoser, job->model, &job->id, &key);
+    status = csi_cache_get_or_compute(cache, &key, compute_prediction, job, cached, result, error);
+    if (status != CS_OK || csi_record_read(cached->bytes, cached->size, &shape, record, NULL) == CS_OK)
+        return status;
+    csi_cached_release(cached);
+    *result = CS_CACHE_MISS;
+    status = csi_compute_uncached(compute_prediction, job, cached, error);
+    if (status != CS_OK)
+        return status;
+    csi_cache_put(cache, &key, cached->bytes, cached->size);
+    return csi_record_read(cached->bytes, cached->size, &shape, record, error);
+}
+
 static enum cs_status run(struct csi_job *job, cs_diagnosis **diagnosis, struct cs_error *error)
 {
     cs_diagnoser *diagnoser = job->diagnoser;
     enum cs_cache_result prediction = CS_CACHE_OFF, gradcam = CS_CACHE_OFF;
-    struct csi_cached cached;
+    struct csi_cached cached = {0};
     struct csi_record record;
-    struct csi_hash key;
     uint64_t start = csi_now_ns();
     enum cs_status status;
 
@@ -264,16 +303,7 @@ static enum cs_status run(struct csi_job *job, cs_diagnosis **diagnosis, struct 
     job->model = csi_slot_model(diagnoser, error);
     if (job->model == NULL)
         return diagnoser->slot.first_error.status;
-    if (job->request->no_cache) {
-        status = csi_compute_uncached(compute_prediction, job, &cached, error);
-    } else {
-        csi_prediction_key(diagnoser, job->model, &job->id, &key);
-        status = csi_cache_get_or_compute(diagnoser->predictions, &key, compute_prediction, job, &cached,
-                                          &prediction, error);
-    }
-    if (status != CS_OK)
-        return status;
-    status = csi_record_read(cached.bytes, cached.size, job->model->class_count, &record, error);
+    status = predict(job, &cached, &record, &prediction, error);
     if (status == CS_OK && !job->request->no_cache)
         restore_display(job);
     if (status == CS_OK && job->request->gradcam)
@@ -317,7 +347,7 @@ enum cs_status csi_diagnose(cs_diagnoser *diagnoser, const void *bytes, size_t s
     if (status != CS_OK)
         return status;
     status = run(&job, diagnosis, error);
-    cs_image_destroy(job.display);
+    csi_image_destroy(job.display);
     csi_model_release(job.model);
     return status;
 }

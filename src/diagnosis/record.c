@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "diagnosis/content.h"
 #include "image/image.h"
 
 /* Sizes of the parts behind the head; false when they overflow. */
@@ -46,16 +47,30 @@ enum cs_status csi_record_write(const struct csi_record_head *head, const float 
     return CS_OK;
 }
 
-enum cs_status csi_record_read(const uint8_t *bytes, size_t size, size_t class_count,
+static bool has_shape(const struct csi_record_head *head, const struct csi_record_shape *shape)
+{
+    return head->magic == CSI_RECORD_MAGIC && head->class_count == shape->class_count &&
+           head->map_classes == shape->map_classes && head->map_width == shape->map_width &&
+           head->map_height == shape->map_height;
+}
+
+/* Whether a decoder can have said this. */
+static bool are_sound(const struct csi_photo_facts *facts)
+{
+    return facts->format > CS_FORMAT_UNKNOWN && facts->format <= CS_FORMAT_WEBP && facts->bytes > 0 &&
+           facts->display_width > 0 && facts->display_width <= facts->width && facts->display_height > 0 &&
+           facts->display_height <= facts->height;
+}
+
+enum cs_status csi_record_read(const uint8_t *bytes, size_t size, const struct csi_record_shape *shape,
                                struct csi_record *record, struct cs_error *error)
 {
     size_t logits_size, maps_size;
 
     if (size >= sizeof record->head)
         memcpy(&record->head, bytes, sizeof record->head);
-    if (size < sizeof record->head || record->head.magic != CSI_RECORD_MAGIC ||
-        record->head.class_count != class_count || !part_sizes(&record->head, &logits_size, &maps_size) ||
-        (record->head.map_classes != 0 && record->head.map_classes != class_count) ||
+    if (size < sizeof record->head || !has_shape(&record->head, shape) || !are_sound(&record->head.photo) ||
+        record->head.hints >= 1u << CSI_HINT_COUNT || !part_sizes(&record->head, &logits_size, &maps_size) ||
         size - sizeof record->head < logits_size || size - sizeof record->head - logits_size != maps_size)
         return csi_fail(error, CS_INTERNAL, "a cached prediction of %zu bytes is none", size);
     record->logits = (const float *)(const void *)(bytes + sizeof record->head);
@@ -93,16 +108,20 @@ enum cs_status csi_display_write(const struct csi_photo_facts *facts, const cs_i
     return CS_OK;
 }
 
-enum cs_status csi_display_read(const uint8_t *bytes, size_t size, struct csi_photo_facts *facts,
-                                cs_image **image, struct cs_error *error)
+enum cs_status csi_display_read(const uint8_t *bytes, size_t size, uint32_t max_side,
+                                struct csi_photo_facts *facts, cs_image **image, struct cs_error *error)
 {
+    uint32_t width, height;
     size_t row, total;
     enum cs_status status;
 
     *image = NULL;
     if (size >= sizeof *facts)
         memcpy(facts, bytes, sizeof *facts);
-    if (size < sizeof *facts || facts->display_width == 0 || facts->display_height == 0 ||
+    if (size < sizeof *facts || !are_sound(facts))
+        return csi_fail(error, CS_INTERNAL, "a cached photo of %zu bytes is none", size);
+    csi_display_size(facts->width, facts->height, max_side, &width, &height);
+    if (facts->display_width != width || facts->display_height != height ||
         csi_mul_overflows((size_t)facts->display_width * 3, facts->display_height, &total) ||
         total != size - sizeof *facts)
         return csi_fail(error, CS_INTERNAL, "a cached photo of %zu bytes is none", size);

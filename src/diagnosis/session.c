@@ -115,7 +115,7 @@ enum cs_status csi_model_preprocess(const cs_model *model, const cs_image *image
                                      output, error);
     if (status == CS_OK && content != NULL && (model->gate != NULL || model->coach != NULL))
         csi_content_measure(cropped, content);
-    cs_image_destroy(cropped);
+    csi_image_destroy(cropped);
     return status;
 }
 

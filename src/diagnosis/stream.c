@@ -193,7 +193,7 @@ static void *work(void *context)
 static void clear_item(struct item *item)
 {
     csi_diagnosis_destroy(item->diagnosis);
-    cs_image_destroy(item->job.display);
+    csi_image_destroy(item->job.display);
     csi_model_release(item->job.model);
     free(item->input);
     memset(item, 0, sizeof *item);
@@ -204,6 +204,7 @@ static void finish_item(struct stream *stream, struct item *item, cs_session *se
                         double inference_ms)
 {
     struct csi_job *job = &item->job;
+    const struct csi_record_shape shape = csi_model_record_shape(job->model);
     struct csi_cached cached = {0};
     struct csi_record record;
     uint8_t *bytes = NULL;
@@ -214,8 +215,7 @@ static void finish_item(struct stream *stream, struct item *item, cs_session *se
     if (item->status == CS_OK)
         item->status = csi_cached_own(bytes, size, &cached, &item->error);
     if (item->status == CS_OK)
-        item->status =
-            csi_record_read(cached.bytes, cached.size, job->model->class_count, &record, &item->error);
+        item->status = csi_record_read(cached.bytes, cached.size, &shape, &record, &item->error);
     if (item->status == CS_OK)
         item->status = csi_diagnosis_create(job->model, &job->id, &record, &item->request, &item->diagnosis,
                                             &item->error);

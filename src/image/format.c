@@ -6,6 +6,35 @@
 
 #include <string.h>
 
+const char *cs_image_format_name(enum cs_image_format format)
+{
+    switch (format) {
+    case CS_FORMAT_JPEG: return "jpeg";
+    case CS_FORMAT_PNG: return "png";
+    case CS_FORMAT_WEBP: return "webp";
+    case CS_FORMAT_UNKNOWN: break;
+    }
+    return "unknown";
+}
+
+struct cs_limits csi_limits_complete(const struct cs_limits *given)
+{
+    struct cs_limits limits = {
+        .max_bytes = (size_t)25 << 20, .max_pixels = 50000000, .max_side = 16384, .max_jpeg_scans = 100};
+
+    if (given == NULL)
+        return limits;
+    if (given->max_bytes != 0)
+        limits.max_bytes = given->max_bytes;
+    if (given->max_pixels != 0)
+        limits.max_pixels = given->max_pixels;
+    if (given->max_side != 0)
+        limits.max_side = given->max_side;
+    if (given->max_jpeg_scans != 0)
+        limits.max_jpeg_scans = given->max_jpeg_scans;
+    return limits;
+}
+
 static const uint8_t png_signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
 
 struct signature {

@@ -1,6 +1,6 @@
 /*
- * Image formats by content: which format the first bytes are of, and the words for what CropShield does not
- * read. A file's name is never looked at.
+ * Image formats by content: which format the first bytes are of, the words for those and for what CropShield
+ * does not read, the limits on what is read. A file's name is never looked at.
  */
 #ifndef CSI_IMAGE_FORMAT_H
 #define CSI_IMAGE_FORMAT_H
@@ -9,6 +9,9 @@
 #include <stdint.h>
 
 #include "base/error.h"
+
+/* `given` with the defaults of the public header for members that are 0; NULL: defaults alone. */
+struct cs_limits csi_limits_complete(const struct cs_limits *given);
 
 /* CS_EMPTY_INPUT: no bytes; CS_IMAGE_TOO_LARGE: more than limits->max_bytes; CS_UNSUPPORTED_FORMAT: neither
  * JPEG, PNG nor WebP (the message names what it is when that is known); CS_CORRUPT_IMAGE: too few bytes to

@@ -4,47 +4,18 @@
 #include <stdlib.h>
 
 #include "base/cpu.h"
+#include "image/format.h"
 #include "image/image.h"
-
-const char *cs_image_format_name(enum cs_image_format format)
-{
-    switch (format) {
-    case CS_FORMAT_JPEG: return "jpeg";
-    case CS_FORMAT_PNG: return "png";
-    case CS_FORMAT_WEBP: return "webp";
-    case CS_FORMAT_UNKNOWN: break;
-    }
-    return "unknown";
-}
 
 struct cs_limits cs_limits_defaults(void)
 {
-    return (struct cs_limits){
-        .max_bytes = (size_t)25 << 20, .max_pixels = 50000000, .max_side = 16384, .max_jpeg_scans = 100};
-}
-
-/* The caller's limits, with defaults for members that are 0. */
-static struct cs_limits complete(const struct cs_limits *given)
-{
-    struct cs_limits limits = cs_limits_defaults();
-
-    if (given == NULL)
-        return limits;
-    if (given->max_bytes != 0)
-        limits.max_bytes = given->max_bytes;
-    if (given->max_pixels != 0)
-        limits.max_pixels = given->max_pixels;
-    if (given->max_side != 0)
-        limits.max_side = given->max_side;
-    if (given->max_jpeg_scans != 0)
-        limits.max_jpeg_scans = given->max_jpeg_scans;
-    return limits;
+    return csi_limits_complete(NULL);
 }
 
 enum cs_status cs_image_probe(const void *bytes, size_t size, const struct cs_limits *limits,
                               struct cs_image_info *info, struct cs_error *error)
 {
-    struct cs_limits all = complete(limits);
+    struct cs_limits all = csi_limits_complete(limits);
     struct cs_image_info own;
 
     csi_error_clear(error);
@@ -54,7 +25,7 @@ enum cs_status cs_image_probe(const void *bytes, size_t size, const struct cs_li
 enum cs_status cs_image_decode(const void *bytes, size_t size, const struct cs_limits *limits,
                                cs_image **image, struct cs_image_info *info, struct cs_error *error)
 {
-    struct cs_limits all = complete(limits);
+    struct cs_limits all = csi_limits_complete(limits);
     struct cs_image_info own;
 
     csi_error_clear(error);
@@ -65,7 +36,8 @@ enum cs_status cs_image_decode_display(const void *bytes, size_t size, const str
                                        enum cs_decode_mode mode, uint32_t max_side, cs_image **image,
                                        struct cs_image_info *info, struct cs_error *error)
 {
-    struct csi_display_options options = {complete(limits), mode, max_side, csi_cpu()->features, false};
+    struct csi_display_options options = {csi_limits_complete(limits), mode, max_side, csi_cpu()->features,
+                                          false};
     struct cs_image_info own;
     double decode_ms, resize_ms;
 

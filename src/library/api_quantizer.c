@@ -1,30 +1,9 @@
 /* Quantisation of the public header. The logic stands in diagnosis/quantizer.c. */
 #include "diagnosis/quantizer.h"
 
-#include <string.h>
-
-static const char *const methods[] = {"minmax", "percentile", "mse"};
-
 struct cs_quantize_options cs_quantize_options_defaults(void)
 {
     return (struct cs_quantize_options){.method = CS_QUANTIZE_MSE, .percentile = 99.99};
-}
-
-const char *cs_quantize_method_name(enum cs_quantize_method method)
-{
-    return (int)method >= 0 && method <= CS_QUANTIZE_MSE ? methods[method] : "unknown";
-}
-
-enum cs_status cs_quantize_method_parse(const char *name, enum cs_quantize_method *method,
-                                        struct cs_error *error)
-{
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
-        if (strcmp(name, methods[i]) == 0) {
-            *method = (enum cs_quantize_method)i;
-            return CS_OK;
-        }
-    }
-    return csi_fail(error, CS_BAD_REQUEST, "no method '%.40s': minmax, percentile or mse", name);
 }
 
 enum cs_status cs_quantizer_create(const struct cs_model_options *model,

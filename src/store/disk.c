@@ -1,5 +1,5 @@
 /*
- * The disk tier: see disk.h. Owns the SQLite file, its schema and its writer thread.
+ * The disk tier: see disk.h. Owns the SQLite file and its writer thread; its tables are disk_schema.c's.
  *
  * Two connections: the reader's, used under `read_lock` by whoever asks, and the writer's, used by the
  * background thread alone. WAL lets the one read while the other writes. The background thread also checks
@@ -21,31 +21,11 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "store/disk_file.h"
+#include "store/disk_schema.h"
 
-#define BUSY_MS 2000
-#define TABLES  8u
 #define QUEUE_BYTES                                                                                          \
     ((size_t)64 << 20) /* past it new values are not written: a slow disk must not fill the memory */
 #define QUEUE_OPERATIONS 4096u
-
-/* From version i to i + 1. Never change one that was released: add the next. */
-static const char *const migrations[] = {
-    "CREATE TABLE entry ("
-    "  id INTEGER PRIMARY KEY,"
-    "  cache TEXT NOT NULL,"
-    "  key BLOB NOT NULL,"
-    "  size INTEGER NOT NULL,"
-    "  stored_ms INTEGER NOT NULL," /* Unix time */
-    "  used_ms INTEGER NOT NULL,"
-    "  checksum BLOB NOT NULL," /* BLAKE2b-256 of cache, key, stored_ms and value */
-    "  value BLOB NOT NULL"
-    ") STRICT;"
-    "CREATE UNIQUE INDEX entry_key ON entry (cache, key);"
-    "CREATE INDEX entry_used ON entry (used_ms, id);"
-    "CREATE INDEX entry_size ON entry (cache, size);",
-};
-_Static_assert(sizeof migrations / sizeof migrations[0] == CSI_DISK_SCHEMA_VERSION,
-               "one migration a version");
 
 enum kind { PUT, TOUCH, DROP, CLEAR };
 
@@ -60,8 +40,8 @@ struct operation {
 };
 
 struct table {
-    char name[32];
-    uint64_t entries, bytes, errors;
+    char name[CSI_DISK_NAME_SIZE];
+    uint64_t errors;
     int64_t cleared_ms; /* what was stored before is not served: a full disk may keep us from deleting it */
 };
 
@@ -87,9 +67,10 @@ struct csi_disk {
     atomic_bool damaged;
     pthread_t thread;
 
-    pthread_mutex_t table_lock;
-    struct table tables[TABLES];
+    pthread_mutex_t table_lock; /* guards the three below; never held over the disk */
+    struct table tables[CSI_DISK_CACHES];
     size_t table_count;
+    struct csi_disk_counts counts;
     bool write_warned;
 };
 
@@ -113,7 +94,7 @@ static struct table *table_of(struct csi_disk *disk, const char *name)
     for (size_t i = 0; i < disk->table_count; i++)
         if (strcmp(disk->tables[i].name, name) == 0)
             return &disk->tables[i];
-    if (disk->table_count == TABLES || strlen(name) >= sizeof disk->tables[0].name)
+    if (disk->table_count == CSI_DISK_CACHES || strlen(name) >= sizeof disk->tables[0].name)
         return NULL;
     snprintf(disk->tables[disk->table_count].name, sizeof disk->tables[0].name, "%s", name);
     return &disk->tables[disk->table_count++];
@@ -168,28 +149,6 @@ static void checksum(const char *table, const struct csi_hash *key, int64_t stor
 
 /* ---- opening ---- */
 
-/* Brings a file of an older version (0: new) up to ours. */
-static int migrate(sqlite3 *database, int version)
-{
-    int code = SQLITE_OK;
-
-    for (; code == SQLITE_OK && version < CSI_DISK_SCHEMA_VERSION; version++) {
-        char sql[64];
-
-        code = sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-        if (code == SQLITE_OK)
-            code = sqlite3_exec(database, migrations[version], NULL, NULL, NULL);
-        snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version + 1);
-        if (code == SQLITE_OK)
-            code = sqlite3_exec(database, sql, NULL, NULL, NULL);
-        if (code == SQLITE_OK)
-            code = sqlite3_exec(database, "COMMIT", NULL, NULL, NULL);
-        if (code != SQLITE_OK)
-            sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
-    }
-    return code;
-}
-
 /* Opens the writing connection. `*reason` says why a sound file cannot be ours ("" otherwise). */
 static int open_writer(struct csi_disk *disk, char *reason, size_t reason_size)
 {
@@ -203,8 +162,7 @@ static int open_writer(struct csi_disk *disk, char *reason, size_t reason_size)
                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code != SQLITE_OK)
         return code;
-    sqlite3_busy_timeout(disk->writer, BUSY_MS);
-    sqlite3_extended_result_codes(disk->writer, 1);
+    csi_disk_schema_harden(disk->writer);
     code = csi_disk_file_identify(disk->writer, &version, &objects, reason, reason_size);
     if (code != SQLITE_OK)
         return code;
@@ -221,7 +179,7 @@ static int open_writer(struct csi_disk *disk, char *reason, size_t reason_size)
         disk->writer,
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 8388608", NULL,
         NULL, NULL);
-    return code == SQLITE_OK ? migrate(disk->writer, version) : code;
+    return code == SQLITE_OK ? csi_disk_schema_migrate(disk->writer, version) : code;
 }
 
 static int open_reader(struct csi_disk *disk)
@@ -229,8 +187,7 @@ static int open_reader(struct csi_disk *disk)
     int code = sqlite3_open_v2(disk->path, &disk->reader, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 
     if (code == SQLITE_OK) {
-        sqlite3_busy_timeout(disk->reader, BUSY_MS);
-        sqlite3_extended_result_codes(disk->reader, 1);
+        csi_disk_schema_harden(disk->reader);
         code = sqlite3_prepare_v2(
             disk->reader, "SELECT value, checksum, stored_ms FROM entry WHERE cache = ?1 AND key = ?2", -1,
             &disk->find, NULL);
@@ -348,37 +305,30 @@ static int apply(struct csi_disk *disk, const struct operation *operation)
     return SQLITE_OK;
 }
 
-/* Entries and bytes of every table, exactly, from the index. */
-static int recount(struct csi_disk *disk, uint64_t *total)
+/* What stats tell. */
+static void publish(struct csi_disk *disk, const struct csi_disk_counts *counts)
 {
-    sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(disk->writer, "SELECT cache, count(*), sum(size) FROM entry GROUP BY cache",
-                                  -1, &statement, NULL);
-
-    *total = 0;
     pthread_mutex_lock(&disk->table_lock);
-    for (size_t i = 0; i < disk->table_count; i++)
-        disk->tables[i].entries = disk->tables[i].bytes = 0;
-    while (code == SQLITE_OK && (code = sqlite3_step(statement)) == SQLITE_ROW) {
-        struct table *table = table_of(disk, (const char *)sqlite3_column_text(statement, 0));
-
-        if (table != NULL) {
-            table->entries = (uint64_t)sqlite3_column_int64(statement, 1);
-            table->bytes = (uint64_t)sqlite3_column_int64(statement, 2);
-        }
-        *total += (uint64_t)sqlite3_column_int64(statement, 2);
-        code = SQLITE_OK;
-    }
+    disk->counts = *counts;
     pthread_mutex_unlock(&disk->table_lock);
-    sqlite3_finalize(statement);
-    return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-/* Drops aged entries, then the least recently used ones until the rest fits. */
-static int make_fit(struct csi_disk *disk)
+/* Counts and publishes what a file just opened holds. */
+static int recount(struct csi_disk *disk)
+{
+    struct csi_disk_counts counts;
+    int code = csi_disk_schema_count(disk->writer, &counts);
+
+    if (code == SQLITE_OK)
+        publish(disk, &counts);
+    return code;
+}
+
+/* Drops aged entries, then the least recently used ones until the rest fits: `counts` of what stays. */
+static int make_fit(struct csi_disk *disk, struct csi_disk_counts *counts)
 {
     sqlite3_stmt *oldest = NULL;
-    uint64_t total = 0;
+    uint64_t total;
     int code = SQLITE_OK;
 
     if (disk->ttl_s > 0) {
@@ -389,9 +339,10 @@ static int make_fit(struct csi_disk *disk)
         code = sqlite3_exec(disk->writer, sql, NULL, NULL, NULL);
     }
     if (code == SQLITE_OK)
-        code = recount(disk, &total);
-    if (code != SQLITE_OK || total <= disk->max_bytes)
+        code = csi_disk_schema_count(disk->writer, counts);
+    if (code != SQLITE_OK || counts->bytes <= disk->max_bytes)
         return code;
+    total = counts->bytes;
     code = sqlite3_prepare_v2(
         disk->writer,
         "DELETE FROM entry WHERE id = (SELECT id FROM entry ORDER BY used_ms, id LIMIT 1) RETURNING size", -1,
@@ -404,7 +355,7 @@ static int make_fit(struct csi_disk *disk)
         }
     }
     sqlite3_finalize(oldest);
-    return code == SQLITE_OK || code == SQLITE_DONE ? recount(disk, &total) : code;
+    return code == SQLITE_OK || code == SQLITE_DONE ? csi_disk_schema_count(disk->writer, counts) : code;
 }
 
 static void free_operations(struct operation *operation)
@@ -421,6 +372,7 @@ static void free_operations(struct operation *operation)
 /* Writes a batch in one transaction. What fails is lost for the disk tier, counted, and warned of once. */
 static void write_batch(struct csi_disk *disk, const struct operation *first)
 {
+    struct csi_disk_counts counts;
     bool cleared = false;
     char reason[160];
     int code;
@@ -438,10 +390,11 @@ static void write_batch(struct csi_disk *disk, const struct operation *first)
         cleared = cleared || operation->kind == CLEAR;
     }
     if (code == SQLITE_OK)
-        code = make_fit(disk);
+        code = make_fit(disk, &counts);
     if (code == SQLITE_OK)
         code = sqlite3_exec(disk->writer, "COMMIT", NULL, NULL, NULL);
     if (code == SQLITE_OK) {
+        publish(disk, &counts);
         disk->write_warned = false;
         if (cleared)
             sqlite3_exec(disk->writer, "PRAGMA incremental_vacuum", NULL, NULL, NULL);
@@ -461,24 +414,12 @@ static void write_batch(struct csi_disk *disk, const struct operation *first)
 
 static void check_whole_file(struct csi_disk *disk)
 {
-    sqlite3_stmt *statement = NULL;
-    int code;
-
-    if (disk->writer == NULL)
-        return;
-    code = sqlite3_prepare_v2(disk->writer, "PRAGMA quick_check(1)", -1, &statement, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_step(statement);
-    if (csi_disk_means_damage(code) ||
-        (code == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0))
+    if (disk->writer != NULL && csi_disk_means_damage(csi_disk_file_check_pages(disk->writer)))
         atomic_store(&disk->damaged, true);
-    sqlite3_finalize(statement);
 }
 
 static void replace_damaged(struct csi_disk *disk)
 {
-    uint64_t total;
-
     pthread_mutex_lock(&disk->read_lock);
     close_both(disk);
     if (set_aside(disk))
@@ -486,7 +427,7 @@ static void replace_damaged(struct csi_disk *disk)
     atomic_store(&disk->damaged, false);
     pthread_mutex_unlock(&disk->read_lock);
     if (disk->writer != NULL)
-        recount(disk, &total);
+        recount(disk);
 }
 
 static void *write_behind(void *context)
@@ -527,7 +468,6 @@ enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_
                              struct cs_error *error)
 {
     struct csi_disk *made = calloc(1, sizeof *made);
-    uint64_t total;
 
     *disk = NULL;
     if (made == NULL)
@@ -549,7 +489,7 @@ enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_
     atomic_init(&made->damaged, false);
     pthread_mutex_lock(&made->read_lock);
     open_both(made);
-    if (made->writer != NULL && csi_disk_means_damage(recount(made, &total)))
+    if (made->writer != NULL && csi_disk_means_damage(recount(made)))
         atomic_store(&made->damaged, true);
     pthread_mutex_unlock(&made->read_lock);
     made->running = pthread_create(&made->thread, NULL, write_behind, made) == 0;
@@ -756,10 +696,14 @@ void csi_disk_stats(struct csi_disk *disk, const char *table, uint64_t *entries,
 {
     struct table *found;
 
+    *entries = *bytes = 0;
     pthread_mutex_lock(&disk->table_lock);
     found = table_of(disk, table);
-    *entries = found != NULL ? found->entries : 0;
-    *bytes = found != NULL ? found->bytes : 0;
     *errors = found != NULL ? found->errors : 0;
+    for (size_t i = 0; i < disk->counts.count; i++)
+        if (strcmp(disk->counts.of[i].name, table) == 0) {
+            *entries = disk->counts.of[i].entries;
+            *bytes = disk->counts.of[i].bytes;
+        }
     pthread_mutex_unlock(&disk->table_lock);
 }

@@ -12,6 +12,7 @@
 
 #include "base/buffer.h"
 #include "base/memory.h"
+#include "store/disk_schema.h"
 
 static const char sqlite_header[16] = "SQLite format 3"; /* sqlite.org/fileformat.html, with its NUL */
 
@@ -69,12 +70,19 @@ int csi_disk_file_identify(sqlite3 *database, int *version, int *objects, char *
         (code = number_of(database, "PRAGMA application_id", &application)) != SQLITE_OK ||
         (code = number_of(database, "SELECT count(*) FROM sqlite_schema", objects)) != SQLITE_OK)
         return code;
-    if (*objects != 0 && application != CSI_DISK_APPLICATION_ID)
+    if (*version == 0 && *objects == 0)
+        return SQLITE_OK; /* new: whoever made it has put nothing in */
+    if (application != CSI_DISK_APPLICATION_ID || *version < 0)
         snprintf(reason, reason_size, "it is the database of another program");
     else if (*version > CSI_DISK_SCHEMA_VERSION)
         snprintf(reason, reason_size, "a newer CropShield wrote it (version %d, this one knows %d)", *version,
                  CSI_DISK_SCHEMA_VERSION);
-    return reason[0] != '\0' ? SQLITE_MISMATCH : SQLITE_OK;
+    else if ((code = csi_disk_schema_compare(database, *version)) == SQLITE_MISMATCH)
+        snprintf(reason, reason_size, "it has other tables than a cache of CropShield (version %d)",
+                 *version);
+    else
+        return code;
+    return SQLITE_MISMATCH;
 }
 
 /* Whether SQLite keeps a log beside the file: somebody has it open, or did when the power failed. */
@@ -112,17 +120,18 @@ static int open_to_read(const char *path, sqlite3 **database)
     return code;
 }
 
-/* SQLite's own check, as when the tier is opened. */
-static int check_pages(sqlite3 *database)
+int csi_disk_file_check_pages(sqlite3 *database)
 {
     sqlite3_stmt *statement = NULL;
     int code = sqlite3_prepare_v2(database, "PRAGMA quick_check(1)", -1, &statement, NULL);
 
     if (code == SQLITE_OK)
         code = sqlite3_step(statement);
-    if (code == SQLITE_ROW)
-        code =
-            strcmp((const char *)sqlite3_column_text(statement, 0), "ok") == 0 ? SQLITE_OK : SQLITE_CORRUPT;
+    if (code == SQLITE_ROW) {
+        const char *words = (const char *)sqlite3_column_text(statement, 0);
+
+        code = words != NULL && strcmp(words, "ok") == 0 ? SQLITE_OK : SQLITE_CORRUPT;
+    }
     sqlite3_finalize(statement);
     return code;
 }
@@ -130,17 +139,20 @@ static int check_pages(sqlite3 *database)
 static enum cs_status check_content(const char *path, bool *damaged, struct cs_error *error)
 {
     sqlite3 *database = NULL;
+    struct csi_disk_counts counts;
     char reason[128];
     int version, objects, code = open_to_read(path, &database);
     enum cs_status status = CS_OK;
 
     reason[0] = '\0';
     if (code == SQLITE_OK) {
-        sqlite3_busy_timeout(database, 2000);
+        csi_disk_schema_harden(database);
         code = csi_disk_file_identify(database, &version, &objects, reason, sizeof reason);
     }
     if (code == SQLITE_OK)
-        code = check_pages(database);
+        code = csi_disk_file_check_pages(database);
+    if (code == SQLITE_OK && objects != 0)
+        code = csi_disk_schema_count(database, &counts);
     if (code == SQLITE_MISMATCH)
         status = csi_fail(error, CS_BAD_REQUEST, "%s", reason);
     else if (csi_disk_means_damage(code))

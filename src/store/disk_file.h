@@ -12,15 +12,18 @@
 #include "base/error.h"
 
 #define CSI_DISK_APPLICATION_ID 0x43534331 /* "CSC1" */
-#define CSI_DISK_SCHEMA_VERSION 1
 
 /* Why the file at `path` cannot be a cache whatever its content is worth: it is a directory or device, or
  * begins as no SQLite database does. NULL: it can (there is none, it is empty, or it has SQLite's header). */
 const char *csi_disk_file_refused(const char *path);
 
-/* Reads who wrote `database`: `*version` of the schema and `*objects` in it; `reason` says why a sound file
- * cannot be ours ("" otherwise). SQLite's code; SQLITE_MISMATCH with a reason. */
+/* Reads who wrote `database`: `*version` of the schema and `*objects` in it, which are what that version made
+ * or none at all; `reason` says why a sound file cannot be ours ("" otherwise). SQLite's code;
+ * SQLITE_MISMATCH with a reason. */
 int csi_disk_file_identify(sqlite3 *database, int *version, int *objects, char *reason, size_t reason_size);
+
+/* SQLite's own check of the whole file: SQLITE_CORRUPT, or why it cannot be made. */
+int csi_disk_file_check_pages(sqlite3 *database);
 
 /* Whether SQLite's `code` says that the file is damaged. */
 bool csi_disk_means_damage(int code);

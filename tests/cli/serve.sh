@@ -78,6 +78,25 @@ for file in other.db photo.jpg; do
     [ "$(find . -maxdepth 1 -name "$file*" | wc -l)" = 1 ] || complain "beside $file: $(ls)"
 done
 run 1 serve --port 0 --model nowhere.safetensors; has err "not_found"
+# signals while the cache file is opened, which another process keeps locked: they end the program at once
+$python -c "
+import sqlite3, time
+base = sqlite3.connect('locked.db', isolation_level=None)
+base.execute('BEGIN EXCLUSIVE')
+open('is_locked', 'w')
+time.sleep(30)" &
+holder=$!
+until [ -e is_locked ]; do sleep 0.05; done
+for signal in TERM INT; do
+    "$CROPSHIELD" serve --port 0 --cache-file locked.db 2>log &
+    server=$!
+    until [ $((0x$(sed -n 's/^SigBlk:[[:space:]]*//p' /proc/$server/status) & 0x4000)) -ne 0 ]; do sleep 0.02; done
+    kill -$signal $server
+    wait $server || complain "SIG$signal while opening: the server ended with $?"
+    has log stopping
+    hasnt log listening
+done
+kill $holder
 start
 port=${url##*:}
 run 1 serve --port "$port"; has err "$port"

@@ -90,14 +90,17 @@ static void content_of_tiny_and_plain_pictures(void **state)
 
 static void records_come_back(void **state)
 {
-    struct csi_record_head head = {.magic = CSI_RECORD_MAGIC,
-                                   .class_count = 2,
-                                   .map_classes = 2,
-                                   .map_width = 3,
-                                   .map_height = 2,
-                                   .hints = 5,
-                                   .leaf_score = -1.5,
-                                   .photo = {.bytes = 123, .format = 1, .width = 40, .height = 30}};
+    struct csi_record_head head = {
+        .magic = CSI_RECORD_MAGIC,
+        .class_count = 2,
+        .map_classes = 2,
+        .map_width = 3,
+        .map_height = 2,
+        .hints = 5,
+        .leaf_score = -1.5,
+        .photo = {
+            .bytes = 123, .format = 1, .width = 40, .height = 30, .display_width = 20, .display_height = 15}};
+    const struct csi_record_shape shape = {2, 2, 3, 2}, others[] = {{3, 2, 3, 2}, {2, 0, 0, 0}, {2, 2, 2, 3}};
     const float logits[2] = {1.5f, -2.25f},
                 maps[12] = {0, 0.25f, 1, 0.1f, 0.9f, 0.5f, 1, 0, 0.123f, 0.777f, 0.00001f, 0.99999f};
     struct csi_record record;
@@ -107,7 +110,7 @@ static void records_come_back(void **state)
 
     (void)state;
     assert_int_equal(csi_record_write(&head, logits, maps, &bytes, &size, NULL), CS_OK);
-    assert_int_equal(csi_record_read(bytes, size, 2, &record, NULL), CS_OK);
+    assert_int_equal(csi_record_read(bytes, size, &shape, &record, NULL), CS_OK);
     assert_memory_equal(record.logits, logits, sizeof logits);
     assert_int_equal(record.head.photo.width, 40);
     assert_int_equal(record.head.hints, 5);
@@ -116,17 +119,48 @@ static void records_come_back(void **state)
         for (size_t i = 0; i < 6; i++)
             assert_near((double)map[i], (double)maps[c * 6 + i], 1e-5);
     }
-    assert_int_equal(csi_record_read(bytes, size, 3, &record, NULL), CS_INTERNAL);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) /* sound, but another model's */
+        assert_int_equal(csi_record_read(bytes, size, &others[i], &record, NULL), CS_INTERNAL);
     for (size_t cut = 0; cut < size; cut++)
-        assert_int_equal(csi_record_read(bytes, cut, 2, &record, NULL), CS_INTERNAL);
+        assert_int_equal(csi_record_read(bytes, cut, &shape, &record, NULL), CS_INTERNAL);
     damaged = malloc(size);
     for (size_t i = 0; i < 20; i++) { /* numbers that lie about sizes */
         memcpy(damaged, bytes, size);
         damaged[i] ^= 0xff;
-        assert_int_equal(csi_record_read(damaged, size, 2, &record, NULL), CS_INTERNAL);
+        assert_int_equal(csi_record_read(damaged, size, &shape, &record, NULL), CS_INTERNAL);
     }
     free(damaged);
     free(bytes);
+}
+
+/* Numbers that no decoder and no coach can have said: the sizes fit all the same. */
+static void records_of_impossible_photos_are_refused(void **state)
+{
+    const struct csi_photo_facts sound = {
+        .bytes = 1, .format = 3, .width = 2, .height = 2, .display_width = 2, .display_height = 2};
+    struct csi_photo_facts photos[6];
+    const struct csi_record_shape shape = {.class_count = 1};
+    const float logit = 0;
+
+    (void)state;
+    for (size_t i = 0; i < 6; i++)
+        photos[i] = sound;
+    photos[1].format = 4;
+    photos[2].format = 0;
+    photos[3].bytes = 0;
+    photos[4].display_width = 3; /* nothing is enlarged */
+    photos[5].display_height = 0;
+    for (uint32_t i = 0; i < 7; i++) {
+        struct csi_record_head head = {
+            .magic = CSI_RECORD_MAGIC, .class_count = 1, .hints = i == 6 ? 16 : 15, .photo = photos[i % 6]};
+        struct csi_record record;
+        uint8_t *bytes;
+        size_t size;
+
+        assert_int_equal(csi_record_write(&head, &logit, NULL, &bytes, &size, NULL), CS_OK);
+        assert_int_equal(csi_record_read(bytes, size, &shape, &record, NULL), i == 0 ? CS_OK : CS_INTERNAL);
+        free(bytes);
+    }
 }
 
 static void display_images_come_back(void **state)
@@ -134,6 +168,7 @@ static void display_images_come_back(void **state)
     uint8_t pixels[2 * 16];
     cs_image image = {pixels, 5, 2, 16}, *back;
     struct csi_photo_facts facts = {.bytes = 9,
+                                    .format = 2,
                                     .width = 50,
                                     .height = 20,
                                     .display_width = 5,
@@ -146,13 +181,17 @@ static void display_images_come_back(void **state)
     for (size_t i = 0; i < sizeof pixels; i++)
         pixels[i] = (uint8_t)(i * 7);
     assert_int_equal(csi_display_write(&facts, &image, &bytes, &size, NULL), CS_OK);
-    assert_int_equal(csi_display_read(bytes, size, &read, &back, NULL), CS_OK);
+    assert_int_equal(csi_display_read(bytes, size, 5, &read, &back, NULL), CS_OK);
     for (size_t y = 0; y < 2; y++)
         assert_memory_equal(back->pixels + y * back->stride, pixels + y * 16, 15);
     assert_int_equal(read.width, 50);
     cs_image_destroy(back);
+    for (uint32_t side = 4; side <= 6; side += 2) { /* of another --max-size */
+        assert_int_equal(csi_display_read(bytes, size, side, &read, &back, NULL), CS_INTERNAL);
+        assert_null(back);
+    }
     for (size_t cut = 0; cut < size; cut++) {
-        assert_int_equal(csi_display_read(bytes, cut, &read, &back, NULL), CS_INTERNAL);
+        assert_int_equal(csi_display_read(bytes, cut, 5, &read, &back, NULL), CS_INTERNAL);
         assert_null(back);
     }
     free(bytes);
@@ -355,6 +394,7 @@ int main(void)
         cmocka_unit_test(content_equals_the_training_side),
         cmocka_unit_test(content_of_tiny_and_plain_pictures),
         cmocka_unit_test(records_come_back),
+        cmocka_unit_test(records_of_impossible_photos_are_refused),
         cmocka_unit_test(display_images_come_back),
         cmocka_unit_test(recent_uploads_never_mix),
         cmocka_unit_test(names_go_both_ways),

@@ -507,6 +507,138 @@ static void another_programs_database_is_left_alone(void **state)
     left_untouched("another program");
 }
 
+/* A file that says it is ours but has other tables: neither read nor written, and it holds nobody up. */
+static void what_only_claims_to_be_a_cache_is_left_alone(void **state)
+{
+    static const char *const files[] = {
+        "CREATE TABLE entry (id INTEGER PRIMARY KEY, cache, key, size, stored_ms, used_ms, checksum, value);"
+        "INSERT INTO entry DEFAULT VALUES;",
+        "CREATE VIEW entry AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS id,"
+        "'prediction' AS cache, x'00' AS key, 1 AS size, 1 AS stored_ms, 1 AS used_ms, x'00' AS checksum,"
+        "x'00' AS value FROM c;",
+        "",
+    };
+    char sql[1024];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(sql, sizeof sql, "PRAGMA application_id = 0x43534331; PRAGMA user_version = 1; %s",
+                 files[i]);
+        run_sql(sql);
+        left_untouched("other tables");
+        unlink(path);
+        warnings = 0;
+    }
+    fill_and_close(2, 100);
+    run_sql("CREATE TRIGGER more AFTER UPDATE ON entry BEGIN DELETE FROM entry; END");
+    left_untouched("other tables");
+    unlink(path);
+    warnings = 0;
+    run_sql("PRAGMA user_version = -1"); /* no migration has that number */
+    left_untouched("another program");
+}
+
+/* Our tables with rows that no run of ours wrote: set aside like a damaged page. */
+static void rows_that_nobody_wrote_are_damage(void **state)
+{
+    static const char *const changes[] = {
+        "PRAGMA writable_schema = ON;" /* the constraint goes while the row is put, and comes back */
+        "UPDATE sqlite_schema SET sql = replace(sql, 'cache TEXT NOT NULL', 'cache TEXT') WHERE name = "
+        "'entry';"
+        "PRAGMA writable_schema = RESET;"
+        "UPDATE entry SET cache = NULL WHERE id = 1;"
+        "PRAGMA writable_schema = ON;"
+        "UPDATE sqlite_schema SET sql = replace(sql, 'cache TEXT', 'cache TEXT NOT NULL') WHERE name = "
+        "'entry';",
+        "UPDATE entry SET size = -9223372036854775807",
+        "UPDATE entry SET size = 9223372036854775807",
+        "UPDATE entry SET cache = 'a name longer than any cache of ours has'",
+        "UPDATE entry SET cache = 'cache' || id",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        struct csi_disk *disk;
+        struct cs_error error;
+        bool damaged = false;
+
+        fill_and_close(20, 100);
+        run_sql(changes[i]);
+        assert_int_equal(csi_disk_check(path, &damaged, &error), CS_OK);
+        assert_true(damaged);
+        disk = open_disk(1 << 20, 0);
+        put(disk, "prediction", 1000, 50);
+        csi_disk_flush(disk);
+        assert_true(has(disk, "prediction", 1000, 50));
+        csi_disk_close(disk);
+        assert_int_equal(files_set_aside(), i + 1);
+        unlink(path);
+    }
+}
+
+static void read_page(int number, uint8_t page[4096])
+{
+    FILE *stream = fopen(path, "rb");
+
+    assert_non_null(stream);
+    assert_int_equal(fseek(stream, (number - 1L) * 4096, SEEK_SET), 0);
+    assert_int_equal(fread(page, 1, 4096, stream), 4096);
+    fclose(stream);
+}
+
+static void put_number(uint8_t *at, uint32_t number)
+{
+    for (int i = 0; i < 4; i++)
+        at[i] = (uint8_t)(number >> (24 - 8 * i));
+}
+
+#define LEVELS 9
+
+/* An index in whose upper LEVELS levels every page leads to the next by all its ways: more rows than anybody
+ * can count in a file of some hundred pages. */
+static void rows_without_end_are_damage(void **state)
+{
+    int pages[LEVELS + 1];
+    uint8_t page[4096];
+    struct csi_disk *disk;
+    sqlite3 *database;
+    sqlite3_stmt *statement;
+    bool damaged = false;
+
+    (void)state;
+    fill_and_close(2000, 8);
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(database,
+                                        "SELECT rootpage FROM sqlite_schema WHERE name = 'entry_size'", -1,
+                                        &statement, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    pages[0] = sqlite3_column_int(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(database);
+    read_page(pages[0], page); /* sqlite.org/fileformat.html, 1.6: an interior page of an index */
+    assert_int_equal(page[0], 2);
+    assert_true((page[3] << 8 | page[4]) >= LEVELS);
+    for (int i = 0; i < LEVELS; i++) {
+        const uint8_t *child = page + (page[12 + 2 * i] << 8 | page[13 + 2 * i]);
+
+        pages[i + 1] = child[0] << 24 | child[1] << 16 | child[2] << 8 | child[3];
+    }
+    for (int level = 0; level < LEVELS; level++) {
+        for (int i = 0; i < (page[3] << 8 | page[4]); i++)
+            put_number(page + (page[12 + 2 * i] << 8 | page[13 + 2 * i]), (uint32_t)pages[level + 1]);
+        put_number(page + 8, (uint32_t)pages[level + 1]);
+        overwrite(path, (pages[level] - 1L) * 4096, page, sizeof page);
+    }
+    assert_int_equal(csi_disk_check(path, &damaged, NULL), CS_OK);
+    assert_true(damaged);
+    disk = open_disk(1 << 20, 0);
+    put(disk, "prediction", 1000, 50);
+    csi_disk_flush(disk);
+    csi_disk_close(disk);
+    assert_int_equal(files_set_aside(), 1);
+}
+
 static void a_folder_that_cannot_be_written_is_a_miss(void **state)
 {
     struct csi_disk *disk;
@@ -625,6 +757,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_value_under_another_key_is_never_served, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_version_from_the_future_is_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_programs_database_is_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_only_claims_to_be_a_cache_is_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rows_that_nobody_wrote_are_damage, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rows_without_end_are_damage, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_written_is_a_miss, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_disk_is_a_counted_miss, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_threads_share_it, set_up, tear_down),
