@@ -2,7 +2,14 @@
 # eval: figures that add up, reports as JSON, CSV and PNG; on the real test photos, the accuracy that the model's card states.
 . "$(dirname "$0")/_lib.sh"
 samples
-run 0 eval labelled; has out "top-1"; has out "as with --plant"; has out "ECE"
+run 0 eval labelled; has out "top-1"; has out "as with --plant"; has out "ECE"; empty err
+# progress is for terminals
+if command -v script >/dev/null; then
+    script -qec "'$CROPSHIELD' eval labelled >figures" /dev/null </dev/null >terminal || complain "eval on a terminal"
+    has terminal "evaluating ["; has terminal "4/4"; has figures "top-1"; hasnt figures "evaluating ["
+else
+    echo "left out: progress on a terminal (no script)"
+fi
 run 0 eval --json --csv confusion.csv --png confusion.png --predictions rows.csv labelled
 json "{'top1','top3','macro_f1','ece','per_class','confusion','images','images_per_second'} <= set(o)"
 json "o['images'] == 4 and sum(map(sum, o['confusion'])) == 4 and len(o['per_class']) == 22"
