@@ -1,7 +1,7 @@
 /*
- * cropshield bench: latency of the whole request or of inference alone, and of each layer. Owns the
- * statistics; what is timed is the public interface, as any program would call it. The stream stage stands
- * in bench_stream.c.
+ * cropshield bench: latency of the whole request or of inference alone, and of each layer. What is timed is
+ * the public interface, as any program would call it. The stream stage stands in bench_stream.c, the
+ * statistics in summary.c.
  */
 #include <jansson.h>
 #include <math.h>
@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "cli/bench.h"
 #include "cli/cli.h"
+#include "cli/summary.h"
 
 struct bench {
     size_t warmup, iterations, batch;
@@ -26,52 +27,6 @@ struct bench {
     struct cs_timings stages; /* mean */
     double json_ms;           /* a diagnosis as JSON */
 };
-
-struct summary {
-    double mean, std, min, p50, p90, p99, max;
-};
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-/* Linear interpolation between the nearest ranks, as NumPy's percentile. */
-static double percentile(const double *sorted, size_t count, double p)
-{
-    double place = p / 100 * (double)(count - 1);
-    size_t low = (size_t)place;
-
-    if (low + 1 >= count)
-        return sorted[count - 1];
-    return sorted[low] + (place - (double)low) * (sorted[low + 1] - sorted[low]);
-}
-
-double csi_bench_percentile(double *values, size_t count, double p)
-{
-    qsort(values, count, sizeof *values, compare_doubles);
-    return percentile(values, count, p);
-}
-
-static struct summary summarise(double *ms, size_t count)
-{
-    struct summary s = {0, 0, 0, 0, 0, 0, 0};
-
-    qsort(ms, count, sizeof *ms, compare_doubles);
-    for (size_t i = 0; i < count; i++)
-        s.mean += ms[i] / (double)count;
-    for (size_t i = 0; i < count; i++)
-        s.std += (ms[i] - s.mean) * (ms[i] - s.mean) / (double)count;
-    s.std = sqrt(s.std);
-    s.min = ms[0];
-    s.max = ms[count - 1];
-    s.p50 = percentile(ms, count, 50);
-    s.p90 = percentile(ms, count, 90);
-    s.p99 = percentile(ms, count, 99);
-    return s;
-}
 
 /* About the size a phone makes. */
 enum { PHOTO_WIDTH = 4000, PHOTO_HEIGHT = 3000 };
@@ -357,8 +312,8 @@ static enum cs_status print_layers(struct bench *bench, cs_session *session, con
     return CS_OK;
 }
 
-static void print_text(const struct bench *bench, const struct cs_model_info *info, const struct summary *s,
-                       bool whole)
+static void print_text(const struct bench *bench, const struct cs_model_info *info,
+                       const struct csi_summary *s, bool whole)
 {
     printf("%s, %s, %s kernels, %u threads, batch %zu, %zu iterations after %zu, %s\n", info->name,
            cs_precision_name(info->precision), info->kernels, info->threads, bench->batch, bench->iterations,
@@ -371,8 +326,8 @@ static void print_text(const struct bench *bench, const struct cs_model_info *in
     if (!whole)
         printf(", %.1f GFLOP/s as direct convolution", 2 * info->gmac * (double)bench->batch / s->mean * 1e3);
     printf("\n  target %.0f ms: %s%s%s\n", bench->target_ms,
-           csi_colour_out(s->p50 <= bench->target_ms ? CSI_GREEN : CSI_RED),
-           s->p50 <= bench->target_ms ? "achieved" : "missed", csi_colour_out(CSI_PLAIN));
+           csi_colour_out(csi_summary_achieves(s, bench->target_ms) ? CSI_GREEN : CSI_RED),
+           csi_summary_achieves(s, bench->target_ms) ? "achieved" : "missed", csi_colour_out(CSI_PLAIN));
     if (whole)
         printf("  stages: decode %.2f  resize %.2f  preprocess %.2f  inference %.2f  gradcam %.2f  total "
                "%.2f ms\n",
@@ -382,8 +337,8 @@ static void print_text(const struct bench *bench, const struct cs_model_info *in
         printf("  its JSON: %.4f ms\n", bench->json_ms);
 }
 
-static json_t *to_json(const struct bench *bench, const struct cs_model_info *info, const struct summary *s,
-                       bool whole)
+static json_t *to_json(const struct bench *bench, const struct cs_model_info *info,
+                       const struct csi_summary *s, bool whole)
 {
     const struct cs_timings *t = &bench->stages;
     json_t *stages =
@@ -400,7 +355,7 @@ static json_t *to_json(const struct bench *bench, const struct cs_model_info *in
                      "min", s->min, "p50", s->p50, "p90", s->p90, "p99", s->p99, "max", s->max,
                      "images_per_second", 1000.0 * (double)bench->batch / s->mean, "gflops",
                      2 * info->gmac * (double)bench->batch / s->mean * 1e3, "target_ms", bench->target_ms,
-                     "achieved", s->p50 <= bench->target_ms, "stages_ms", stages);
+                     "achieved", csi_summary_achieves(s, bench->target_ms), "stages_ms", stages);
 }
 
 static enum cs_status run(struct bench *bench, const struct cs_diagnoser_options *options,
@@ -432,7 +387,7 @@ static enum cs_status run(struct bench *bench, const struct cs_diagnoser_options
         if (!whole)
             status = bench_inference(bench, session, &info, error);
         if (status == CS_OK) {
-            struct summary summary = summarise(bench->ms, bench->iterations);
+            struct csi_summary summary = csi_summarise(bench->ms, bench->iterations);
 
             if (bench->json)
                 report = to_json(bench, &info, &summary, whole);

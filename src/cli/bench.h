@@ -12,9 +12,6 @@
 enum cs_status csi_bench_photo(uint32_t width, uint32_t height, uint8_t **bytes, size_t *size,
                                struct cs_error *error);
 
-/* Percentile by linear interpolation between the nearest ranks, as NumPy's; sorts `values`. */
-double csi_bench_percentile(double *values, size_t count, double p);
-
 /* Photos a second of a stream by every way there is, in turn, beside one thread; prints them. `image` NULL: a
  * drawn photo of display size. Each way gets `warmup` and then `iterations` photos a thread. */
 enum cs_status csi_bench_stream(const struct cs_diagnoser_options *options, const char *image, size_t warmup,

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "cli/bench.h"
 #include "cli/cli.h"
+#include "cli/summary.h"
 
 enum { ROUNDS = 3, DISPLAY_WIDTH = 800, DISPLAY_HEIGHT = 600 };
 
@@ -133,7 +134,7 @@ static enum cs_status run_way(enum way way, struct photos *photos, unsigned thre
 static void print(const struct cs_model_info *info, double rates[WAYS][ROUNDS], size_t size, size_t a_thread,
                   bool as_json)
 {
-    double one = csi_bench_percentile(rates[ONE_THREAD], ROUNDS, 50);
+    double one = csi_percentile(rates[ONE_THREAD], ROUNDS, 50);
     json_t *list = json_array(), *report;
 
     if (!as_json) {
@@ -143,7 +144,7 @@ static void print(const struct cs_model_info *info, double rates[WAYS][ROUNDS], 
         printf("%-54s %7s %9s %12s\n", "way", "threads", "photos/s", "÷ one thread");
     }
     for (int way = 0; way < WAYS; way++) {
-        double rate = csi_bench_percentile(rates[way], ROUNDS, 50);
+        double rate = csi_percentile(rates[way], ROUNDS, 50);
         int threads = way == ONE_THREAD ? 1 : (int)info->threads;
 
         if (as_json)

@@ -30,7 +30,6 @@
 #define CONNECTIONS_MAX   1024u
 #define SESSIONS_MAX      512u
 #define SESSION_IDLE_S    43200.0
-#define REPLY_TIMEOUT_S   60.0
 #define IDLE_TIMEOUT_S    30u
 #define HEARTBEAT_TICKS   15u
 #define CONNECTION_MEMORY (64u << 10) /* a head of 16 KiB, parsed, and a read buffer */
@@ -44,6 +43,7 @@ struct csi_server_options csi_server_options_defaults(void)
         .max_in_flight = 64,
         .header_timeout_s = 10,
         .body_timeout_s = 30,
+        .reply_timeout_s = 60,
         .target_ms = 200,
         .default_top_k = 3,
     };
@@ -226,6 +226,8 @@ static enum cs_status copy_options(struct csi_server *server, const struct csi_s
         own->header_timeout_s = defaults.header_timeout_s;
     if (own->body_timeout_s <= 0)
         own->body_timeout_s = defaults.body_timeout_s;
+    if (own->reply_timeout_s <= 0)
+        own->reply_timeout_s = defaults.reply_timeout_s;
     if (own->max_size == 0)
         own->max_size = cs_diagnoser_options_defaults().max_size;
     if (own->target_ms <= 0)
@@ -298,7 +300,7 @@ enum cs_status csi_server_start(const struct csi_server_options *options, struct
     gate.daemon = server->daemon;
     gate.header_timeout_s = server->options.header_timeout_s;
     gate.body_timeout_s = server->options.body_timeout_s;
-    gate.reply_timeout_s = REPLY_TIMEOUT_S;
+    gate.reply_timeout_s = server->options.reply_timeout_s;
     gate.refused = on_refused;
     gate.tick = on_tick;
     gate.hangup = on_hangup;

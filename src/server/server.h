@@ -21,6 +21,7 @@ struct csi_server_options {
         max_in_flight; /* requests being worked on; past it 503 overloaded with Retry-After; default 64 */
     double header_timeout_s;    /* absolute deadline for the request head; default 10 */
     double body_timeout_s;      /* absolute deadline for the body; default 30 */
+    double reply_timeout_s;     /* absolute deadline for the client to take the answer; default 60 */
     double target_ms;           /* what the page and the API compare with; default 200 */
     size_t default_top_k;       /* default 3 */
     uint32_t max_size;          /* display size, as the diagnoser has it; 0: its default */

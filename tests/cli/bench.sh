@@ -6,6 +6,8 @@ run 0 bench --warmup 1 --iterations 3 --json --image leaf.jpg
 json "set(o) >= {'model','precision','device','threads','batch','iterations','latency_ms','images_per_second','gflops','target_ms','achieved','stages_ms'}"
 json "set(o['latency_ms']) == {'mean','std','min','p50','p90','p99','max'}"
 json "o['latency_ms']['min'] <= o['latency_ms']['p50'] <= o['latency_ms']['p90'] <= o['latency_ms']['p99'] <= o['latency_ms']['max']"
+json "[round(x, 6) for x in (o['latency_ms']['mean'], o['latency_ms']['std'])] == [round(f([o['latency_ms'][k] for k in ('min', 'p50', 'max')]), 6) for f in (__import__('statistics').mean, __import__('statistics').pstdev)]" # of three, these are all
+json "abs(o['images_per_second'] * o['latency_ms']['mean'] / 1000 - 1) < 1e-6 and o['achieved'] is (o['latency_ms']['p50'] <= 200)"
 json "o['iterations'] == 3 and o['target_ms'] == 200 and o['stages_ms']['decode'] > 0 and o['stages_ms']['inference'] > 0"
 case $CROPSHIELD_BUILD in *san | *coverage) json_ms=10 ;; *) json_ms=0.1 ;; esac # 0.002 to 0.004 where it was measured
 json "0 < o['stages_ms']['json'] < $json_ms"
@@ -31,5 +33,7 @@ run 2 bench --stage stream --target-ms 50; has err "--target-ms is not for --sta
 run 2 bench --stage inference -i nowhere.jpg; has err "--image is not for --stage inference"
 run 2 bench --stage inference --warm; has err "--warm is not for --stage inference"
 run 2 bench --stage everything; has err "--stage"
+run 0 bench --stage inference --warmup 0 --iterations 1 --model lite --json --target-ms 0.001; json "o['achieved'] is False"
+run 0 bench --stage inference --warmup 0 --iterations 1 --model lite --json --target-ms 1e6; json "o['achieved'] is True"
 run 1 bench --image nowhere.jpg; has err "not_found"
 finish

@@ -2,7 +2,14 @@
 # eval: figures that add up, reports as JSON, CSV and PNG; on the real test photos, the accuracy that the model's card states.
 . "$(dirname "$0")/_lib.sh"
 samples
-run 0 eval labelled; hasnt err "no photo has a class"; has out "(4 photos)"; has out "top-1"; has out "as with --plant"; has out "ECE"
+run 0 eval labelled; has out "(4 photos)"; has out "top-1"; has out "as with --plant"; has out "ECE"; empty err
+# progress is for terminals
+if command -v script >/dev/null; then
+    script -qec "'$CROPSHIELD' eval labelled >figures" /dev/null </dev/null >terminal || complain "eval on a terminal"
+    has terminal "evaluating ["; has terminal "4/4"; has figures "top-1"; hasnt figures "evaluating ["
+else
+    echo "left out: progress on a terminal (no script)"
+fi
 run 0 eval --json --csv confusion.csv --png confusion.png --predictions rows.csv labelled
 json "{'top1','top3','macro_f1','ece','per_class','confusion','images','images_per_second'} <= set(o)"
 json "o['images'] == 4 and sum(map(sum, o['confusion'])) == 4 and len(o['per_class']) == 22"
@@ -11,6 +18,35 @@ json "o['top1'] <= o['top1_in_plant'] <= 1"
 [ "$(wc -l <rows.csv)" = 5 ] || complain "rows.csv has $(wc -l <rows.csv) lines"
 [ "$(wc -l <confusion.csv)" = 23 ] || complain "confusion.csv has $(wc -l <confusion.csv) lines"
 $python -c "from PIL import Image; Image.open('confusion.png').load()" || complain "confusion.png"
+# the figures by their definitions, from the matrix and the rows, where answers are right and wrong in the same class and the same bin
+mkdir -p mixed/{Potato__healthy,Potato__late_blight,Tomato__early_blight}
+cp labelled/Potato__healthy/* leaf.png mixed/Potato__healthy
+cp labelled/Tomato__early_blight/1.jpg photos/plant1.jpg mixed/Potato__late_blight
+cp labelled/Tomato__early_blight/3.jpg mixed/Tomato__early_blight
+run 0 eval --json --predictions mixed.csv mixed
+$python - <<'P' || complain "figures of eval that are not those of their definitions"
+import csv, json, math
+o, rows = json.load(open("out")), list(csv.DictReader(open("mixed.csv")))
+names, matrix = [c["class"] for c in o["per_class"]], o["confusion"]
+counted = [[0] * len(names) for _ in names]
+bins, f1s, uneven = {}, [], 0
+for r in rows:
+    counted[names.index(r["class"])][names.index(r["predicted"])] += 1
+    bins.setdefault(math.ceil(float(r["probability"]) * 15), []).append((r["class"] == r["predicted"]) - float(r["probability"]))
+assert len(rows) == o["images"] == 6 and matrix == counted, (matrix, rows)
+for i, c in enumerate(o["per_class"]):
+    right, true, called = matrix[i][i], sum(matrix[i]), sum(row[i] for row in matrix)
+    precision, recall = right / called if called else 0, right / true if true else 0
+    f1 = 2 * right / (true + called) if right else 0
+    for key, value in (("images", true), ("precision", precision), ("recall", recall), ("f1", f1)):
+        assert abs(c[key] - value) < 1e-6, (c, key, value)
+    f1s += [f1] * (true > 0)
+    uneven += precision > recall > 0 or recall > precision > 0
+assert uneven == 2 and any(len(b) > 2 and min(b) < 0 < max(b) for b in bins.values()), ("choose other photos", rows)
+assert abs(o["macro_f1"] - sum(f1s) / len(f1s)) < 1e-6, (o["macro_f1"], f1s)
+assert abs(o["ece"] - sum(abs(sum(b)) for b in bins.values()) / len(rows)) < 1e-5, (o["ece"], bins)
+assert abs(o["top1"] - sum(matrix[i][i] for i in range(len(names))) / len(rows)) < 1e-6
+P
 run 1 eval photos-that-are-nowhere; has err "photos-that-are-nowhere: not_found"; empty out
 run 1 eval --json leaf.jpg; has err "leaf.jpg: bad_request"; empty out
 cp -r labelled 'odd, "names"'; cp notes.jpg 'odd, "names"/Tomato__early_blight/broken.jpg'

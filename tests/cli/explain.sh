@@ -16,6 +16,8 @@ Image.open('leaf.png').convert('RGB').resize((5600, 4200)).save('huge.jpg')"
     run 0 explain -o map_huge.jpg --max-size 16384 --max-pixels 1000000000 huge.jpg
 fi
 for map in jet viridis inferno turbo grey; do run 0 explain -o $map.png --colormap $map leaf.jpg; done
+run 0 explain -o stated.png --alpha 0.5 --colormap jet leaf.jpg
+cmp -s stated.png map.png || complain "the picture is not what --alpha 0.5 --colormap jet gives"
 for method in gradcam hirescam layercam eigencam ablationcam gradcam++; do run 0 explain --raw "$method.npy" --method $method leaf.jpg; done
 # --format wins over the name, and says what standard output gets
 magic() { $python -c "

@@ -18,6 +18,9 @@ run 0 predict --json --top-k 22 leaf.png
 json "len(o['predictions']) == 22 and abs(sum(p['probability'] for p in o['predictions']) - 1) < 1e-3"
 json "o['image']['format'] == 'png'"
 CROPSHIELD_TOP_K=5 run 0 predict --json leaf.webp; json "len(o['predictions']) == 5 and o['image']['format'] == 'webp'"
+for precision in bf16 fp16; do # known names that no CPU engine computes in
+    run 1 predict --precision $precision leaf.png; has err "model_unsupported: the CPU engine computes in fp32 and int8 only"; empty out
+done
 # what grows there is known
 run 0 predict --json --plant WHEAT --top-k 22 leaf.jpg
 json "o['plant'] == 'Wheat' and [p['class'][:7] for p in o['predictions']] == ['Wheat__'] * 4 and abs(sum(p['probability'] for p in o['predictions']) - 1) < 1e-5"

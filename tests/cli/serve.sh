@@ -100,5 +100,18 @@ kill $holder
 start
 port=${url##*:}
 run 1 serve --port "$port"; has err "$port"
+curl -sf "$url/v2/health/live" >live || complain "no answer"
 stop
+hasnt log "/v2/health/live"
+# without --quiet each request has its line
+"$CROPSHIELD" serve --port 0 2>log &
+server=$!
+await
+curl -sf "$url/v2/health/live" >live || complain "no answer"
+stop
+has log "GET /v2/health/live 200"
+# the port that is taken where none is said: seen at an address that no machine has (RFC 5737), so that nothing is opened
+if [ "$(cat /proc/sys/net/ipv4/ip_nonlocal_bind 2>/dev/null)" != 1 ]; then
+    run 1 serve --host 192.0.2.1; has err "cannot listen on 192.0.2.1 port 8501: "
+fi
 finish

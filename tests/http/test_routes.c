@@ -2,6 +2,8 @@
  * agree. */
 #include "http/support.h"
 
+#include <math.h>
+
 #include "server/router.h"
 
 static struct answer predict(const char *headers, unsigned seed, const char *name)
@@ -279,11 +281,20 @@ static void no_such_path(void **state)
         }
 }
 
+/* Of a request that GET /api/v1/performance lists. */
+static double total_ms(const json_t *performance, size_t index)
+{
+    const json_t *request = json_array_get(json_object_get(performance, "requests"), index);
+
+    return json_number_value(json_object_get(json_object_get(request, "timings_ms"), "total"));
+}
+
 static void sessions_are_apart(void **state)
 {
     struct answer first = predict("", 31, "mine.jpg"), answer, second;
     char mine[256], theirs[256];
     json_t *json, *history;
+    double first_ms, second_ms;
 
     (void)state;
     snprintf(mine, sizeof mine, "%s", cookie_line(&first));
@@ -319,8 +330,12 @@ static void sessions_are_apart(void **state)
     assert_string_equal(
         json_string_value(json_object_get(json_array_get(json_object_get(json, "requests"), 0), "name")),
         "mine.jpg"); /* oldest first */
-    assert_true(json_number_value(json_object_get(json, "min_ms")) <=
-                json_number_value(json_object_get(json, "max_ms")));
+    first_ms = total_ms(json, 0);
+    second_ms = total_ms(json, 1);
+    assert_float_equal(json_number_value(json_object_get(json, "min_ms")), fmin(first_ms, second_ms), 1e-9);
+    assert_float_equal(json_number_value(json_object_get(json, "max_ms")), fmax(first_ms, second_ms), 1e-9);
+    assert_float_equal(json_number_value(json_object_get(json, "mean_ms")), (first_ms + second_ms) / 2,
+                       0.002);
     json_decref(json);
     answer_free(&answer);
 
@@ -363,8 +378,7 @@ static void rings_are_bounded(void **state)
     assert_int_equal(json_integer_value(json_object_get(json, "count")), 105);
     assert_int_equal(json_array_size(json_object_get(json, "requests")), 20);
     for (size_t i = 10; i < 20; i++)
-        sum += json_number_value(json_object_get(
-            json_object_get(json_array_get(json_object_get(json, "requests"), i), "timings_ms"), "total"));
+        sum += total_ms(json, i);
     assert_float_equal(json_number_value(json_object_get(json, "mean_last_10_ms")), sum / 10, 0.002);
     json_decref(json);
     answer_free(&answer);
@@ -423,6 +437,85 @@ static void caches_are_told_and_cleared(void **state)
     answer_free(&answer);
 }
 
+/* The value of the line "NAME VALUE"; the test fails where there is none. */
+static double sample(const char *text, const char *name)
+{
+    size_t length = strlen(name);
+
+    for (const char *at = strstr(text, name); at != NULL; at = strstr(at + 1, name))
+        if (at > text && at[-1] == '\n' && at[length] == ' ')
+            return strtod(at + length, NULL);
+    fail_msg("no %s in\n%s", name, text);
+    return 0;
+}
+
+/* The sum of all samples whose names begin so. */
+static double sum_of(const char *text, const char *start)
+{
+    double sum = 0;
+
+    for (const char *at = strstr(text, start); at != NULL; at = strstr(at + 1, start))
+        if (at[-1] == '\n')
+            sum += strtod(at + strcspn(at, " \n"), NULL);
+    return sum;
+}
+
+/* Buckets hold all that took no longer than their bound; the sum lies where the buckets leave room for it.
+ * Returns the count. */
+static double check_histogram(const char *text, const char *name, const char *labels)
+{
+    static const char *const bounds[] = {"0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025",
+                                         "0.05",    "0.1",    "0.2",   "0.5",    "1",     "2.5",  "10"};
+    char line[160];
+    double below = 0, bound = 0, least = 0, most = 0, count, sum;
+
+    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
+        double upper = strtod(bounds[i], NULL), here;
+
+        snprintf(line, sizeof line, "%s_bucket{%s%sle=\"%s\"}", name, labels, labels[0] == '\0' ? "" : ",",
+                 bounds[i]);
+        here = sample(text, line);
+        if (here < below)
+            fail_msg("%s is %g, the bucket before it %g", line, here, below);
+        least += (here - below) * bound;
+        most += (here - below) * upper;
+        below = here;
+        bound = upper;
+    }
+    snprintf(line, sizeof line, "%s_bucket{%s%sle=\"+Inf\"}", name, labels, labels[0] == '\0' ? "" : ",");
+    count = sample(text, line);
+    assert_true(count >= below);
+    least += (count - below) * bound;
+    most += (count - below) * 600; /* longer than any test runs */
+    snprintf(line, sizeof line, labels[0] == '\0' ? "%s_count%s" : "%s_count{%s}", name, labels);
+    assert_float_equal(sample(text, line), count, 0);
+    snprintf(line, sizeof line, labels[0] == '\0' ? "%s_sum%s" : "%s_sum{%s}", name, labels);
+    sum = sample(text, line); /* in whole microseconds, cut */
+    if (!(sum >= least - count * 1e-6 - 1e-6 && sum <= most + 1e-6))
+        fail_msg("%s is %g, by its buckets %g to %g", line, sum, least, most);
+    return count;
+}
+
+static void histograms_add_up(const char *text)
+{
+    static const char *const stages[] = {"decode", "resize", "preprocess", "inference", "gradcam", "total"};
+    double photos = sample(text, "cropshield_photos_total{result=\"ok\"}"), count;
+
+    assert_true(photos > 0);
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
+        char label[32];
+
+        snprintf(label, sizeof label, "stage=\"%s\"", stages[i]);
+        count = check_histogram(text, "cropshield_stage_duration_seconds", label);
+        if (strcmp(stages[i], "total") == 0)
+            assert_float_equal(count, photos, 0);
+        else
+            assert_true(count <= photos);
+    }
+    count = check_histogram(text, "cropshield_http_request_duration_seconds", "");
+    assert_float_equal(count, sum_of(text, "cropshield_http_requests_total{"), 0);
+}
+
 static void metrics_count(void **state)
 {
     static const char *const names[] = {
@@ -449,6 +542,7 @@ static void metrics_count(void **state)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strstr(answer.body, names[i]) == NULL)
             fail_msg("no %s in\n%s", names[i], answer.body);
+    histograms_add_up(answer.body);
     /* Every line is a comment or "name{labels} number". */
     for (char *line = strtok((char *)(uintptr_t)answer.body, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         char *end, *last = strrchr(line, ' ');

@@ -2,8 +2,9 @@
  * meanwhile. */
 #include "http/support.h"
 
-#define HEAD_S 0.8
-#define BODY_S 1.2
+#define HEAD_S  0.8
+#define BODY_S  1.2
+#define REPLY_S 0.8
 
 static int start(void **state)
 {
@@ -14,6 +15,7 @@ static int start(void **state)
     options = test_options();
     options.header_timeout_s = HEAD_S;
     options.body_timeout_s = BODY_S;
+    options.reply_timeout_s = REPLY_S;
     start_with(&options);
     return 0;
 }
@@ -103,6 +105,60 @@ static void silent_connection_is_closed(void **state)
     answer_free(&answer);
 }
 
+/* Asks for a heat map of `id`, most of which waits on the server's side: segments and the client's buffer are
+ * small. Returns the socket. */
+static int ask_through_a_straw(const char *id)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), segment = 536, buffer = 8192;
+    char text[256];
+
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer), 0);
+    address.sin_port = htons(csi_server_port(server));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    snprintf(text, sizeof text, "GET /api/v1/images/%s/gradcam HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", id);
+    put_text(fd, text);
+    return fd;
+}
+
+/* A client that does not take its answer is cut off at the deadline: what it reads then breaks off. One that
+ * takes it gets it whole by the same way. */
+static void answer_that_nobody_reads(void **state)
+{
+    struct csi_buffer photo = draw_jpeg(3, 800, 700);
+    struct answer answer = request("POST", "/api/v1/predict", "", photo.bytes, photo.size);
+    json_t *json = parse(&answer);
+    char id[CS_ID_SIZE];
+    size_t whole;
+    int fd;
+
+    (void)state;
+    snprintf(id, sizeof id, "%s", json_string_value(json_object_get(json, "id")));
+    json_decref(json);
+    answer_free(&answer);
+    csi_buffer_free(&photo);
+    fd = ask_through_a_straw(id);
+    answer = take(fd, 10);
+    close(fd);
+    assert_int_equal(answer.status, 200);
+    whole = strtoul(answer_header(&answer, "Content-Length"), NULL, 10);
+    assert_true(whole > 300000); /* no send buffer of ours takes that for such a client */
+    assert_int_equal(answer.body_size, whole);
+    answer_free(&answer);
+    fd = ask_through_a_straw(id);
+    pause_ms((long)(REPLY_S * 1000) + 700);
+    answer = take(fd, 10);
+    close(fd);
+    assert_int_equal(answer.status, 200);
+    assert_true(answer.closed);
+    assert_true(answer.body_size < whole);
+    answer_free(&answer);
+    assert_alive();
+}
+
 /* What the gate answered itself, in this program and now. */
 static void refusals_are_counted(void **state)
 {
@@ -184,8 +240,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(head_that_trickles),          cmocka_unit_test(body_that_trickles),
-        cmocka_unit_test(silent_connection_is_closed), cmocka_unit_test(refusals_are_counted),
-        cmocka_unit_test(crowd_of_slow_clients),       cmocka_unit_test(stopping_cuts_slow_uploads),
+        cmocka_unit_test(silent_connection_is_closed), cmocka_unit_test(answer_that_nobody_reads),
+        cmocka_unit_test(refusals_are_counted),        cmocka_unit_test(crowd_of_slow_clients),
+        cmocka_unit_test(stopping_cuts_slow_uploads),
     };
 
     return cmocka_run_group_tests_name("slow clients", tests, start, stop_all);

@@ -555,6 +555,47 @@ static void orientation_at_display_size(void **state)
     csi_image_destroy(photo);
 }
 
+/* PNG has its EXIF block before the image data or behind it. */
+static void orientation_in_png(void **state)
+{
+    static const uint8_t exif[] = {'e', 'X', 'I', 'f', 'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12,
+                                   1,   3,   0,   1,   0,   0,   0,  6, 0, 0, 0, 0, 0, 0, 0};
+    cs_image *photo = make_pattern(24, 16, 1);
+    struct csi_buffer plain, none;
+
+    (void)state;
+    csi_buffer_init(&none);
+    csi_buffer_init(&plain);
+    make_png(24, 16, 8, PNG_COLOR_TYPE_RGB, 0, photo->pixels, photo->stride, &plain);
+    for (int behind = 0; behind < 2; behind++) {
+        size_t at = behind ? plain.size - 12 : 33; /* before the end, or behind the header */
+        struct cs_image_info info;
+        struct csi_buffer file;
+        cs_image *whole, *shown;
+
+        csi_buffer_init(&file);
+        csi_buffer_append(&file, plain.bytes, at);
+        append_chunk(&file, (const char *)exif, sizeof exif - 4, &none);
+        csi_buffer_append(&file, plain.bytes + at, plain.size - at);
+        assert_int_equal(cs_image_probe(file.bytes, file.size, NULL, &info, NULL), CS_OK);
+        assert_int_equal(info.orientation, 6);
+        assert_int_equal(cs_image_decode(file.bytes, file.size, NULL, &whole, &info, NULL), CS_OK);
+        assert_int_equal(whole->width, 16);
+        /* A quarter turn clockwise: the lower left corner comes to the upper left. */
+        assert_memory_equal(whole->pixels, photo->pixels + 15 * photo->stride, 3);
+        assert_int_equal(
+            cs_image_decode_display(file.bytes, file.size, NULL, CS_DECODE_FAST, 12, &shown, &info, NULL),
+            CS_OK);
+        assert_int_equal(shown->width, 8);
+        assert_int_equal(shown->height, 12);
+        csi_image_destroy(shown);
+        csi_image_destroy(whole);
+        csi_buffer_free(&file);
+    }
+    csi_buffer_free(&plain);
+    csi_image_destroy(photo);
+}
+
 /* EXIF blocks that are no EXIF: the photo counts as upright. */
 static void damaged_exif(void **state)
 {
@@ -651,15 +692,15 @@ static void encoders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_pillow),     cmocka_unit_test(truncation_is_seen),
-        cmocka_unit_test(foreign_files),     cmocka_unit_test(huge_headers),
-        cmocka_unit_test(headers_that_lie),  cmocka_unit_test(limits_are_the_callers),
-        cmocka_unit_test(progressive_scans), cmocka_unit_test(png_bombs),
-        cmocka_unit_test(png_text_bombs),    cmocka_unit_test(interlaced_and_deep_png),
-        cmocka_unit_test(unusual_jpegs),     cmocka_unit_test(damaged_jpeg),
-        cmocka_unit_test(animated_webp),     cmocka_unit_test(orientation_at_display_size),
-        cmocka_unit_test(damaged_exif),      cmocka_unit_test(fast_is_close_to_exact),
-        cmocka_unit_test(encoders),
+        cmocka_unit_test(equals_pillow),          cmocka_unit_test(truncation_is_seen),
+        cmocka_unit_test(foreign_files),          cmocka_unit_test(huge_headers),
+        cmocka_unit_test(headers_that_lie),       cmocka_unit_test(limits_are_the_callers),
+        cmocka_unit_test(progressive_scans),      cmocka_unit_test(png_bombs),
+        cmocka_unit_test(png_text_bombs),         cmocka_unit_test(interlaced_and_deep_png),
+        cmocka_unit_test(unusual_jpegs),          cmocka_unit_test(damaged_jpeg),
+        cmocka_unit_test(animated_webp),          cmocka_unit_test(orientation_at_display_size),
+        cmocka_unit_test(orientation_in_png),     cmocka_unit_test(damaged_exif),
+        cmocka_unit_test(fast_is_close_to_exact), cmocka_unit_test(encoders),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -266,6 +266,23 @@ static void display_size(void **state)
     }
 }
 
+/* Photos for display are decoded at the smallest power of two that leaves twice of what is shown. */
+static void display_eighths(void **state)
+{
+    static const uint32_t cases[][4] = {
+        {800, 600, 800, 8},    {1599, 1599, 800, 8},  {1600, 1200, 800, 8},  {3198, 2399, 800, 8},
+        {3199, 2400, 800, 4},  {3200, 2400, 800, 4},  {4000, 3000, 800, 4},  {3000, 4000, 800, 4},
+        {6392, 4794, 800, 4},  {6400, 4800, 800, 2},  {12792, 9594, 800, 2}, {12800, 9600, 800, 1},
+        {9600, 12800, 800, 1}, {3200, 2400, 1600, 8}, {400, 300, 100, 4},    {1, 1, 800, 8},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (csi_display_eighths(cases[i][0], cases[i][1], cases[i][2]) != cases[i][3])
+            fail_msg("%ux%u to %u: %u eighths, not %u", cases[i][0], cases[i][1], cases[i][2],
+                     csi_display_eighths(cases[i][0], cases[i][1], cases[i][2]), cases[i][3]);
+}
+
 /* torchvision's Resize(256) and CenterCrop(224), from their definition: the whole resize, then the window. */
 static void network_crop(void **state)
 {
@@ -352,10 +369,15 @@ static void refuses_bad_requests(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_pillow),        cmocka_unit_test(instruction_sets_equal_c),
-        cmocka_unit_test(weights_are_pillows),  cmocka_unit_test(window_is_part_of_whole),
-        cmocka_unit_test(display_size),         cmocka_unit_test(network_crop),
-        cmocka_unit_test(small_crop_is_padded), cmocka_unit_test(tensor),
+        cmocka_unit_test(equals_pillow),
+        cmocka_unit_test(instruction_sets_equal_c),
+        cmocka_unit_test(weights_are_pillows),
+        cmocka_unit_test(window_is_part_of_whole),
+        cmocka_unit_test(display_size),
+        cmocka_unit_test(display_eighths),
+        cmocka_unit_test(network_crop),
+        cmocka_unit_test(small_crop_is_padded),
+        cmocka_unit_test(tensor),
         cmocka_unit_test(refuses_bad_requests),
     };
 

@@ -25,6 +25,7 @@
 #include "engine/engine.h"
 #include "formats/model_file.h"
 #include "graph/graph.h"
+#include "kernels/expected_set.h"
 
 #define GOLDEN_TOLERANCE 1e-3
 #define GOLDEN_METHODS   5 /* beside Grad-CAM, each with a map of class 1 */
@@ -229,6 +230,7 @@ static inline void golden_plan(const struct golden *golden, uint32_t features, s
     if (csi_plan_create(golden->graph, &options, plan, &error) != CS_OK ||
         csi_exec_create(*plan, exec, &error) != CS_OK)
         fail_msg("%s", error.message);
+    assert_string_equal(csi_plan_info(*plan)->kernels, expected_set(features));
 }
 
 /* Largest absolute difference; NaN counts as infinite. */

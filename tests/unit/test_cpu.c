@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/cpu.h"
+#include "kernels/expected_set.h"
+#include "kernels/kernels.h"
 
 static void test_quota(void **state)
 {
@@ -160,11 +162,36 @@ static void test_cores_of_recorded_machines(void **state)
     remove_tree(root);
 }
 
+/* The best set that the mask leaves, and before it each lesser one, plain C first. */
+static void test_kernel_sets(void **state)
+{
+    static const char *const masks[] = {"generic", "avx2", "avx512", "avx512vnni", "amxint8", "neon", "all"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
+        const struct csi_kernels *sets[CSI_KERNEL_SETS] = {NULL};
+        uint32_t features;
+        size_t count;
+
+        assert_int_equal(csi_cpu_allowed(masks[i], &features, NULL), CS_OK);
+        count = csi_kernels_list(features, sets);
+        assert_string_equal(csi_kernels_select(features)->name, expected_set(features));
+        assert_ptr_equal(csi_kernels_select(features), sets[count - 1]);
+        assert_string_equal(sets[0]->name, "generic");
+        assert_int_equal(count > 1, strcmp(expected_set(features), "generic") != 0);
+        for (size_t k = 1; k < count; k++)
+            assert_ptr_not_equal(sets[k], sets[k - 1]);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quota), cmocka_unit_test(test_masks),
-                                       cmocka_unit_test(test_names), cmocka_unit_test(test_this_machine),
-                                       cmocka_unit_test(test_cores_of_recorded_machines)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quota),
+                                       cmocka_unit_test(test_masks),
+                                       cmocka_unit_test(test_names),
+                                       cmocka_unit_test(test_this_machine),
+                                       cmocka_unit_test(test_cores_of_recorded_machines),
+                                       cmocka_unit_test(test_kernel_sets)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,66 @@
+/*
+ * Modules of the page that need no page, as they stand in web/: borders of the two traffic lights, and from which end the scale of the
+ * heat map runs. node takes .js for modules only beside a package.json that says so, hence the copy.
+ */
+import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const folder = mkdtempSync(join(tmpdir(), "cropshield-modules-"));
+after(() => rmSync(folder, { recursive: true }));
+cpSync(fileURLToPath(new URL("../../web", import.meta.url)), folder, { recursive: true });
+writeFileSync(join(folder, "package.json"), '{"type": "module"}');
+if (globalThis.navigator === undefined) globalThis.navigator = { languages: ["en"] };
+const load = (name) => import(pathToFileURL(join(folder, name)).href);
+
+test("the lights change where the verdict and the target do", async () => {
+    const { confidenceLight, speedLight } = await load("format.js");
+    const confidence = [
+        [1, "good"],
+        [0.8001, "good"],
+        [0.8, "fair"], // above, not at
+        [0.5001, "fair"],
+        [0.5, "poor"],
+        [0, "poor"],
+    ];
+    for (const [value, light] of confidence) assert.equal(confidenceLight(value), light, String(value));
+    const speed = [
+        [0, "good"],
+        [199.9, "good"],
+        [200, "fair"],
+        [499.9, "fair"],
+        [500, "poor"],
+    ];
+    for (const [value, light] of speed) assert.equal(speedLight(value), light, String(value));
+});
+
+/* A canvas that keeps what is painted. */
+function canvas() {
+    const context = {
+        createImageData: (width, height) => ({ width, height, data: new Uint8ClampedArray(width * height * 4) }),
+        putImageData(picture) {
+            this.picture = picture;
+        },
+    };
+    return { getContext: () => context, context };
+}
+
+test("the scale of the heat map runs from little to much", async () => {
+    const { paintLegend } = await load("heatmap.js");
+    const { COLORMAPS, table } = await load("colormaps.js");
+    for (const name of COLORMAPS) {
+        const legend = canvas();
+        paintLegend(legend, name);
+        const { width, data } = legend.context.picture;
+        assert.equal(width, 256);
+        const colours = table(name);
+        for (let i = 0; i < 256; i++) assert.deepEqual([...data.slice(4 * i, 4 * i + 3)], [...colours.slice(3 * i, 3 * i + 3)], `${name} ${i}`);
+    }
+    const grey = canvas();
+    paintLegend(grey, "grey");
+    assert.deepEqual([...grey.context.picture.data.slice(0, 3)], [0, 0, 0]);
+    assert.deepEqual([...grey.context.picture.data.slice(255 * 4, 255 * 4 + 3)], [255, 255, 255]);
+});
