@@ -147,7 +147,10 @@ enum cs_status csi_job_record(struct csi_job *job, cs_session *session, size_t i
                                    .leaf_score = (double)NAN,
                                    .photo = job->facts};
     uint64_t start = csi_now_ns();
+    enum cs_status status = csi_exec_check(session->exec, index, error);
 
+    if (status != CS_OK)
+        return status;
     if (csi_model_has_linear_maps(model)) {
         csi_session_all_maps(session, index);
         head.map_classes = head.class_count;

@@ -31,7 +31,7 @@ static inline size_t csi_pitch(size_t channels)
  * and ReLU. */
 enum csi_act {
     CSI_FN_NONE,
-    CSI_FN_RELU,
+    CSI_FN_RELU,       /* x < 0 ? 0 : x */
     CSI_FN_LEAKY_RELU, /* x < 0 ? alpha·x : x */
     CSI_FN_CLIP,       /* alpha..beta */
     CSI_FN_SIGMOID,
@@ -125,7 +125,8 @@ struct csi_depthwise_row {
     const struct csi_act_params *act; /* NULL: none behind the clamp */
 };
 
-/* One output row of a pooling. The window is clipped to the input; `divisor` as below. */
+/* One output row of a pooling. A window with a NaN gives a NaN. The window is clipped to the input; `divisor`
+ * as below. */
 struct csi_pool_row {
     const float *const *in; /* [rows]: only rows inside the input */
     size_t rows;

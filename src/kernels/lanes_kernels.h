@@ -464,7 +464,7 @@ static void max_pool_row(const struct csi_pool_row *row)
                 for (size_t kx = first; kx < last; kx++) {
                     in =
                         row->in[ky] + (x * row->stride + kx * row->dilation - row->pad_left) * row->pitch + c;
-                    best = lanes_max(best, lanes_load(in));
+                    best = lanes_most(best, lanes_load(in));
                 }
             }
             lanes_store(row->out + x * row->pitch + c, best);

@@ -48,6 +48,7 @@ static inline lanes lanes_fma(lanes a, lanes b, lanes c)
 {
     return vfmaq_f32(c, a, b);
 }
+/* A NaN comes through. */
 static inline lanes lanes_min(lanes bound, lanes x)
 {
     return vminq_f32(bound, x);
@@ -55,6 +56,11 @@ static inline lanes lanes_min(lanes bound, lanes x)
 static inline lanes lanes_max(lanes bound, lanes x)
 {
     return vmaxq_f32(bound, x);
+}
+/* The larger one; a NaN in either comes through. */
+static inline lanes lanes_most(lanes a, lanes b)
+{
+    return vmaxq_f32(a, b);
 }
 static inline lanes lanes_round(lanes x)
 {
