@@ -1,5 +1,5 @@
-/* Four float lanes on NEON. The vocabulary that kernels/lanes_kernels.h is written in; included by _neon.c
- * files only. */
+/* Four float lanes on NEON. The vocabulary that kernels/lanes_kernels.h and byte_finish.h are written in;
+ * included by _neon.c and _dotprod.c files only. */
 #ifndef CSI_KERNELS_ARM_LANES_NEON_H
 #define CSI_KERNELS_ARM_LANES_NEON_H
 
