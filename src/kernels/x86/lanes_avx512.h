@@ -1,5 +1,5 @@
-/* Sixteen float lanes on AVX-512. The vocabulary that kernels/lanes_kernels.h is written in; included by
- * _avx512.c files only. */
+/* Sixteen float lanes on AVX-512. The vocabulary that kernels/lanes_kernels.h, byte_lanes.h and byte_finish.h
+ * are written in; included by _avx512.c, _avx512vnni.c and _avx512amx.c files only. */
 #ifndef CSI_KERNELS_X86_LANES_AVX512_H
 #define CSI_KERNELS_X86_LANES_AVX512_H
 
