@@ -241,10 +241,12 @@ enum cs_status csi_exec_check(const struct csi_exec *exec, size_t index, struct 
     const size_t classes = exec->plan->info.class_count;
 
     for (size_t i = 0; i < classes; i++) {
-        if (!isfinite(exec->logits[index * classes + i]))
+        const float logit = exec->logits[index * classes + i];
+
+        if (!isfinite(logit))
             return csi_fail(error, CS_MODEL_INVALID,
-                            "the network's outputs are no finite numbers: output %zu is %f", i,
-                            (double)exec->logits[index * classes + i]);
+                            "the network's outputs are no finite numbers: output %zu is %s", i,
+                            isnan(logit) ? "NaN" : "infinite");
     }
     return CS_OK;
 }
