@@ -399,7 +399,8 @@ CS_API enum cs_status cs_preprocess(const cs_model *model, const cs_image *image
                                     struct cs_error *error);
 
 /* Forward pass of `batch` inputs (batch×3×S×S float32, 1 ≤ batch ≤ max_batch). Results stay in the session
- * until its next forward pass. */
+ * until its next forward pass. CS_MODEL_INVALID: an output of one of them is no finite number; there are no
+ * results then. */
 CS_API enum cs_status cs_session_forward(cs_session *session, const float *input, size_t batch,
                                          struct cs_error *error);
 

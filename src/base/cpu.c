@@ -1,6 +1,6 @@
 /*
- * CPU detection: see cpu.h. Owns cpuid/hwcap reading, SMT topology from sysfs, cgroup quotas and the mask
- * names.
+ * CPU detection: see cpu.h. Owns cpuid/hwcap reading, SMT topology and caches from sysfs, cgroup quotas and
+ * the mask names.
  */
 #include "base/cpu.h"
 
@@ -326,11 +326,48 @@ static unsigned detect_quota(void)
     return limit;
 }
 
-static size_t cache_size(int name, size_t guess)
+/* One of a CPU's cache files, "index2/size". */
+static bool read_cache_line(const char *sysfs, unsigned index, const char *name, char *text, size_t size)
 {
-    long size = sysconf(name);
+    char path[512];
 
-    return size > 0 ? (size_t)size : guess;
+    snprintf(path, sizeof path, "%s/devices/system/cpu/cpu0/cache/index%u/%s", sysfs, index, name);
+    return read_line(path, text, size);
+}
+
+/* "512K", "32M" -> bytes; 0 for anything else. */
+static size_t parse_cache_size(const char *text)
+{
+    char *end;
+    unsigned long long number = strtoull(text, &end, 10);
+    unsigned shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+
+    if (end == text || text[0] == '-' || end[shift != 0] != '\0' || number > SIZE_MAX >> shift)
+        return 0;
+    return (size_t)(number << shift);
+}
+
+size_t csi_cpu_cache_bytes(const char *sysfs, unsigned level)
+{
+    char text[64];
+
+    for (unsigned index = 0; read_cache_line(sysfs, index, "level", text, sizeof text); index++) {
+        if (strtoul(text, NULL, 10) != level || !read_cache_line(sysfs, index, "type", text, sizeof text) ||
+            strcmp(text, "Instruction") == 0 || !read_cache_line(sysfs, index, "size", text, sizeof text))
+            continue;
+        return parse_cache_size(text);
+    }
+    return 0;
+}
+
+/* glibc reads the caches from cpuid and, on other processors, from nothing: 0. The kernel knows them there.
+ */
+static size_t detect_l3(void)
+{
+    long size = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    size_t known = size > 0 ? (size_t)size : csi_cpu_cache_bytes("/sys", 3);
+
+    return known > 0 ? known : 2u << 20;
 }
 
 static void detect_topology(struct csi_cpu *cpu)
@@ -358,9 +395,7 @@ static void detect_topology(struct csi_cpu *cpu)
         cpu->physical_cores = quota;
     if (cpu->physical_cores == 0)
         cpu->physical_cores = 1;
-    cpu->l1d_bytes = cache_size(_SC_LEVEL1_DCACHE_SIZE, 32u << 10);
-    cpu->l2_bytes = cache_size(_SC_LEVEL2_CACHE_SIZE, 256u << 10);
-    cpu->l3_bytes = cache_size(_SC_LEVEL3_CACHE_SIZE, 2u << 20);
+    cpu->l3_bytes = detect_l3();
 }
 
 static struct csi_cpu detected;

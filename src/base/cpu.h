@@ -31,17 +31,16 @@ struct csi_cpu {
     unsigned physical_cores; /* allowed to this process: affinity mask, one an SMT group, cgroup quota rounded
                                 up; ≥ 1 */
     unsigned logical_cpus;   /* allowed by the affinity mask */
-    size_t l1d_bytes, l2_bytes, l3_bytes; /* of one core / shared; a cautious guess when unknown */
+    size_t l3_bytes;         /* shared; a cautious guess when unknown */
 };
 
 /* Detected once, then constant. Thread-safe. */
 const struct csi_cpu *csi_cpu(void);
 
 /* `mask`: comma-separated names of the most that may be used: "generic", "sse41", "avx2", "avx512",
- * "avx512vnni", "amxint8", "neon", "dotprod", "all"; a name allows what stands below it too ("avx512" allows
- * avx2). NULL or "": everything. The result is `allowed` = machine features ∩ mask. CS_BAD_REQUEST names an
- * unknown word.
- */
+ * "avxvnni", "avx512vnni", "avx512bf16", "amxint8", "neon", "dotprod", "i8mm", "all"; a name allows what
+ * stands below it too ("avx512" allows avx2). NULL or "": everything. The result is `allowed` = machine
+ * features ∩ mask. CS_BAD_REQUEST names an unknown word. */
 enum cs_status csi_cpu_allowed(const char *mask, uint32_t *allowed, struct cs_error *error);
 
 /* Space-separated names of `features` into `text`. */
@@ -50,6 +49,8 @@ void csi_cpu_feature_names(uint32_t features, char *text, size_t size);
 /* The parts of detection that tests feed with recorded files: cgroup v2 "cpu.max" content -> whole CPUs (0:
  * no limit). */
 unsigned csi_cpu_parse_quota(const char *cpu_max);
+/* Size of CPU 0's data or unified cache of that level, from the tree at `sysfs` ("/sys"); 0 when unknown. */
+size_t csi_cpu_cache_bytes(const char *sysfs, unsigned level);
 /* Physical cores among the CPUs with allowed[cpu], from the tree at `sysfs` ("/sys"). */
 unsigned csi_cpu_count_cores(const char *sysfs, const bool *allowed, size_t count);
 

@@ -100,6 +100,8 @@ static enum cs_status map_by_forward(struct csi_job *job, size_t class_index, en
     if (status == CS_OK)
         status = csi_session_forward(session, session->input, 1, job->serial, error);
     if (status == CS_OK)
+        status = csi_exec_check(session->exec, 0, error);
+    if (status == CS_OK)
         status = csi_session_map(session, 0, class_index, method, map, error);
     csi_session_return(session);
     return status;

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/model_file.h"
+#include "kernels/kernels.h"
 
 #define DEFAULT_BATCH    8u
 #define MAX_BATCH        1024u
@@ -211,8 +212,6 @@ static void identify(cs_model *model, bool compact)
  * that down), or what the network itself is made of. Integers pay where the CPU has dot products of bytes. */
 static enum cs_precision vouched_precision(const struct csi_graph *graph, uint32_t cpu_features)
 {
-    bool dots = (cpu_features & (CSI_CPU_AVX512_VNNI | CSI_CPU_DOTPROD)) != 0;
-
     json_t *metadata = json_loads(graph->metadata_json != NULL ? graph->metadata_json : "{}", 0, NULL);
     const char *name = json_string_value(json_object_get(metadata, "vouched_precision"));
     enum cs_precision precision = name != NULL && strcmp(name, cs_precision_name(CS_PRECISION_INT8)) == 0
@@ -222,7 +221,7 @@ static enum cs_precision vouched_precision(const struct csi_graph *graph, uint32
     json_decref(metadata);
     if (csi_graph_is_quantized(graph))
         precision = CS_PRECISION_INT8;
-    return dots ? precision : CS_PRECISION_FP32;
+    return csi_kernels_select(cpu_features)->byte_fast ? precision : CS_PRECISION_FP32;
 }
 
 static enum cs_status compile(cs_model *model, const struct csi_graph *graph,

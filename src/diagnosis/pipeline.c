@@ -163,7 +163,10 @@ enum cs_status csi_job_record(struct csi_job *job, cs_session *session, size_t i
                                    .leaf_score = (double)NAN,
                                    .photo = job->facts};
     uint64_t start = csi_now_ns();
+    enum cs_status status = csi_exec_check(session->exec, index, error);
 
+    if (status != CS_OK)
+        return status;
     if (shape.map_classes != 0) {
         csi_session_all_maps(session, index);
         job->timings.gradcam = csi_ms_since(start);

@@ -216,6 +216,8 @@ enum cs_status csi_calibration_add(struct csi_calibration *calibration, const fl
         return csi_fail_memory(error, "calibration");
     status = csi_exec_observe(calibration->exec, input, observe, calibration, error);
     if (status == CS_OK)
+        status = csi_exec_check(calibration->exec, 0, error);
+    if (status == CS_OK)
         count_values(map, input, pixels, 1, pixels);
     if (status == CS_OK && calibration->out_of_memory)
         status = csi_fail_memory(error, "calibration");

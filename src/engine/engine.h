@@ -67,6 +67,11 @@ void csi_exec_destroy(struct csi_exec *exec);
 enum cs_status csi_exec_run(struct csi_exec *exec, const float *input, size_t batch, bool serial,
                             struct cs_error *error);
 
+/* Whether the last run gave numbers for photo `index`. CS_MODEL_INVALID: a logit is an infinity or a NaN, as
+ * happens where weights are so large that sums leave float32's range; nothing follows from the others then.
+ * Runs do not fail for it, because one photo of a batch must not fail the others. */
+enum cs_status csi_exec_check(const struct csi_exec *exec, size_t index, struct cs_error *error);
+
 /* Results of the last run, borrowed until the next one. */
 const float *csi_exec_logits(const struct csi_exec *exec);    /* batch × class_count */
 const float *csi_exec_embedding(const struct csi_exec *exec); /* batch × embedding_size or NULL */

@@ -6,6 +6,7 @@
  * Photos that are left over, smaller batches and other networks go through each step together, on all
  * threads.
  */
+#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,6 +234,21 @@ enum cs_status csi_exec_observe(struct csi_exec *exec, const float *input, csi_o
     status = run(exec, input, 1, false, &watch, error);
     csi_aligned_free(watch.copy);
     return status;
+}
+
+enum cs_status csi_exec_check(const struct csi_exec *exec, size_t index, struct cs_error *error)
+{
+    const size_t classes = exec->plan->info.class_count;
+
+    for (size_t i = 0; i < classes; i++) {
+        const float logit = exec->logits[index * classes + i];
+
+        if (!isfinite(logit))
+            return csi_fail(error, CS_MODEL_INVALID,
+                            "the network's outputs are no finite numbers: output %zu is %s", i,
+                            isnan(logit) ? "NaN" : "infinite");
+    }
+    return CS_OK;
 }
 
 const float *csi_exec_logits(const struct csi_exec *exec)

@@ -14,7 +14,9 @@
 /* ---- depthwise ---- */
 
 /* `count` neighbouring outputs from `x` on; the taps [first, last) lie inside the input for all of them. The
- * sums are whole numbers below 2^24: exact in float, in any order. */
+ * sums are whole numbers: exact in float, in any order and fused or not, up to 2^24, which is what windows of
+ * up to 514 taps keep below (255 · 128 a tap). Larger ones, 23×23 and more, may round differently from set to
+ * set. */
 ALWAYS_INLINE void byte_depthwise_outputs(const struct csi_byte_depthwise_row *row, size_t x,
                                           const size_t count, size_t first, size_t last)
 {

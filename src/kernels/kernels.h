@@ -31,7 +31,7 @@ static inline size_t csi_pitch(size_t channels)
  * and ReLU. */
 enum csi_act {
     CSI_FN_NONE,
-    CSI_FN_RELU,
+    CSI_FN_RELU,       /* x < 0 ? 0 : x */
     CSI_FN_LEAKY_RELU, /* x < 0 ? alpha·x : x */
     CSI_FN_CLIP,       /* alpha..beta */
     CSI_FN_SIGMOID,
@@ -125,7 +125,8 @@ struct csi_depthwise_row {
     const struct csi_act_params *act; /* NULL: none behind the clamp */
 };
 
-/* One output row of a pooling. The window is clipped to the input; `divisor` as below. */
+/* One output row of a pooling. A window with a NaN gives a NaN. The window is clipped to the input; `divisor`
+ * as below. */
 struct csi_pool_row {
     const float *const *in; /* [rows]: only rows inside the input */
     size_t rows;
@@ -173,13 +174,13 @@ struct csi_kernels {
     /* NCHW (one photo, `channels` planes of `pixels`) -> NHWCp. */
     void (*pack_nchw)(const float *in, size_t channels, size_t pixels, float *out, size_t pitch);
 
-    /* Maps in bytes, see bytes.h. `byte_fast`: byte_tile multiplies more numbers a cycle than `tile`. */
+    /* Maps in bytes, see bytes.h. */
     size_t byte_rows, byte_panel;
     int32_t byte_offset; /* byte_tile multiplies (q - byte_offset) instead of q: `start` makes up for it */
     /* Pixels an even number of cache lines apart fall into few of the first-level cache's sets: bytes to put
      * between them where they are copied anyway; 0 where a tile does not care. */
     size_t byte_skew;
-    bool byte_fast;
+    bool byte_fast; /* byte_tile multiplies more numbers a cycle than `tile`: networks gain by bytes */
     /* The instructions that byte_tile takes for such a tile (`bytes`: its output), where they are not the
      * set's own: "vnni", "amx". */
     const char *(*byte_name)(size_t rows, size_t taps, size_t quads, bool bytes);
@@ -287,6 +288,7 @@ void csi_bytes_fill_generic(struct csi_kernels *kernels);
 void csi_bytes_fill_avx2(struct csi_kernels *kernels);
 void csi_bytes_fill_avx512vnni(struct csi_kernels *kernels);
 void csi_bytes_fill_avx512amx(struct csi_kernels *kernels);
+void csi_bytes_fill_neon(struct csi_kernels *kernels);
 void csi_bytes_fill_dotprod(struct csi_kernels *kernels);
 
 #endif

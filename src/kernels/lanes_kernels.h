@@ -464,7 +464,7 @@ static void max_pool_row(const struct csi_pool_row *row)
                 for (size_t kx = first; kx < last; kx++) {
                     in =
                         row->in[ky] + (x * row->stride + kx * row->dilation - row->pad_left) * row->pitch + c;
-                    best = lanes_max(best, lanes_load(in));
+                    best = lanes_most(best, lanes_load(in));
                 }
             }
             lanes_store(row->out + x * row->pitch + c, best);
@@ -580,27 +580,32 @@ static void scale_shift(const float *in, const float *scale, const float *shift,
 
 /* ---- measured peak ---- */
 
+/* Independent chains: twelve hide four cycles of latency on two pipes, with room to spare, and fit into
+ * AVX2's sixteen registers; large 64-bit Arm cores have four pipes. */
+#define PEAK_CHAINS (LANES == 4 ? 16u : 12u)
+
+/* Each chain adds to its sum: Arm's instruction overwrites what it adds to, and would need a copy of anything
+ * else. */
 static double peak_fma(size_t rounds, float *sink)
 {
-    /* Twelve independent chains hide four cycles of latency on two pipes, with room to spare. */
     const lanes scale = lanes_set(0.999f), shift = lanes_set(0.001f);
-    lanes sum[12];
+    lanes sum[PEAK_CHAINS];
     float last[LANES];
 
     UNROLL
-    for (size_t i = 0; i < 12; i++)
+    for (size_t i = 0; i < PEAK_CHAINS; i++)
         sum[i] = lanes_set((float)i);
     for (size_t r = 0; r < rounds; r++) {
         UNROLL
-        for (size_t i = 0; i < 12; i++)
-            sum[i] = lanes_fma(sum[i], scale, shift);
+        for (size_t i = 0; i < PEAK_CHAINS; i++)
+            sum[i] = lanes_fma(scale, shift, sum[i]);
     }
     UNROLL
-    for (size_t i = 1; i < 12; i++)
+    for (size_t i = 1; i < PEAK_CHAINS; i++)
         sum[0] = lanes_add(sum[0], sum[i]);
     lanes_store(last, sum[0]);
     *sink = last[0];
-    return (double)rounds * 12.0 * 2.0 * LANES;
+    return (double)rounds * PEAK_CHAINS * 2.0 * LANES;
 }
 
 static void fill_lanes(struct csi_kernels *kernels)

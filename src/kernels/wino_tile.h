@@ -349,6 +349,9 @@ struct finish_to {
     size_t row, pixel; /* strides of out */
 };
 
+/* A NaN comes through, but of four that are pooled only in the last one, as in plain C: x86 would need more
+ * instructions for the others. One that stands in a layer's input arrives all the same: it is part of 3×3
+ * neighbouring sums, and one of these is the last of its four. */
 CSI_INLINE void finish_row(size_t side, enum finish finish, size_t i, vec *line, vec (*upper)[4],
                            const struct finish_to *to)
 {
@@ -372,7 +375,7 @@ CSI_INLINE void finish_row(size_t side, enum finish finish, size_t i, vec *line,
         }
         CSI_UNROLL
         for (size_t j = 0; j < side; j++)
-            v_store(out + j * to->pixel, v_max(line[j], to->low));
+            v_store(out + j * to->pixel, v_max(to->low, line[j]));
         return;
     }
     CSI_UNROLL
@@ -382,7 +385,7 @@ CSI_INLINE void finish_row(size_t side, enum finish finish, size_t i, vec *line,
             upper[i / 2][j] = two;
         else
             v_store(to->out + i / 2 * to->row + j * to->pixel,
-                    v_max(v_add(v_max(two, upper[i / 2][j]), to->bias), to->low));
+                    v_max(to->low, v_add(v_max(upper[i / 2][j], two), to->bias)));
     }
 }
 
@@ -560,16 +563,16 @@ static void finish_cut(const float *raw, size_t side, const struct csi_wino_targ
             float *out =
                 target->output + (y + i) / step * out_row + x / step * target->pitch + channel + lane;
             for (size_t j = 0; j + step <= columns; j += step, out += target->pitch) {
-                vec most = low;
+                vec most = v_set1(-INFINITY);
                 for (size_t k = 0; k < step * step; k++) {
                     const size_t di = i + k / 2, dj = j + k % 2;
                     vec sum = v_add(v_load(raw + (di * side + dj) * CSI_WINO_BLOCK + lane), bias);
                     if (target->residual)
                         sum = v_add(sum, v_load(target->residual + (y + di) * row + (x + dj) * target->pitch +
                                                 channel + lane));
-                    most = v_max(sum, most);
+                    most = v_max(most, sum);
                 }
-                v_store(out, most);
+                v_store(out, v_max(low, most));
             }
         }
     }

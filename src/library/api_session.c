@@ -23,7 +23,13 @@ enum cs_status cs_preprocess(const cs_model *model, const cs_image *image, float
 enum cs_status cs_session_forward(cs_session *session, const float *input, size_t batch,
                                   struct cs_error *error)
 {
-    return csi_session_forward(session, input, batch, false, error);
+    enum cs_status status = csi_session_forward(session, input, batch, false, error);
+
+    for (size_t i = 0; status == CS_OK && i < batch; i++)
+        status = csi_exec_check(session->exec, i, error);
+    if (status != CS_OK)
+        session->batch = 0;
+    return status;
 }
 
 const float *cs_session_logits(const cs_session *session)

@@ -9,15 +9,28 @@
 
 #define ROUNDS 80
 
-static const struct csi_kernels *sets[CSI_KERNEL_SETS];
+static const struct csi_kernels *sets[2 * CSI_KERNEL_SETS];
 static size_t set_count;
 
+/* Also those that have instructions of their own for bytes as they are without them. */
 static int find_sets(void **state)
 {
+    const struct csi_kernels *plain[CSI_KERNEL_SETS];
+    size_t plain_count = csi_kernels_list(csi_cpu()->features & ~(uint32_t)CSI_CPU_DOTPROD, plain);
+
     (void)state;
     set_count = csi_kernels_list(csi_cpu()->features, sets);
+    for (size_t i = 0; i < plain_count; i++) {
+        size_t same = 0;
+
+        while (same < set_count && sets[same] != plain[i])
+            same++;
+        if (same == set_count)
+            sets[set_count++] = plain[i];
+    }
     for (size_t i = 0; i < set_count; i++)
-        print_message("set: %s, tile %zu x %zu\n", sets[i]->name, sets[i]->byte_rows, sets[i]->byte_panel);
+        print_message("set: %s%s, tile %zu x %zu\n", sets[i]->name, sets[i]->byte_name(1, 1, 1, true),
+                      sets[i]->byte_rows, sets[i]->byte_panel);
     return set_count > 0 && strcmp(sets[0]->name, "generic") == 0 ? 0 : -1;
 }
 
@@ -453,11 +466,30 @@ static void test_conversions(void **state)
     }
 }
 
+/* What has dot products of bytes says so, and only that is called fast. */
+static void test_names(void **state)
+{
+    const uint32_t features = csi_cpu()->features, dots = CSI_CPU_DOTPROD | CSI_CPU_AVX512_VNNI;
+    const struct csi_kernels *best = csi_kernels_select(features),
+                             *plain = csi_kernels_select(features & ~(dots | CSI_CPU_AMX_INT8));
+
+    (void)state;
+    assert_int_equal(best->byte_fast, (features & dots) != 0);
+    assert_int_equal(best->byte_name(1, 1, 1, true)[0] != '\0', best->byte_fast);
+    assert_false(plain->byte_fast);
+    assert_string_equal(plain->byte_name(1, 1, 1, true), "");
+    if (features & CSI_CPU_DOTPROD)
+        assert_string_equal(best->byte_name(1, 1, 1, true), "dotprod");
+    if (features & CSI_CPU_NEON) /* not plain C's tile */
+        assert_ptr_not_equal(plain->byte_tile, sets[0]->byte_tile);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tile),     cmocka_unit_test(test_tile_sums), cmocka_unit_test(test_depthwise),
         cmocka_unit_test(test_max_pool), cmocka_unit_test(test_add),       cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_names),
     };
 
     return cmocka_run_group_tests_name("bytes", tests, find_sets, NULL);

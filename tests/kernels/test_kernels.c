@@ -462,6 +462,54 @@ static void test_activations(void **state)
     }
 }
 
+/* Whatever is done with a NaN, wherever it stands: it comes through. */
+static void test_not_a_number(void **state)
+{
+    enum { COUNT = 64, PITCH = 16 };
+    float in[COUNT], out[COUNT], ones[COUNT];
+    const float *line = in;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT; i++)
+        ones[i] = 1.0f;
+    for (size_t s = 0; s < set_count; s++) {
+        for (size_t at = 0; at < COUNT; at++) {
+            const struct csi_pool_row row = {.in = &line,
+                                             .rows = 1,
+                                             .in_width = COUNT / PITCH,
+                                             .pitch = PITCH,
+                                             .kernel_width = COUNT / PITCH,
+                                             .stride = 1,
+                                             .dilation = 1,
+                                             .out = out,
+                                             .out_width = 1};
+
+            for (size_t i = 0; i < COUNT; i++)
+                in[i] = i == at ? NAN : (float)i - 20.0f;
+            for (int kind = CSI_FN_NONE; kind <= CSI_FN_GELU_TANH; kind++) {
+                const struct csi_act_params act = {(enum csi_act)kind, 0.2f, 0.5f};
+
+                sets[s]->activate(&act, in, out, COUNT);
+                for (size_t i = 0; i < COUNT; i++) {
+                    if (isnan(out[i]) != (i == at))
+                        fail_msg("%s: function %d of %g is %g", sets[s]->name, kind, (double)in[i],
+                                 (double)out[i]);
+                }
+            }
+            sets[s]->max_pool_row(&row);
+            for (size_t i = 0; i < PITCH; i++) {
+                if (isnan(out[i]) != (i == at % PITCH))
+                    fail_msg("%s: the largest of four with a NaN at %zu is %g", sets[s]->name, at / PITCH,
+                             (double)out[i]);
+            }
+            sets[s]->scale_shift(in, ones, ones, out, COUNT / PITCH, PITCH, 0.0f, 6.0f);
+            assert_true(isnan(out[at]));
+            sets[s]->arith(CSI_ARITH_ADD, ones, in, PITCH, 1, out, COUNT / PITCH, PITCH, PITCH, 0.0f, 6.0f);
+            assert_true(isnan(out[at]));
+        }
+    }
+}
+
 static double meaning(enum csi_act kind, double x)
 {
     switch (kind) {
@@ -599,6 +647,7 @@ int main(void)
                                        cmocka_unit_test(test_pool_rows),
                                        cmocka_unit_test(test_global_average),
                                        cmocka_unit_test(test_activations),
+                                       cmocka_unit_test(test_not_a_number),
                                        cmocka_unit_test(test_activations_are_the_functions),
                                        cmocka_unit_test(test_arith),
                                        cmocka_unit_test(test_pack_nchw),

@@ -504,6 +504,103 @@ static void test_first_layer(void **state)
     }
 }
 
+/* A NaN at pixel (y, x) of an input: all outputs that it is part of are NaN. A pooled one is when it is part
+ * of the last of the four. */
+static void check_not_a_number(const struct problem *p, size_t y, size_t x, const char *name)
+{
+    const struct csi_wino_desc *d = &p->desc;
+    const size_t pitch = csi_wino_pitch(d->cout);
+    const float *out = (const float *)p->output.bytes;
+    for (size_t row = y > 0 ? y - 1 : 0; row < y + 2 && row < d->height; row++) {
+        for (size_t column = x > 0 ? x - 1 : 0; column < x + 2 && column < d->width; column++) {
+            size_t at = row * d->width + column;
+            if (d->pool && (row % 2 == 0 || column % 2 == 0))
+                continue;
+            if (d->pool)
+                at = row / 2 * p->out_width + column / 2;
+            for (size_t n = 0; n < d->cout; n++) {
+                if (!isnan(out[at * pitch + n]))
+                    fail_msg("%s: NaN at %zu, %zu: output %zu, %zu is %g", name, y, x, row, column,
+                             (double)out[at * pitch + n]);
+            }
+        }
+    }
+}
+
+/* By the variant with this number, floats first; false: there is none. */
+static bool run_numbered(struct problem *p, size_t variant, const char **name)
+{
+    size_t floats = 0;
+    while (csi_wino_variant(csi_cpu()->features, floats) != NULL)
+        floats++;
+    const struct csi_wino *kernel = variant < floats
+                                        ? csi_wino_variant(csi_cpu()->features, variant)
+                                        : csi_wino_fixed_variant(csi_cpu()->features, variant - floats);
+    if (kernel == NULL)
+        return false;
+    *name = csi_wino_name(kernel);
+    run_unchecked(p, kernel, NULL);
+    return true;
+}
+
+static void test_not_a_number(void **state)
+{
+    (void)state;
+    for (unsigned options = 0; options < 8; options++) {
+        struct csi_wino_desc desc = {.cin = 5,
+                                     .cout = 18,
+                                     .height = 17,
+                                     .width = 13,
+                                     .activation = options & 1 ? CSI_WINO_RELU : CSI_WINO_LINEAR,
+                                     .pool = (options & 2) != 0,
+                                     .residual = (options & 4) != 0};
+        struct problem p = problem_make(desc, 1, false);
+        float *input = (float *)p.input.bytes;
+        const char *name = NULL;
+        /* Corners, whole tiles with either parity, a tile that the edge cuts. */
+        const size_t places[] = {0, 12, 16 * 13, 16 * 13 + 12, 5 * 13 + 5, 6 * 13 + 3, 15 * 13 + 8};
+        for (size_t i = options % 2; i < sizeof(places) / sizeof(places[0]); i += 2) {
+            const size_t at = places[i];
+            float *number = input + at * csi_wino_pitch(desc.cin) + at % desc.cin, was = *number;
+            *number = NAN;
+            for (size_t k = 0; run_numbered(&p, k, &name); k++)
+                check_not_a_number(&p, at / desc.width, at % desc.width, name);
+            *number = was;
+        }
+        problem_free(&p);
+    }
+}
+
+static void test_first_layer_not_a_number(void **state)
+{
+    (void)state;
+    for (unsigned activation = 0; activation < 2; activation++) {
+        struct csi_wino_desc desc = {.cin = 3,
+                                     .cout = 40,
+                                     .height = 5,
+                                     .width = 33,
+                                     .activation = (enum csi_wino_activation)activation};
+        struct problem p = problem_make(desc, 1, true);
+        struct guarded packed = guarded_make(csi_conv_first_packed_size(&desc));
+        struct guarded scratch = guarded_make(csi_conv_first_scratch_size(&desc, 1));
+        const struct csi_conv_first *kernel;
+        csi_conv_first_pack(&desc, (const float *)p.weights.bytes, (const float *)p.bias.bytes, packed.bytes);
+        for (size_t at = 0; at < desc.height * desc.width; at += 4) {
+            float *number = (float *)p.input.bytes + at, was = *number;
+            *number = NAN;
+            for (size_t k = 0; (kernel = csi_conv_first_variant(csi_cpu()->features, k)) != NULL; k++) {
+                csi_conv_first_run(kernel, &desc, packed.bytes, (const float *)p.input.bytes,
+                                   (float *)p.output.bytes, 1, scratch.bytes, NULL);
+                check_not_a_number(&p, at / desc.width, at % desc.width, csi_conv_first_name(kernel));
+            }
+            *number = was;
+        }
+        guarded_free(&packed);
+        guarded_free(&scratch);
+        problem_free(&p);
+    }
+}
+
 /* The two layers as one against the two layers in turn. */
 static void try_pair(size_t height, size_t width, size_t middle, size_t batch, const struct csi_wino *kernel,
                      bool pool2, struct csi_pool *pool)
@@ -607,6 +704,7 @@ int main(void)
         cmocka_unit_test(test_pair),          cmocka_unit_test(test_choice),
         cmocka_unit_test(test_compact),       cmocka_unit_test(test_weights),
         cmocka_unit_test(test_factors),       cmocka_unit_test(test_fixed_extremes),
+        cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_first_layer_not_a_number),
     };
     return cmocka_run_group_tests(tests, start_pool, stop_pool);
 }

@@ -92,7 +92,7 @@ static void test_this_machine(void **state)
     assert_true(cpu->logical_cpus >= 1);
     assert_true(cpu->physical_cores <= cpu->logical_cpus);
     assert_true(cpu->brand[0] != '\0');
-    assert_true(cpu->l1d_bytes >= 4096 && cpu->l2_bytes >= 4096);
+    assert_true(cpu->l3_bytes >= 4096);
     if (cpu->features & CSI_CPU_AVX512)
         assert_true(cpu->features & CSI_CPU_AVX2);
     if (cpu->features & CSI_CPU_AMX_INT8)
@@ -184,6 +184,62 @@ static void test_kernel_sets(void **state)
     }
 }
 
+/* Files of CPU 0's cache `index`; NULL: not there. */
+static void record_cache(const char *root, unsigned index, const char *level, const char *type,
+                         const char *size)
+{
+    const char *const names[] = {"level", "type", "size"}, *const texts[] = {level, type, size};
+    char path[256];
+
+    snprintf(path, sizeof path, "mkdir -p %s/devices/system/cpu/cpu0/cache/index%u", root, index);
+    assert_int_equal(system(path), 0);
+    for (size_t i = 0; i < 3; i++) {
+        FILE *file;
+
+        if (texts[i] == NULL)
+            continue;
+        snprintf(path, sizeof path, "%s/devices/system/cpu/cpu0/cache/index%u/%s", root, index, names[i]);
+        file = fopen(path, "w");
+        assert_non_null(file);
+        fprintf(file, "%s\n", texts[i]);
+        fclose(file);
+    }
+}
+
+static void test_caches_of_recorded_machines(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t bytes;
+    } sizes[] = {{"32768K", (size_t)32 << 20},
+                 {"36M", (size_t)36 << 20},
+                 {"4096", 4096},
+                 {"8192X", 0},
+                 {"-4K", 0},
+                 {"", 0},
+                 {"K", 0},
+                 {"4KB", 0},
+                 {"99999999999999999999G", 0}};
+    char root[32];
+
+    (void)state;
+    record_tree(root, NULL, 0);
+    assert_int_equal(csi_cpu_cache_bytes(root, 1), 0);
+    record_cache(root, 0, "1", "Instruction", "48K");
+    record_cache(root, 1, "1", "Data", "64K");
+    record_cache(root, 2, "2", "Unified", "1024K");
+    record_cache(root, 3, "3", "Unified", "32768K");
+    assert_int_equal(csi_cpu_cache_bytes(root, 1), 64 << 10);
+    assert_int_equal(csi_cpu_cache_bytes(root, 2), 1 << 20);
+    assert_int_equal(csi_cpu_cache_bytes(root, 3), 32 << 20);
+    assert_int_equal(csi_cpu_cache_bytes(root, 4), 0);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        record_cache(root, 3, NULL, NULL, sizes[i].text);
+        assert_int_equal(csi_cpu_cache_bytes(root, 3), sizes[i].bytes);
+    }
+    remove_tree(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_quota),
@@ -191,7 +247,8 @@ int main(void)
                                        cmocka_unit_test(test_names),
                                        cmocka_unit_test(test_this_machine),
                                        cmocka_unit_test(test_cores_of_recorded_machines),
-                                       cmocka_unit_test(test_kernel_sets)};
+                                       cmocka_unit_test(test_kernel_sets),
+                                       cmocka_unit_test(test_caches_of_recorded_machines)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

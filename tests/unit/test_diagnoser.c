@@ -209,6 +209,104 @@ static void bad_photos_are_told_apart(void **state)
     cs_blob_destroy(&photo);
 }
 
+/* Replaces the tiny model by one whose first two convolutions overflow float32: all of it finite numbers. */
+static void write_overflowing_model(void)
+{
+    size_t size, first = (size_t)8 * 3 * 9, second = (size_t)8 * 8 * 9, norm = 4 * 8;
+    uint8_t *bytes = tiny_model_bytes(1, "", &size), *data = bytes + 8;
+
+    for (size_t i = 0; i < 8; i++)
+        data += (size_t)bytes[i] << (8 * i);
+    for (size_t i = 0; i < first + norm + second; i++) {
+        float weight;
+
+        memcpy(&weight, data + i * sizeof weight, sizeof weight);
+        weight = weight < 0 ? -1e30f : 1e30f;
+        if (i < first || i >= first + norm)
+            memcpy(data + i * sizeof weight, &weight, sizeof weight);
+    }
+    assert_true(tiny_write(model_path, bytes, size));
+    free(bytes);
+}
+
+static enum cs_status photo_again(void *context, size_t index, const void **bytes, size_t *size,
+                                  const char **name, struct cs_error *error)
+{
+    const struct cs_blob *photo = context;
+
+    (void)index;
+    (void)error;
+    *bytes = photo->bytes;
+    *size = photo->size;
+    *name = NULL;
+    return CS_OK;
+}
+
+static bool fails_as_overflowing(void *context, size_t index, const cs_diagnosis *diagnosis,
+                                 const struct cs_error *failure)
+{
+    (void)context;
+    (void)index;
+    assert_null(diagnosis);
+    assert_int_equal(failure->status, CS_MODEL_INVALID);
+    return true;
+}
+
+/* No diagnosis comes of a network whose outputs are no numbers, by no way and on no instruction set, and
+ * nothing of it is kept. */
+static void outputs_that_are_no_numbers_are_refused(void **state)
+{
+    static const char *const masks[] = {"generic", "avx2", "neon", "all"};
+    struct cs_blob photo = draw_photo(4, 320, 240, CS_FORMAT_JPEG), map;
+    const struct cs_heatmap_request layer = {.class_index = 1, .method = CS_CAM_LAYERCAM};
+
+    (void)state;
+    write_overflowing_model();
+    for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
+        struct cs_diagnoser_options options = tiny_options();
+        struct cs_stream stream = {
+            .count = 3, .load = photo_again, .done = fails_as_overflowing, .context = &photo};
+        cs_diagnoser *diagnoser;
+        cs_diagnosis *diagnosis;
+        cs_model *model;
+        cs_session *session;
+        struct cs_cache_stats stats;
+        struct cs_error error = {0};
+        unsigned char hash[32];
+        char id[65];
+        float *input;
+
+        options.model.cpu_mask = masks[i];
+        options.model.max_batch = 2;
+        options.cache_path = cache_path;
+        diagnoser = create(&options);
+        assert_int_equal(cs_diagnose(diagnoser, photo.bytes, photo.size, NULL, &diagnosis, &error),
+                         CS_MODEL_INVALID);
+        assert_null(diagnosis);
+        assert_non_null(strstr(error.message, "outputs are no finite numbers"));
+        for (stream.batch = 1; stream.batch <= 2; stream.batch++)
+            assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+        cs_diagnoser_cache_stats(diagnoser, CS_CACHE_PREDICTION, &stats);
+        assert_int_equal(stats.entries, 0);
+        assert_int_equal(stats.disk_entries, 0);
+        crypto_generichash(hash, sizeof hash, photo.bytes, photo.size, NULL, 0);
+        sodium_bin2hex(id, sizeof id, hash, sizeof hash);
+        assert_int_equal(cs_diagnoser_heatmap(diagnoser, id, &layer, &map, NULL, NULL, &error),
+                         CS_MODEL_INVALID);
+        model = cs_diagnoser_model(diagnoser);
+        input = calloc(3 * 64 * 64, sizeof *input);
+        input[64 * 32 + 32] = 1;
+        assert_int_equal(cs_session_create(model, &session, NULL), CS_OK);
+        assert_int_equal(cs_session_forward(session, input, 1, &error), CS_MODEL_INVALID);
+        assert_null(cs_session_logits(session));
+        cs_session_destroy(session);
+        cs_model_destroy(model);
+        cs_diagnoser_destroy(diagnoser);
+        free(input);
+    }
+    cs_blob_destroy(&photo);
+}
+
 static void bad_options_are_refused(void **state)
 {
     struct cs_diagnoser_options options;
@@ -759,6 +857,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(json_says_the_same, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_second_time_is_a_hit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_photos_are_told_apart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(outputs_that_are_no_numbers_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_options_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(heat_maps_by_id, set_up, tear_down),
         cmocka_unit_test_setup_teardown(maps_as_numbers_agree, set_up, tear_down),

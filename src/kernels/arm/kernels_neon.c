@@ -38,4 +38,5 @@ void csi_kernels_fill_neon(struct csi_kernels *kernels)
     kernels->name = "neon";
     kernels->tile = tile;
     kernels->product = product;
+    csi_bytes_fill_neon(kernels); /* until dot products add their own */
 }

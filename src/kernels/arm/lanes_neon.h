@@ -1,5 +1,5 @@
-/* Four float lanes on NEON. The vocabulary that kernels/lanes_kernels.h is written in; included by _neon.c
- * files only. */
+/* Four float lanes on NEON. The vocabulary that kernels/lanes_kernels.h and byte_finish.h are written in;
+ * included by _neon.c and _dotprod.c files only. */
 #ifndef CSI_KERNELS_ARM_LANES_NEON_H
 #define CSI_KERNELS_ARM_LANES_NEON_H
 
@@ -48,6 +48,7 @@ static inline lanes lanes_fma(lanes a, lanes b, lanes c)
 {
     return vfmaq_f32(c, a, b);
 }
+/* A NaN comes through. */
 static inline lanes lanes_min(lanes bound, lanes x)
 {
     return vminq_f32(bound, x);
@@ -55,6 +56,11 @@ static inline lanes lanes_min(lanes bound, lanes x)
 static inline lanes lanes_max(lanes bound, lanes x)
 {
     return vmaxq_f32(bound, x);
+}
+/* The larger one; a NaN in either comes through. */
+static inline lanes lanes_most(lanes a, lanes b)
+{
+    return vmaxq_f32(a, b);
 }
 static inline lanes lanes_round(lanes x)
 {

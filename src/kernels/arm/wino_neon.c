@@ -35,9 +35,9 @@ CSI_INLINE vec v_mul(vec a, vec b)
 {
     return vmulq_f32(a, b);
 }
-CSI_INLINE vec v_max(vec a, vec b)
+CSI_INLINE vec v_max(vec bound, vec x)
 {
-    return vmaxq_f32(a, b);
+    return vmaxq_f32(bound, x);
 }
 /* a·b + c and c - a·b */
 CSI_INLINE vec v_fma(vec a, vec b, vec c)

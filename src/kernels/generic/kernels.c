@@ -14,7 +14,7 @@ float csi_act_value(const struct csi_act_params *act, float x)
 {
     switch (act->kind) {
     case CSI_FN_NONE: break;
-    case CSI_FN_RELU: return x > 0.0f ? x : 0.0f;
+    case CSI_FN_RELU: return x < 0.0f ? 0.0f : x;
     case CSI_FN_LEAKY_RELU: return x < 0.0f ? act->alpha * x : x;
     case CSI_FN_CLIP: return x < act->alpha ? act->alpha : x > act->beta ? act->beta : x;
     case CSI_FN_SIGMOID: return 1.0f / (1.0f + expf(-x));
@@ -178,7 +178,7 @@ static void max_pool_row(const struct csi_pool_row *row)
                     if (at >= row->pad_left && at - row->pad_left < row->in_width) {
                         float value = row->in[ky][(at - row->pad_left) * row->pitch + c];
 
-                        best = value > best ? value : best;
+                        best = value > best || isnan(value) ? value : best; /* a NaN stays */
                     }
                 }
             }

@@ -31,12 +31,13 @@ CSI_INLINE void pixels(size_t count, const struct csi_first_row *row, size_t x, 
             }
         }
     }
+    /* The bound comes first: a NaN in the second operand comes through. */
     const __m256 low = _mm256_set1_ps(row->relu ? 0.0F : -INFINITY);
     float *out = row->out + x * row->pitch + half;
     CSI_UNROLL
     for (size_t p = 0; p < count; p++, out += row->pitch) {
-        _mm256_storeu_ps(out, _mm256_max_ps(sum[p][0], low));
-        _mm256_storeu_ps(out + 8, _mm256_max_ps(sum[p][1], low));
+        _mm256_storeu_ps(out, _mm256_max_ps(low, sum[p][0]));
+        _mm256_storeu_ps(out + 8, _mm256_max_ps(low, sum[p][1]));
     }
 }
 

@@ -34,13 +34,14 @@ CSI_INLINE void pixels(size_t count, const struct csi_first_row *row, size_t x)
             }
         }
     }
+    /* The bound comes first: a NaN in the second operand comes through. */
     const __m512 low = _mm512_set1_ps(row->relu ? 0.0F : -INFINITY);
     float *out = row->out + x * row->pitch;
     CSI_UNROLL
     for (size_t p = 0; p < count; p++, out += row->pitch) {
-        _mm512_storeu_ps(out, _mm512_max_ps(sum[p][0], low));
+        _mm512_storeu_ps(out, _mm512_max_ps(low, sum[p][0]));
         if (row->lanes == CSI_FIRST_LANES)
-            _mm512_storeu_ps(out + 16, _mm512_max_ps(sum[p][1], low));
+            _mm512_storeu_ps(out + 16, _mm512_max_ps(low, sum[p][1]));
     }
 }
 

@@ -57,6 +57,12 @@ static inline lanes lanes_max(lanes bound, lanes x)
 {
     return _mm256_max_ps(bound, x);
 }
+/* The larger one; a NaN in either comes through: of two numbers both maxima are the same, else one is the
+ * NaN. */
+static inline lanes lanes_most(lanes a, lanes b)
+{
+    return _mm256_or_ps(_mm256_max_ps(a, b), _mm256_max_ps(b, a));
+}
 static inline lanes lanes_round(lanes x)
 {
     return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

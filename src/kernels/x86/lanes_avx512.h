@@ -1,5 +1,5 @@
-/* Sixteen float lanes on AVX-512. The vocabulary that kernels/lanes_kernels.h is written in; included by
- * _avx512.c files only. */
+/* Sixteen float lanes on AVX-512. The vocabulary that kernels/lanes_kernels.h, byte_lanes.h and byte_finish.h
+ * are written in; included by _avx512.c, _avx512vnni.c and _avx512amx.c files only. */
 #ifndef CSI_KERNELS_X86_LANES_AVX512_H
 #define CSI_KERNELS_X86_LANES_AVX512_H
 
@@ -58,6 +58,12 @@ static inline lanes lanes_min(lanes bound, lanes x)
 static inline lanes lanes_max(lanes bound, lanes x)
 {
     return _mm512_max_ps(bound, x);
+}
+/* The larger one; a NaN in either comes through: of two numbers both maxima are the same, else one is the
+ * NaN. */
+static inline lanes lanes_most(lanes a, lanes b)
+{
+    return _mm512_or_ps(_mm512_max_ps(a, b), _mm512_max_ps(b, a));
 }
 static inline lanes lanes_round(lanes x)
 {

@@ -34,9 +34,10 @@ CSI_INLINE vec v_mul(vec a, vec b)
 {
     return _mm256_mul_ps(a, b);
 }
-CSI_INLINE vec v_max(vec a, vec b)
+/* A NaN in the second operand comes through. */
+CSI_INLINE vec v_max(vec bound, vec x)
 {
-    return _mm256_max_ps(a, b);
+    return _mm256_max_ps(bound, x);
 }
 /* a·b + c and c - a·b */
 CSI_INLINE vec v_fma(vec a, vec b, vec c)
