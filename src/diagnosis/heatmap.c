@@ -349,7 +349,7 @@ enum cs_status csi_diagnoser_top_class(cs_diagnoser *diagnoser, const char *id, 
     if (status == CS_OK)
         *class_index = csi_model_top_class(job.model, record.logits, among);
     csi_cached_release(&cached);
-    cs_image_destroy(job.display);
+    csi_image_destroy(job.display);
     csi_model_release(job.model);
     return status;
 }
