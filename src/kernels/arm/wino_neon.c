@@ -1,7 +1,7 @@
 /*
  * Winograd steps for 64-bit Arm. The product's register tile is 6 tiles × 16 output channels: 24
- * accumulators, 4 registers of weights; four input channels of a tile are loaded at once and used lane by
- * lane.
+ * accumulators, 6 registers of inputs, 1 or 2 of weights; four input channels of a tile are loaded at once
+ * and used lane by lane.
  */
 #include <arm_neon.h>
 
@@ -59,25 +59,22 @@ CSI_INLINE void v_prefetch(const float *p)
 #include "kernels/wino_tile.h"
 #include "kernels/wino_weights.h"
 
-/* One of the four channels in `b`: row r of sums += b[lane] · weights. */
+/* One of the four channels in `b`: row r of sums += b[r][lane] · weights. */
 #define ADD_CHANNEL(lane)                                                                                    \
     do {                                                                                                     \
         CSI_UNROLL                                                                                           \
-        for (size_t q = 0; q < 4; q++)                                                                       \
-            weights[q] = vld1q_f32(w + (lane)*stride + q * 4);                                               \
-        CSI_UNROLL                                                                                           \
-        for (size_t r = 0; r < rows; r++) {                                                                  \
-            const float32x4_t b = vld1q_f32(v + r * CSI_WINO_BLOCK + c);                                     \
+        for (size_t q = 0; q < 4; q++) {                                                                     \
+            const float32x4_t weights = vld1q_f32(w + (lane)*stride + q * 4);                                \
             CSI_UNROLL                                                                                       \
-            for (size_t q = 0; q < 4; q++)                                                                   \
-                sum[r][q] = vfmaq_laneq_f32(sum[r][q], weights[q], b, (lane));                               \
+            for (size_t r = 0; r < rows; r++)                                                                \
+                sum[r][q] = vfmaq_laneq_f32(sum[r][q], weights, b[r], (lane));                               \
         }                                                                                                    \
     } while (0)
 
 CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const float *w, size_t stride, float *m,
                           bool add, const float *ahead, size_t ahead_lines)
 {
-    float32x4_t sum[ROWS][4], weights[4];
+    float32x4_t sum[ROWS][4], b[ROWS];
     CSI_UNROLL
     for (size_t r = 0; r < rows; r++) {
         CSI_UNROLL
@@ -87,7 +84,10 @@ CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *v, const floa
     for (; blocks > 0; blocks--, v += rows * CSI_WINO_BLOCK) {
         for (size_t c = 0; c < CSI_WINO_BLOCK; c += 4, w += 4 * stride) {
             for (size_t line = ahead_lines; line > 0; line--, ahead += 16)
-                __builtin_prefetch(ahead);
+                __builtin_prefetch(ahead, 0, 2);
+            CSI_UNROLL
+            for (size_t r = 0; r < rows; r++)
+                b[r] = vld1q_f32(v + r * CSI_WINO_BLOCK + c);
             ADD_CHANNEL(0);
             ADD_CHANNEL(1);
             ADD_CHANNEL(2);
