@@ -42,6 +42,7 @@ struct item {
     size_t index;
     bool claimed; /* this item computes the prediction of `key`; both guarded by the stream's lock */
     struct csi_hash key;
+    uint64_t generation; /* of the prediction cache, when the photo was taken up */
     const void *bytes;
     size_t size;
     const char *name;
@@ -120,6 +121,7 @@ static enum place prepare(struct stream *stream, struct item *item)
 
     *job = (struct csi_job){
         .diagnoser = stream->diagnoser, .bytes = item->bytes, .size = item->size, .request = &item->request};
+    item->generation = csi_cache_generation(stream->diagnoser->predictions);
     if (item->size == 0 || item->size > stream->diagnoser->options.limits.max_bytes)
         goto whole; /* it fails there with the right words */
     job->model = csi_slot_model(stream->diagnoser, &item->error);
@@ -223,7 +225,8 @@ static void finish_item(struct stream *stream, struct item *item, cs_session *se
         job->timings.total = csi_ms_since(item->start_ns);
         item->diagnosis->timings = job->timings;
         if (!item->request.no_cache && stream->diagnoser->options.prediction_cache_bytes != 0) {
-            csi_cache_put(stream->diagnoser->predictions, &item->key, cached.bytes, cached.size);
+            csi_cache_put(stream->diagnoser->predictions, &item->key, cached.bytes, cached.size,
+                          item->generation);
             item->diagnosis->prediction_cache = CS_CACHE_MISS;
         }
     }
