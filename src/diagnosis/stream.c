@@ -77,6 +77,9 @@ static bool load_item(struct stream *stream, struct item *item)
     item->status = stream->user->load(stream->user->context, item->index, &item->bytes, &item->size,
                                       &item->name, &item->error);
     item->loaded = item->status == CS_OK;
+    if (!item->loaded && item->error.message[0] == '\0') /* the caller's own function need not say more */
+        csi_fail(&item->error, item->status, "photo %zu cannot be loaded", item->index);
+    item->error.status = item->status;
     item->request = stream->user->request;
     item->request.name = item->name;
     item->request.on_stage = NULL; /* it would be called on a worker thread */
