@@ -245,7 +245,7 @@ struct cs_model_options {
     const char *target_layer; /* Grad-CAM layer; NULL: the architecture's */
     unsigned max_batch;       /* photos a forward pass; default 8 */
     struct cs_preprocess_override preprocess;
-    bool compact; /* keep large 3×3 weights as they are instead of 4 to 7 times as large, transformed: a
+    bool compact; /* keep large 3×3 weights as they are instead of 4 to 11 times as large, transformed: a
                    * quarter of the memory, a faster load, forward passes a sixth slower */
 };
 CS_API struct cs_model_options cs_model_options_defaults(void);
@@ -344,7 +344,7 @@ struct cs_layer_noise {
 };
 CS_API enum cs_status cs_quantizer_compare(cs_quantizer *quantizer, const float *input,
                                            struct cs_error *error);
-/* In the order of computation; valid until the next comparison. */
+/* In the order of computation; valid until the next comparison. Asked again, the same array. */
 CS_API enum cs_status cs_quantizer_layers(cs_quantizer *quantizer, const struct cs_layer_noise **layers,
                                           size_t *count, struct cs_error *error);
 
@@ -646,7 +646,8 @@ CS_API enum cs_status cs_diagnoser_reload(cs_diagnoser *diagnoser, struct cs_err
 
 enum cs_cache { CS_CACHE_MODEL = 0, CS_CACHE_PREDICTION = 1, CS_CACHE_GRADCAM = 2 };
 #define CS_CACHE_COUNT 3
-/* hits + misses + coalesced = requests that asked this cache. */
+/* hits + misses + coalesced = requests that asked this cache; of CS_CACHE_MODEL hits are the model's uses and
+ * misses its loads. */
 struct cs_cache_stats {
     bool enabled;
     uint64_t entries, bytes, max_bytes;

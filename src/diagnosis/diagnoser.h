@@ -84,8 +84,9 @@ struct csi_job {
     struct cs_error decode_error; /* status CS_OK when it went well */
     struct csi_photo_facts facts;
     cs_image *display;
-    bool display_kept;          /* in the heat-map cache, for maps asked for later */
-    struct csi_content content; /* measured by preprocessing when the model's gate or coach needs it */
+    uint64_t display_generation; /* of the heat-map cache, when decoding began */
+    bool display_kept;           /* in the heat-map cache, for maps asked for later */
+    struct csi_content content;  /* measured by preprocessing when the model's gate or coach needs it */
 };
 
 enum cs_status csi_diagnose(cs_diagnoser *diagnoser, const void *bytes, size_t size,

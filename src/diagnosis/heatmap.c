@@ -45,6 +45,7 @@ static enum cs_status need_display(struct csi_job *job, struct cs_error *error)
         status = csi_display_read(kept.bytes, kept.size, job->diagnoser->options.max_size, &job->facts,
                                   &job->display, error);
         csi_cached_release(&kept);
+        job->display_kept = status == CS_OK;
     }
     if (status == CS_OK || job->bytes != NULL)
         return status == CS_OK ? CS_OK : csi_job_decode(job, error);
@@ -61,6 +62,7 @@ static enum cs_status need_record(struct csi_job *job, struct csi_cached *cached
                                   struct cs_error *error)
 {
     const struct csi_record_shape shape = csi_model_record_shape(job->model);
+    uint64_t generation;
     struct csi_hash key;
     uint8_t *bytes;
     size_t size;
@@ -72,6 +74,7 @@ static enum cs_status need_record(struct csi_job *job, struct csi_cached *cached
             return CS_OK;
         csi_cached_release(cached); /* none of this model's: replaced */
     }
+    generation = csi_cache_generation(job->diagnoser->predictions);
     status = need_display(job, error);
     if (status == CS_OK)
         status = csi_job_compute(job, &bytes, &size, error);
@@ -79,7 +82,7 @@ static enum cs_status need_record(struct csi_job *job, struct csi_cached *cached
         status = csi_cached_own(bytes, size, cached, error);
     if (status != CS_OK)
         return status;
-    csi_cache_put(job->diagnoser->predictions, &key, cached->bytes, cached->size);
+    csi_cache_put(job->diagnoser->predictions, &key, cached->bytes, cached->size, generation);
     status = csi_record_read(cached->bytes, cached->size, &shape, record, error);
     if (status != CS_OK)
         csi_cached_release(cached);

@@ -71,7 +71,7 @@ static void keep_display(const struct csi_job *job)
     if (csi_display_write(&job->facts, job->display, &bytes, &size, NULL) != CS_OK)
         return; /* without memory the photo has to be sent again for a heat map */
     csi_display_key(diagnoser, &job->id, &key);
-    csi_cache_put_taking(diagnoser->gradcams, &key, bytes, size);
+    csi_cache_put_taking(diagnoser->gradcams, &key, bytes, size, job->display_generation);
 }
 
 /* Decodes job->bytes into job->display and job->facts, once. Needs no id and no model, touches no cache. */
@@ -88,6 +88,7 @@ static void decode(struct csi_job *job)
     enum cs_status status;
 
     job->decode_tried = true;
+    job->display_generation = csi_cache_generation(job->diagnoser->gradcams);
     csi_error_clear(&job->decode_error);
     csi_places_enter(&job->diagnoser->decoding);
     status = csi_image_load_display(job->bytes, job->size, &how, &job->display, &info, &job->timings.decode,
@@ -273,6 +274,7 @@ static enum cs_status predict(struct csi_job *job, struct csi_cached *cached, st
     const struct csi_record_shape shape = csi_model_record_shape(job->model);
     struct csi_cache *cache = job->diagnoser->predictions;
     struct csi_hash key;
+    uint64_t generation;
     enum cs_status status;
 
     if (job->request->no_cache) {
@@ -284,11 +286,12 @@ static enum cs_status predict(struct csi_job *job, struct csi_cached *cached, st
     if (status != CS_OK || csi_record_read(cached->bytes, cached->size, &shape, record, NULL) == CS_OK)
         return status;
     csi_cached_release(cached);
+    generation = csi_cache_generation(cache);
     *result = CS_CACHE_MISS;
     status = csi_compute_uncached(compute_prediction, job, cached, error);
     if (status != CS_OK)
         return status;
-    csi_cache_put(cache, &key, cached->bytes, cached->size);
+    csi_cache_put(cache, &key, cached->bytes, cached->size, generation);
     return csi_record_read(cached->bytes, cached->size, &shape, record, error);
 }
 

@@ -28,7 +28,7 @@ struct cs_quantizer {
     struct csi_plan *plan;      /* of `integers` */
     struct csi_layer_noise *noise;
     size_t noise_count;
-    struct cs_layer_noise *layers;
+    struct cs_layer_noise *layers; /* of `noise`, once somebody has asked for them */
 };
 
 /* Without what an earlier quantisation wrote. */
@@ -182,24 +182,34 @@ enum cs_status csi_quantizer_compare(cs_quantizer *quantizer, const float *input
 {
     if (quantizer->plan == NULL)
         return csi_fail(error, CS_BAD_REQUEST, "compare before finish");
+    free(quantizer->layers);
+    quantizer->layers = NULL;
     return csi_calibration_compare(quantizer->calibration, quantizer->plan, input, &quantizer->noise,
                                    &quantizer->noise_count, error);
+}
+
+static bool fill_layers(cs_quantizer *quantizer)
+{
+    struct cs_layer_noise *layers = calloc(quantizer->noise_count + 1, sizeof *layers);
+
+    for (size_t i = 0; layers != NULL && i < quantizer->noise_count; i++) {
+        const struct csi_layer_noise *noise = &quantizer->noise[i];
+
+        layers[i].name = noise->name;
+        layers[i].snr_db =
+            noise->noise > 0 && noise->signal > 0 ? 10 * log10(noise->signal / noise->noise) : 300;
+    }
+    quantizer->layers = layers;
+    return layers != NULL;
 }
 
 enum cs_status csi_quantizer_layers(cs_quantizer *quantizer, const struct cs_layer_noise **layers,
                                     size_t *count, struct cs_error *error)
 {
-    free(quantizer->layers);
-    quantizer->layers = calloc(quantizer->noise_count + 1, sizeof *quantizer->layers);
-    if (quantizer->layers == NULL)
+    *layers = NULL;
+    *count = 0;
+    if (quantizer->layers == NULL && !fill_layers(quantizer))
         return csi_fail_memory(error, "report");
-    for (size_t i = 0; i < quantizer->noise_count; i++) {
-        const struct csi_layer_noise *noise = &quantizer->noise[i];
-
-        quantizer->layers[i].name = noise->name;
-        quantizer->layers[i].snr_db =
-            noise->noise > 0 && noise->signal > 0 ? 10 * log10(noise->signal / noise->noise) : 300;
-    }
     *layers = quantizer->layers;
     *count = quantizer->noise_count;
     return CS_OK;

@@ -42,6 +42,7 @@ struct item {
     size_t index;
     bool claimed; /* this item computes the prediction of `key`; both guarded by the stream's lock */
     struct csi_hash key;
+    uint64_t generation; /* of the prediction cache, when the photo was taken up */
     const void *bytes;
     size_t size;
     const char *name;
@@ -76,6 +77,9 @@ static bool load_item(struct stream *stream, struct item *item)
     item->status = stream->user->load(stream->user->context, item->index, &item->bytes, &item->size,
                                       &item->name, &item->error);
     item->loaded = item->status == CS_OK;
+    if (!item->loaded && item->error.message[0] == '\0') /* the caller's own function need not say more */
+        csi_fail(&item->error, item->status, "photo %zu cannot be loaded", item->index);
+    item->error.status = item->status;
     item->request = stream->user->request;
     item->request.name = item->name;
     item->request.on_stage = NULL; /* it would be called on a worker thread */
@@ -120,6 +124,7 @@ static enum place prepare(struct stream *stream, struct item *item)
 
     *job = (struct csi_job){
         .diagnoser = stream->diagnoser, .bytes = item->bytes, .size = item->size, .request = &item->request};
+    item->generation = csi_cache_generation(stream->diagnoser->predictions);
     if (item->size == 0 || item->size > stream->diagnoser->options.limits.max_bytes)
         goto whole; /* it fails there with the right words */
     job->model = csi_slot_model(stream->diagnoser, &item->error);
@@ -223,7 +228,8 @@ static void finish_item(struct stream *stream, struct item *item, cs_session *se
         job->timings.total = csi_ms_since(item->start_ns);
         item->diagnosis->timings = job->timings;
         if (!item->request.no_cache && stream->diagnoser->options.prediction_cache_bytes != 0) {
-            csi_cache_put(stream->diagnoser->predictions, &item->key, cached.bytes, cached.size);
+            csi_cache_put(stream->diagnoser->predictions, &item->key, cached.bytes, cached.size,
+                          item->generation);
             item->diagnosis->prediction_cache = CS_CACHE_MISS;
         }
     }

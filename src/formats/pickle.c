@@ -2,7 +2,8 @@
  * The unpickler's machine: stack, memo and opcodes. See pickle.h. What globals stand for is
  * pickle_globals.c's.
  *
- * Memory is bounded by the pickle's size: every opcode makes at most one object, and takes at least one byte.
+ * Memory is bounded by the pickle's size: an opcode takes at least one byte and makes one object at most, or
+ * three where it names a global.
  * What opcodes copy from one container into another is counted, because objects can be taken from the memo
  * again and again.
  */

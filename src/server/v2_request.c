@@ -77,8 +77,8 @@ static enum cs_status take_tensor(const json_t *data, const uint8_t *binary, siz
 {
     size_t count = request->batch * 3 * side * side, used = 0;
 
-    /* Compared with the bytes at hand before anything is allocated: a number in JSON takes two bytes at
-     * least. */
+    /* Bytes are compared with what is at hand before anything is allocated. Numbers in JSON are counted when
+     * they are taken: until then the shape alone, whose batch is bounded, says how many there are. */
     if (binary != NULL ? binary_size != count * sizeof(float) : !json_is_array(data))
         return csi_fail(error, CS_BAD_REQUEST, "the data of input must be %zu numbers", count);
     request->tensor = malloc(count * sizeof(float));

@@ -306,6 +306,17 @@ static struct value *from_disk(struct csi_cache *cache, const struct csi_hash *k
     return value_create(bytes, size);
 }
 
+/* Keeps a value just computed in both tiers, unless it was begun before a clear. Lock held. */
+static void keep_in_both(struct csi_cache *cache, const struct csi_hash *key, struct value *value,
+                         uint64_t stored_ns, uint64_t generation)
+{
+    if (generation != cache->generation)
+        return;
+    keep(cache, key, value, stored_ns);
+    if (cache->disk != NULL)
+        csi_disk_put(cache->disk, cache->name, key, value->bytes, value->size);
+}
+
 /* Runs the computation of `flight` (from the disk tier when it is there) and lands it. No lock held. */
 static enum cs_status fly(struct csi_cache *cache, struct flight *flight, uint64_t generation,
                           csi_compute_fn *compute, void *context, struct csi_cached *out,
@@ -334,11 +345,10 @@ static enum cs_status fly(struct csi_cache *cache, struct flight *flight, uint64
     cache->disk_hits += was_on_disk;
     cache->misses += !was_on_disk;
     if (status == CS_OK) {
-        if (generation == cache->generation) {
+        if (!was_on_disk)
+            keep_in_both(cache, &flight->key, value, stored_ns, generation);
+        else if (generation == cache->generation)
             keep(cache, &flight->key, value, stored_ns);
-            if (cache->disk != NULL && !was_on_disk)
-                csi_disk_put(cache->disk, cache->name, &flight->key, value->bytes, value->size);
-        }
         lend(value, out);
     } else if (error != NULL) {
         *error = local;
@@ -468,7 +478,18 @@ bool csi_cache_contains(struct csi_cache *cache, const struct csi_hash *key)
     return there || (cache->disk != NULL && csi_disk_contains(cache->disk, cache->name, key));
 }
 
-void csi_cache_put_taking(struct csi_cache *cache, const struct csi_hash *key, uint8_t *bytes, size_t size)
+uint64_t csi_cache_generation(struct csi_cache *cache)
+{
+    uint64_t generation;
+
+    pthread_mutex_lock(&cache->lock);
+    generation = cache->generation;
+    pthread_mutex_unlock(&cache->lock);
+    return generation;
+}
+
+void csi_cache_put_taking(struct csi_cache *cache, const struct csi_hash *key, uint8_t *bytes, size_t size,
+                          uint64_t generation)
 {
     struct value *value = cache->max_bytes != 0 ? value_create(bytes, size) : NULL;
 
@@ -478,14 +499,13 @@ void csi_cache_put_taking(struct csi_cache *cache, const struct csi_hash *key, u
         return;
     }
     pthread_mutex_lock(&cache->lock);
-    keep(cache, key, value, csi_now_ns());
+    keep_in_both(cache, key, value, csi_now_ns(), generation);
     pthread_mutex_unlock(&cache->lock);
-    if (cache->disk != NULL)
-        csi_disk_put(cache->disk, cache->name, key, value->bytes, value->size);
     value_release(value);
 }
 
-void csi_cache_put(struct csi_cache *cache, const struct csi_hash *key, const void *bytes, size_t size)
+void csi_cache_put(struct csi_cache *cache, const struct csi_hash *key, const void *bytes, size_t size,
+                   uint64_t generation)
 {
     uint8_t *copy = cache->max_bytes != 0 ? malloc(size == 0 ? 1 : size) : NULL;
 
@@ -493,7 +513,7 @@ void csi_cache_put(struct csi_cache *cache, const struct csi_hash *key, const vo
         return;
     if (size > 0)
         memcpy(copy, bytes, size);
-    csi_cache_put_taking(cache, key, copy, size);
+    csi_cache_put_taking(cache, key, copy, size, generation);
 }
 
 void csi_cache_count_miss(struct csi_cache *cache)

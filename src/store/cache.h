@@ -57,10 +57,15 @@ enum cs_status csi_compute_uncached(csi_compute_fn *compute, void *context, stru
 bool csi_cache_peek(struct csi_cache *cache, const struct csi_hash *key, struct csi_cached *value);
 /* Whether the value is in a tier, without fetching it; counts as a use in the memory tier's order. */
 bool csi_cache_contains(struct csi_cache *cache, const struct csi_hash *key);
-/* Keeps a copy of the bytes, replacing what was there. */
-void csi_cache_put(struct csi_cache *cache, const struct csi_hash *key, const void *bytes, size_t size);
+/* Counts clears. Ask before computing what is put afterwards: see csi_cache_put. */
+uint64_t csi_cache_generation(struct csi_cache *cache);
+/* Keeps a copy of the bytes in both tiers, replacing what was there; in none when the cache was cleared since
+ * `generation`, because they are of before. */
+void csi_cache_put(struct csi_cache *cache, const struct csi_hash *key, const void *bytes, size_t size,
+                   uint64_t generation);
 /* The same with malloc'ed bytes that it takes over. */
-void csi_cache_put_taking(struct csi_cache *cache, const struct csi_hash *key, uint8_t *bytes, size_t size);
+void csi_cache_put_taking(struct csi_cache *cache, const struct csi_hash *key, uint8_t *bytes, size_t size,
+                          uint64_t generation);
 
 /* Counts a miss: for who has looked with csi_cache_contains and will compute and csi_cache_put by himself. */
 void csi_cache_count_miss(struct csi_cache *cache);

@@ -68,9 +68,11 @@ static inline bool feed_done(void *context, size_t index, const cs_diagnosis *di
         feed->good++;
     } else {
         assert_true(index == feed->missing || index == feed->cut);
+        assert_int_not_equal(failure->status, CS_OK);
         if (index == feed->missing) {
             char expected[40];
 
+            assert_int_equal(failure->status, CS_NOT_FOUND); /* though load says it by its return alone */
             snprintf(expected, sizeof expected, "no photo %zu", index);
             assert_string_equal(failure->message, expected);
         }

@@ -316,6 +316,22 @@ static void what_was_begun_before_a_clear_is_not_kept(void **state)
     csi_cache_destroy(cache);
 }
 
+/* The same for who computes by himself: a clear between asking for the generation and putting. */
+static void what_is_put_after_a_clear_is_not_kept(void **state)
+{
+    struct csi_cache *cache = make(1 << 20, 0);
+    struct csi_hash key = key_of(1);
+    uint64_t generation = csi_cache_generation(cache);
+
+    (void)state;
+    csi_cache_clear(cache);
+    csi_cache_put(cache, &key, "leaf", 5, generation);
+    assert_false(csi_cache_contains(cache, &key));
+    csi_cache_put(cache, &key, "leaf", 5, csi_cache_generation(cache));
+    assert_true(csi_cache_contains(cache, &key));
+    csi_cache_destroy(cache);
+}
+
 /* A lent value outlives its entry. */
 static void a_value_in_use_survives_the_clear(void **state)
 {
@@ -324,7 +340,7 @@ static void a_value_in_use_survives_the_clear(void **state)
     struct csi_cached value;
 
     (void)state;
-    csi_cache_put(cache, &key, "leaf", 5);
+    csi_cache_put(cache, &key, "leaf", 5, csi_cache_generation(cache));
     assert_true(csi_cache_peek(cache, &key, &value));
     csi_cache_clear(cache);
     assert_string_equal((const char *)value.bytes, "leaf");
@@ -359,6 +375,7 @@ int main(void)
         cmocka_unit_test(all_who_waited_hear_of_a_failure),
         cmocka_unit_test(a_crowd_with_clears_adds_up),
         cmocka_unit_test(what_was_begun_before_a_clear_is_not_kept),
+        cmocka_unit_test(what_is_put_after_a_clear_is_not_kept),
         cmocka_unit_test(a_value_in_use_survives_the_clear),
         cmocka_unit_test(many_entries_grow_the_table),
     };

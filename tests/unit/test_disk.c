@@ -263,6 +263,27 @@ static void a_cache_over_the_disk_survives_and_ages(void **state)
     }
 }
 
+/* What was computed before a clear reaches neither tier, put as it may be. */
+static void a_value_of_before_a_clear_is_in_no_tier(void **state)
+{
+    struct csi_cache_options options = {.name = "prediction", .max_bytes = 1 << 20};
+    struct csi_hash key = key_of(1);
+    struct csi_cache *cache;
+    uint64_t generation;
+
+    (void)state;
+    options.disk = open_disk(1 << 20, 0);
+    assert_int_equal(csi_cache_create(&options, &cache, NULL), CS_OK);
+    generation = csi_cache_generation(cache);
+    csi_cache_clear(cache);
+    csi_cache_put(cache, &key, "old", 4, generation);
+    csi_disk_flush(options.disk);
+    assert_false(csi_cache_contains(cache, &key));
+    assert_false(csi_disk_contains(options.disk, "prediction", &key));
+    csi_cache_destroy(cache);
+    csi_disk_close(options.disk);
+}
+
 static void overwrite(const char *file, long offset, const void *bytes, size_t size)
 {
     FILE *stream = fopen(file, "r+b");
@@ -748,6 +769,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_content_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(values_age, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cache_over_the_disk_survives_and_ages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_value_of_before_a_clear_is_in_no_tier, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_with_the_header_alone_is_set_aside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_database_is_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(checking_changes_nothing, set_up, tear_down),
