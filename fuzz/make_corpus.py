@@ -169,6 +169,8 @@ def zip_files():
     yield "dot_dot", archive([("../evil", b"x")])
     yield "absolute", archive([("/etc/evil", b"x")])
     yield "backslash", archive([("a\\..\\evil", b"x")])
+    colliding = ["".join("az" if i >> k & 1 else "bY" for k in range(9)) for i in range(300)]  # of one hash in libzip
+    yield "names_collide", archive([(name, b"") for name in colliding])
     duplicate = archive([("a/x", b"1"), ("a/y", b"2")])
     yield "twice", duplicate.replace(b"a/y", b"a/x")
     yield "bomb", archive([("a/data.pkl", bytes(30 << 20))], zipfile.ZIP_DEFLATED)

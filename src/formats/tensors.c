@@ -175,14 +175,22 @@ void csi_tensor_set_renamed(struct csi_tensor_set *set)
     csi_names_free(&set->names);
 }
 
-static enum cs_status note_name(struct csi_tensor_set *set, const char *name, struct cs_error *error)
+/* Fills the names when they are empty; false: no memory. */
+static bool note_all(struct csi_tensor_set *set)
 {
     bool noted = true;
-    size_t at;
 
     if (set->names.table == NULL)
         for (size_t i = 0; i < set->count && noted; i++)
             noted = csi_names_put(&set->names, set->tensors[i].name, i);
+    return noted;
+}
+
+static enum cs_status note_name(struct csi_tensor_set *set, const char *name, struct cs_error *error)
+{
+    bool noted = note_all(set);
+    size_t at;
+
     if (csi_names_find(&set->names, name, &at))
         return csi_fail(error, CS_MODEL_INVALID, "there are two tensors named '%s'", name);
     if (!noted || !csi_names_put(&set->names, name, set->count))
@@ -293,7 +301,9 @@ enum cs_status csi_tensor_set_hand_over(struct csi_tensor_set *set, struct csi_g
     return status;
 }
 
-struct csi_weights csi_tensor_set_weights(const struct csi_tensor_set *set)
+struct csi_weights csi_tensor_set_weights(struct csi_tensor_set *set)
 {
-    return (struct csi_weights){.tensors = set->tensors, .count = set->count};
+    if (!note_all(set))
+        csi_names_free(&set->names); /* without memory the tensors are looked through */
+    return (struct csi_weights){.tensors = set->tensors, .count = set->count, .names = set->names};
 }

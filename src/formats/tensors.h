@@ -61,6 +61,7 @@ enum cs_status csi_tensor_set_check(const struct csi_tensor_set *set, struct cs_
 enum cs_status csi_tensor_set_hand_over(struct csi_tensor_set *set, struct csi_graph *graph,
                                         struct cs_error *error);
 
-struct csi_weights csi_tensor_set_weights(const struct csi_tensor_set *set);
+/* The tensors as the builders take them: borrowed from the set, until it changes. */
+struct csi_weights csi_tensor_set_weights(struct csi_tensor_set *set);
 
 #endif

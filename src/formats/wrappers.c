@@ -66,11 +66,26 @@ static size_t take_home(const struct csi_tensor *tensors, size_t count, const ch
     return taken;
 }
 
+/* False: no memory. */
+static bool note_names(const struct csi_tensor *tensors, size_t count, struct csi_names *names)
+{
+    bool noted = true;
+
+    for (size_t i = 0; i < count && noted; i++)
+        noted = csi_names_put(names, tensors[i].name, i);
+    return noted;
+}
+
 static bool is_network(const struct csi_tensor *tensors, size_t count)
 {
-    const struct csi_weights weights = {.tensors = tensors, .count = count};
+    struct csi_weights weights = {.tensors = tensors, .count = count};
+    bool found;
 
-    return csi_recognise_architecture(&weights) != NULL;
+    if (!note_names(tensors, count, &weights.names))
+        csi_names_free(&weights.names); /* without memory the tensors are looked through */
+    found = csi_recognise_architecture(&weights) != NULL;
+    csi_names_free(&weights.names);
+    return found;
 }
 
 /* Is `word` one of the words of the name's first part, as "acc" is in "val_acc.total"? */
@@ -110,20 +125,20 @@ static bool is_training_state(const struct csi_tensor *tensor, enum csi_dtype dt
     return dtype == CSI_I64 || dtype == CSI_I32 || dtype == CSI_BOOL;
 }
 
-/* What stands beside the network under `home` goes behind it in `found` when it is an extra; anything that a
- * prediction may need is refused. */
+/* What stands beside the network under `home` (`own`: its tensors' names) goes behind it in `found` when it
+ * is an extra; anything that a prediction may need is refused. */
 static enum cs_status look_beside(const struct csi_tensor_set *set, const struct csi_tensor *tensors,
-                                  const char *home, struct csi_tensor *found, size_t *taken,
-                                  struct cs_error *error)
+                                  const char *home, const struct csi_names *own, struct csi_tensor *found,
+                                  size_t *taken, struct cs_error *error)
 {
     for (size_t i = 0; i < set->count; i++) {
-        const struct csi_weights weights = {.tensors = found, .count = *taken};
         const char *name = tensors[i].name;
+        size_t at;
 
         if (begins_with(name, home) && name[strlen(home)] != '\0')
             continue;
         if (csi_is_extra_name(name)) {
-            if (csi_weights_find(&weights, name) != NULL)
+            if (csi_names_find(own, name, &at)) /* those beside have names of their own: the set saw to it */
                 return csi_fail(error, CS_MODEL_INVALID, "there are two tensors named '%s'", name);
             found[(*taken)++] = tensors[i];
         } else if (!is_training_state(&tensors[i], set->dtypes[i])) {
@@ -161,6 +176,7 @@ static enum cs_status find_member(struct csi_tensor_set *set, const struct csi_t
                                   struct csi_tensor *found, struct cs_error *error)
 {
     const char *home = NULL;
+    struct csi_names names = {0};
     size_t own, taken;
     enum cs_status status;
 
@@ -176,7 +192,9 @@ static enum cs_status find_member(struct csi_tensor_set *set, const struct csi_t
     if (home == NULL)
         return CS_OK;
     own = taken = take_home(tensors, set->count, home, found);
-    status = look_beside(set, tensors, home, found, &taken, error);
+    status = note_names(found, own, &names) ? look_beside(set, tensors, home, &names, found, &taken, error)
+                                            : csi_fail_memory(error, "tensor names");
+    csi_names_free(&names);
     if (status == CS_OK)
         become(set, found, own, taken);
     return status;

@@ -8,6 +8,7 @@
 #include <zip.h>
 
 #include "base/checked.h"
+#include "graph/names.h"
 
 /* A model's weights hardly deflate: an archive that unpacks to more than this many times its own size is no
  * model. */
@@ -24,6 +25,7 @@ struct csi_zip {
     zip_t *archive;
     struct entry *entries;
     size_t count, total;
+    struct csi_names names; /* of the entries, to their indices */
 };
 
 bool csi_is_zip(const uint8_t *bytes, size_t size)
@@ -38,6 +40,7 @@ void csi_zip_close(struct csi_zip *zip)
     for (size_t i = 0; i < zip->count; i++)
         free(zip->entries[i].content);
     free(zip->entries);
+    csi_names_free(&zip->names);
     if (zip->archive != NULL)
         zip_discard(zip->archive);
     free(zip);
@@ -64,6 +67,7 @@ static enum cs_status check_entry(struct csi_zip *zip, size_t index, const struc
 {
     struct entry *entry = &zip->entries[index];
     zip_stat_t stat;
+    size_t first;
 
     if (zip_stat_index(zip->archive, index, ZIP_FL_UNCHANGED | ZIP_FL_ENC_RAW, &stat) != 0 ||
         (stat.valid & (ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD)) !=
@@ -81,8 +85,10 @@ static enum cs_status check_entry(struct csi_zip *zip, size_t index, const struc
     if (stat.comp_size != place->stored || (stat.comp_method == ZIP_CM_STORE && stat.size != stat.comp_size))
         return csi_fail(error, CS_MODEL_INVALID, "the sizes of ZIP entry '%.100s' contradict each other",
                         stat.name);
-    if (zip_name_locate(zip->archive, stat.name, ZIP_FL_ENC_RAW) != (zip_int64_t)index)
+    if (csi_names_find(&zip->names, stat.name, &first))
         return csi_fail(error, CS_MODEL_INVALID, "there are two ZIP entries named '%.100s'", stat.name);
+    if (!csi_names_put(&zip->names, stat.name, index))
+        return csi_fail_memory(error, "ZIP directory");
     entry->name = stat.name;
     entry->size = (size_t)stat.size;
     if (csi_add_overflows(zip->total, entry->size, &zip->total))
@@ -164,9 +170,9 @@ const char *csi_zip_name(const struct csi_zip *zip, size_t index)
 
 size_t csi_zip_find(const struct csi_zip *zip, const char *name)
 {
-    zip_int64_t index = zip_name_locate(zip->archive, name, ZIP_FL_ENC_RAW);
+    size_t index;
 
-    return index < 0 ? zip->count : (size_t)index;
+    return csi_names_find(&zip->names, name, &index) ? index : zip->count;
 }
 
 size_t csi_zip_size(const struct csi_zip *zip, size_t index)

@@ -10,7 +10,9 @@
 #include "formats/zip_archive.h"
 
 #define MAX_ENTRIES     40000u
-#define END_SIZE        22u /* end of central directory, without comment */
+#define NAME_SLOTS      65536u
+#define MAX_IN_SLOT     256u /* chance alone puts some ten there */
+#define END_SIZE        22u  /* end of central directory, without comment */
 #define END64_SIZE      56u
 #define LOCATOR_SIZE    20u
 #define DIRECTORY_SIZE  46u /* a central directory entry, without name, extra field and comment */
@@ -149,11 +151,43 @@ static enum cs_status check_overlap(const struct csi_zip_place *places, size_t c
     return status;
 }
 
+/* libzip keeps the names in a hash table without a seed, of up to NAME_SLOTS places for MAX_ENTRIES: as many
+ * as a file puts into one of them are compared with each other. */
+static bool is_crowded(uint16_t *slots, const uint8_t *name, size_t length)
+{
+    uint32_t hash = 5381;
+
+    for (size_t i = 0; i < length && name[i] != 0; i++)
+        hash = hash * 33 + name[i];
+    return ++slots[hash % NAME_SLOTS] > MAX_IN_SLOT;
+}
+
+/* Reads directory entry `index` at `*at`, which is moved behind it. */
+static enum cs_status read_entry(const uint8_t *bytes, const struct directory *directory, size_t index,
+                                 size_t *at, uint16_t *slots, struct csi_zip_place *place,
+                                 struct cs_error *error)
+{
+    const uint8_t *entry = bytes + *at;
+    size_t left = directory->offset + directory->size - *at, length;
+
+    if (left < DIRECTORY_SIZE || get32(entry) != DIRECTORY_MAGIC)
+        return csi_fail(error, CS_MODEL_INVALID, "ZIP directory entry %zu is damaged", index);
+    length = DIRECTORY_SIZE + get16(entry + 28) + get16(entry + 30) + get16(entry + 32);
+    if (length > left)
+        return csi_fail(error, CS_MODEL_INVALID, "ZIP directory entry %zu is cut", index);
+    if (is_crowded(slots, entry + DIRECTORY_SIZE, get16(entry + 28)))
+        return csi_fail(error, CS_MODEL_INVALID,
+                        "the names of the ZIP entries, at entry %zu, are chosen to collide", index);
+    *at += length;
+    return read_place(bytes, directory->offset, entry, index, place, error);
+}
+
 enum cs_status csi_zip_places(const uint8_t *bytes, size_t size, struct csi_zip_place **out, size_t *count,
                               struct cs_error *error)
 {
     struct directory directory = {0};
     struct csi_zip_place *places = NULL;
+    uint16_t *slots = NULL;
     size_t at;
     enum cs_status status = find_directory(bytes, size, &directory, error);
 
@@ -162,24 +196,16 @@ enum cs_status csi_zip_places(const uint8_t *bytes, size_t size, struct csi_zip_
     if (status != CS_OK)
         return status;
     places = calloc(directory.count + 1, sizeof *places); /* bounded by the directory's bytes */
-    if (places == NULL)
+    slots = calloc(NAME_SLOTS, sizeof *slots);
+    if (places == NULL || slots == NULL) {
+        free(places);
+        free(slots);
         return csi_fail_memory(error, "ZIP directory");
-    at = directory.offset;
-    for (size_t i = 0; i < directory.count && status == CS_OK; i++) {
-        size_t left = directory.offset + directory.size - at, length;
-
-        if (left < DIRECTORY_SIZE || get32(bytes + at) != DIRECTORY_MAGIC) {
-            status = csi_fail(error, CS_MODEL_INVALID, "ZIP directory entry %zu is damaged", i);
-            break;
-        }
-        length = DIRECTORY_SIZE + get16(bytes + at + 28) + get16(bytes + at + 30) + get16(bytes + at + 32);
-        if (length > left) {
-            status = csi_fail(error, CS_MODEL_INVALID, "ZIP directory entry %zu is cut", i);
-            break;
-        }
-        status = read_place(bytes, directory.offset, bytes + at, i, &places[i], error);
-        at += length;
     }
+    at = directory.offset;
+    for (size_t i = 0; i < directory.count && status == CS_OK; i++)
+        status = read_entry(bytes, &directory, i, &at, slots, &places[i], error);
+    free(slots);
     if (status == CS_OK)
         status = check_overlap(places, directory.count, error);
     if (status != CS_OK) {

@@ -29,6 +29,10 @@ struct csi_layer_name csi_layer_name(const char *format, ...)
 
 const struct csi_tensor *csi_weights_find(const struct csi_weights *weights, const char *name)
 {
+    size_t at;
+
+    if (weights->names.table != NULL)
+        return csi_names_find(&weights->names, name, &at) ? &weights->tensors[at] : NULL;
     for (size_t i = 0; i < weights->count; i++)
         if (strcmp(weights->tensors[i].name, name) == 0)
             return &weights->tensors[i];

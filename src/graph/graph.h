@@ -239,6 +239,8 @@ enum cs_status csi_graph_validate(const struct csi_graph *graph, struct cs_error
 struct csi_weights {
     const struct csi_tensor *tensors;
     size_t count;
+    struct csi_names
+        names; /* borrowed: of the tensors, to their indices; empty: they are looked through one by one */
 };
 /* One named tensor of a model file, converted to float32. */
 struct csi_tensor {

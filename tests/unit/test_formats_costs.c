@@ -253,7 +253,7 @@ static void shared_weights_of_a_described_network(void **state)
         static float weight[WIDTH * WIDTH];
         struct csi_tensor tensors[2] = {{"first", 2, {WIDTH, 3}, weight},
                                         {"shared", 2, {WIDTH, WIDTH}, weight}};
-        const struct csi_weights weights = {tensors, 2};
+        const struct csi_weights weights = {.tensors = tensors, .count = 2};
         struct csi_buffer config = {0};
         struct csi_graph *graph;
         struct cs_error error = {0};

@@ -107,6 +107,8 @@ static const struct expectation expectations[] = {
     {"zip/zip64_no_field", CS_MODEL_INVALID, "entry 0 has a damaged ZIP64 field"},
     {"zip/zip64_field_short", CS_MODEL_INVALID, "entry 0 has a damaged ZIP64 field"},
     {"zip/zip64_other_count", CS_MODEL_INVALID, ""},
+    {"zip/names_collide", CS_MODEL_INVALID,
+     "the names of the ZIP entries, at entry 256, are chosen to collide"},
     {"zip/no_end", CS_MODEL_INVALID, "cut"},
     {"zip/comment_lies", CS_MODEL_INVALID, "cut"},
 
