@@ -72,7 +72,7 @@ elif [ -n "${CROPSHIELD_DATA:-}" ] && [ -d "$CROPSHIELD_DATA/test" ]; then
     model=$CROPSHIELD_SOURCE/models/cropshield_cnn.safetensors
     every=64; [ "${CROPSHIELD_TESTS:-}" != full ] || every=1
     if $python -c 'import torch' 2>/dev/null; then
-        $python "$CROPSHIELD_SOURCE/tests/parity/accuracy.py" "$model" "$CROPSHIELD_DATA/test" --every $every >part.json ||
+        OMP_NUM_THREADS=1 $python "$CROPSHIELD_SOURCE/tests/parity/accuracy.py" "$model" "$CROPSHIELD_DATA/test" --every $every >part.json ||
             complain "PyTorch's evaluation failed"
     fi
     $python - "$model" "$CROPSHIELD_SOURCE/tests/data/parity/test_split.json" "$CROPSHIELD_DATA/test/" <<'P' || complain "other answers than PyTorch's"
