@@ -20,8 +20,15 @@ export function percent(fraction, digits = 1) {
     const share = Math.max(0, Math.min(1, fraction)) * 100;
     if (share > 0 && share < 0.1) return t("unit.percent_less", { value: tenth.format(0.1) });
     const step = 10 ** digits;
-    const shown = share > 99 ? Math.floor(share * step) / step : share; // 100 % is said of nothing but certainty
+    const shown = share > 99 ? Math.floor(share * step) / step : share; // only the whole is 100 %
     return t("unit.percent", { value: number(digits).format(shown) });
+}
+
+/* A probability: neither 100 % nor, of a class that was in the running, 0 %, because a network is never certain. */
+export function probability(fraction, inTheRunning = true) {
+    if (fraction >= 0.9995) return t("unit.percent_more", { value: tenth.format(99.9) });
+    if (fraction <= 0 && inTheRunning) return t("unit.percent_less", { value: tenth.format(0.1) });
+    return percent(fraction);
 }
 
 export function bytes(size) {
@@ -43,11 +50,25 @@ export function compact(value) {
 
 export const decimal = (value) => hundredth.format(value);
 
+/* The time of day as this browser's owner is used to it. */
 export function clock(iso) {
     const date = new Date(iso);
     return Number.isNaN(date.getTime())
         ? ""
-        : date.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+        : date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+export function day(iso) {
+    const date = new Date(iso);
+    const parts = { day: "numeric", month: "short", year: "numeric" };
+    return Number.isNaN(date.getTime()) ? "" : date.toLocaleDateString(undefined, parts);
+}
+
+/* The time, with the date when it is not today's. */
+export function moment(iso) {
+    const date = new Date(iso);
+    const isToday = date.toDateString() === new Date().toDateString();
+    return isToday ? clock(iso) : [day(iso), clock(iso)].filter(Boolean).join(", ");
 }
 
 export function duration(seconds) {

@@ -5,16 +5,18 @@
 import * as api from "./api.js";
 import { prepare } from "./files.js";
 import { option } from "./settings.js";
-import { classes, emit, get, itemOf, plants, set, updateItem } from "./state.js";
+import { classes, emit, get, itemOf, on, saidPlant, set, updateItem } from "./state.js";
 
 const AT_ONCE = 2;
 const MOST_OF_A_CASE = 6; // photos that the server combines
 const MOST_CLASSES = 1000; // that the server lists in an answer
 const TRIES_WHEN_BUSY = 4;
+const TRIES_WHEN_BACK = 3; // a photo that no connection carries does not travel for ever
 const waiting = [];
 const byRequest = new Map(); // X-Request-Id -> items, for the event stream
 let running = 0;
 let nextKey = 1;
+let caseBefore = null; // the joint answer that stood there until its photos were sent again
 
 const cancelled = () => new api.ApiError("aborted", "");
 
@@ -24,9 +26,6 @@ const wait = (seconds, signals) =>
         setTimeout(resolve, seconds * 1000);
         for (const signal of signals) signal.addEventListener("abort", resolve);
     });
-
-/* What the user says grows there, if the model knows it. */
-const saidPlant = () => (plants().includes(get("plant")) ? get("plant") : "");
 
 function newItem(file) {
     return {
@@ -40,6 +39,10 @@ function newItem(file) {
         stages: {},
         diagnosis: null,
         error: null,
+        at: "",
+        kept: null,
+        lost: null,
+        resent: 0,
         converted: null,
         abort: new AbortController(),
     };
@@ -47,6 +50,12 @@ function newItem(file) {
 
 /* Why so many photos get no joint answer. */
 const tooMany = (items) => ({ keys: [], tooMany: items.length, most: MOST_OF_A_CASE });
+
+/* A photo that the page turns to. */
+function show(item) {
+    set("selected", item.key);
+    emit("shown", item);
+}
 
 /*
  * Takes files in: one request a photo, or one request for all when they show the same plant and are few enough for a joint answer.
@@ -56,55 +65,122 @@ export function addFiles(files) {
     if (items.length === 0) return;
     const samePlant = option("samePlant") && items.length > 1;
     const together = samePlant && items.length <= MOST_OF_A_CASE;
+    caseBefore = null;
     set("plantCase", samePlant && !together ? tooMany(items) : null);
     set("items", get("items").concat(items));
-    set("selected", items[0].key);
+    show(items[0]);
     if (together) waiting.push(items);
     else for (const item of items) waiting.push([item]);
     pump();
 }
 
 /* An older diagnosis of the history, shown again. */
-export function addDiagnosis(diagnosis) {
+export function addDiagnosis(diagnosis, at) {
     const known = get("items").find(
         ({ diagnosis: shown }) => shown && shown.id === diagnosis.id && (shown.plant || "") === (diagnosis.plant || ""),
     );
-    if (known) return set("selected", known.key);
+    if (known) return show(known);
     const item = {
         ...newItem({ name: diagnosis.image.name, size: diagnosis.image.bytes }),
         file: null,
         phase: "done",
         diagnosis,
+        at,
     };
     set("items", get("items").concat(item));
-    return set("selected", item.key);
+    return show(item);
+}
+
+/* Takes a photo out of the queue; false when it was not there. */
+function unqueue(item) {
+    const at = waiting.findIndex((items) => items.includes(item));
+    if (at < 0) return false;
+    const others = waiting[at].filter((other) => other !== item);
+    waiting.splice(at, 1, ...(others.length > 0 ? [others] : []));
+    return true;
 }
 
 /* A photo that waits goes at once; of those that travel in one request, none arrives. */
 export function cancel(item) {
     item.abort.abort();
-    const at = waiting.findIndex((items) => items.includes(item));
-    if (at < 0) return;
-    const others = waiting[at].filter((other) => other !== item);
-    waiting.splice(at, 1, ...(others.length > 0 ? [others] : []));
-    fail(item, cancelled());
+    if (unqueue(item)) fail(item, cancelled());
+}
+
+/* Lets the picture of a photo go that nothing shows any more. */
+function forget(item) {
+    if (item.preview) URL.revokeObjectURL(item.preview);
+}
+
+/* Puts one photo away; a joint answer that counted it goes too. Others that travel with it are sent again without it. */
+export function remove(item) {
+    const at = get("items").indexOf(item);
+    const left = get("items").filter((other) => other !== item);
+    const joint = get("plantCase");
+    unqueue(item);
+    set("items", left);
+    item.abort.abort();
+    if (joint && (joint.tooMany || joint.keys.includes(item.key))) set("plantCase", null);
+    if (get("selected") === item.key) set("selected", left.length > 0 ? left[Math.min(at, left.length - 1)].key : null);
+    forget(item);
 }
 
 export function retry(item) {
     if (!item.file) return;
-    item.abort = new AbortController();
-    updateItem(item, { phase: "queued", error: null, uploaded: 0, stages: {} });
-    waiting.push([item]);
-    pump();
+    item.resent = 0;
+    sendAgain([[item]]);
 }
 
 const isAnswered = (item) => Boolean(item.file) && item.phase === "done";
 
 /* Groups of photos that have travelled before; each group goes in one request. */
 function sendAgain(groups) {
-    for (const item of groups.flat()) updateItem(item, { phase: "queued", uploaded: 0, stages: {} });
-    waiting.push(...groups);
+    for (const item of groups.flat()) {
+        item.abort = new AbortController();
+        updateItem(item, { phase: "queued", error: null, kept: null, lost: null, uploaded: 0, stages: {} });
+    }
+    waiting.push(...groups.filter((group) => group.length > 0));
     pump();
+}
+
+/* What no connection carried goes again when there is one, in the groups in which it travelled. */
+function sendLost() {
+    if (get("connection") !== "online") return;
+    const lost = get("items").filter((item) => item.lost && item.resent < TRIES_WHEN_BACK);
+    if (lost.length === 0) return;
+    const groups = new Map(lost.map((item) => [item.lost, []]));
+    for (const item of lost) {
+        item.resent += 1;
+        groups.get(item.lost).push(item);
+    }
+    if (get("plantCase") && get("plantCase").keys.some((key) => lost.includes(itemOf(key)))) putCaseAway();
+    sendAgain(Array.from(groups.values()));
+}
+on("connection", sendLost);
+
+/*
+ * Sends a photo once more that the server no longer has, quietly: its answer stands. Resolves when the server has it again, false
+ * when this page cannot help.
+ */
+export async function bringBack(item) {
+    if (!item.file || item.broughtBack) return false;
+    item.broughtBack = true;
+    const photo = await prepare(item.file, get("status") && get("status").limits);
+    const { plant } = item.diagnosis;
+    await api.predict([photo], { topK: 1, plantCase: false, plant, requestId: api.requestId(), signals: [item.abort.signal] });
+    item.broughtBack = false; // it may be dropped again later
+    return true;
+}
+
+function putCaseAway() {
+    caseBefore = get("plantCase");
+    set("plantCase", null);
+}
+
+/* The joint answer from before, where its photos kept their answers too. */
+function bringCaseBack() {
+    if (!caseBefore || caseBefore.keys.length === 0 || get("plantCase")) return;
+    const items = caseBefore.keys.map(itemOf);
+    if (items.every((item) => item && item.phase === "done" && item.kept)) set("plantCase", caseBefore);
 }
 
 /* The finished photos of this visit once more: what was said about them has changed. Photos of one plant stay together. */
@@ -114,7 +190,8 @@ export function askAgain() {
     const together = items.filter((item) => joint.includes(item.key));
     const groups = items.filter((item) => !together.includes(item)).map((item) => [item]);
     if (together.length > 0) groups.push(together);
-    set("plantCase", null);
+    for (const item of items) item.resent = 0;
+    putCaseAway();
     sendAgain(groups);
 }
 
@@ -132,19 +209,20 @@ export function joinable() {
 export function join() {
     const items = joinable();
     if (items.length > MOST_OF_A_CASE) return set("plantCase", tooMany(items));
-    set("plantCase", null);
+    putCaseAway();
+    for (const item of items) item.resent = 0;
     return items.length > 0 && sendAgain([items]);
 }
 
 export function clearAll() {
     waiting.length = 0;
-    for (const item of get("items")) {
-        item.abort.abort();
-        if (item.preview) URL.revokeObjectURL(item.preview);
-    }
-    set("plantCase", null);
+    caseBefore = null;
+    const items = get("items");
+    for (const item of items) item.abort.abort();
     set("selected", null);
+    set("plantCase", null);
     set("items", []);
+    items.forEach(forget);
 }
 
 export function isBusy() {
@@ -162,7 +240,8 @@ function pump() {
     }
 }
 
-async function work(items) {
+/* [{ item, photo }] of the photos that can travel; the others have failed. */
+async function prepareAll(items) {
     const ready = [];
     for (const item of items) {
         updateItem(item, { phase: "preparing" });
@@ -176,15 +255,30 @@ async function work(items) {
             fail(item, error);
         }
     }
+    return ready;
+}
+
+async function work(items) {
+    const ready = await prepareAll(items);
     if (ready.length === 0) return;
+    const group = ready.map(({ item }) => item);
     try {
         const plant = saidPlant();
         const answer = await upload(ready, plant);
         if (plant === saidPlant()) finish(ready, answer);
-        else sendAgain([ready.map(({ item }) => item)]); // said while it travelled: this is not the answer to it
+        else sendAgain([group]); // said while it travelled: this is not the answer to it
     } catch (error) {
-        for (const { item } of ready) fail(item, error);
+        failTogether(group, error);
     }
+    bringCaseBack();
+}
+
+/* One request came to nothing. Where it was stopped because a photo of it was put away, the others go again. */
+function failTogether(group, error) {
+    const left = group.filter((item) => itemOf(item.key));
+    const others = left.length < group.length ? left.filter((item) => !item.abort.signal.aborted) : [];
+    for (const item of left) if (!others.includes(item)) fail(item, error, group);
+    if (others.length > 0) sendAgain([others]);
 }
 
 async function upload(ready, plant) {
@@ -229,16 +323,34 @@ function finish(ready, answer) {
             const error = (result && result.error) || { code: "internal", message: "" };
             fail(item, new api.ApiError(error.code, error.message));
         } else {
-            updateItem(item, { phase: "done", diagnosis: result, error: null });
+            updateItem(item, { phase: "done", diagnosis: result, at: new Date().toISOString(), error: null, resent: 0 });
         }
     });
     const read = ready.filter(({ item }) => item.phase === "done");
-    if (answer.case) set("plantCase", { ...answer.case, keys: read.map(({ item }) => item.key) });
+    if (answer.case) finishCase(
+            read.map(({ item }) => item),
+            answer.case,
+        );
 }
 
-function fail(item, error) {
+/* Of the photos of a joint answer the one that shows it best is selected. */
+function finishCase(items, joint) {
+    const { index } = joint.predictions[0];
+    const fit = ({ diagnosis }) => {
+        const { probability } = diagnosis.predictions.find((entry) => entry.index === index) || { probability: 0 };
+        const isTop = diagnosis.predictions[0].index === index && diagnosis.verdict !== "not_a_leaf";
+        return isTop ? 1 + probability : probability;
+    };
+    caseBefore = null;
+    set("plantCase", { ...joint, keys: items.map((item) => item.key) });
+    set("selected", items.reduce((best, item) => (fit(item) > fit(best) ? item : best)).key);
+}
+
+/* An answer that is there already stays: it is worth more than none. `group`: the photos that travelled together, if they did. */
+function fail(item, error, group = null) {
     const known = error instanceof api.ApiError ? error : new api.ApiError("internal", String(error && error.message));
-    updateItem(item, { phase: "failed", error: known });
+    const lost = known.code === "network" ? group : null;
+    updateItem(item, item.diagnosis ? { phase: "done", kept: known, lost } : { phase: "failed", error: known, lost });
     if (known.code === "network") set("connection", "offline");
     if (known.code === "unauthorized") set("connection", "locked");
 }

@@ -17,6 +17,21 @@ export function isTested(prediction) {
     return !entry || entry.tested !== false;
 }
 
+/* With a plant chosen only its classes are in the running; labels and plants are written by the same hand: "Wheat: brown rust". */
+export const inTheRunning = ({ label }, plant) => !plant || label.startsWith(plant + ":");
+
+/* How often the model that gave an answer was right at first on photos from other farms: 0…1, null where it does not say. */
+export function fieldShare(diagnosis) {
+    const model = get("status") && get("status").model;
+    if (!model || !diagnosis.model || model.digest !== diagnosis.model.digest) return null;
+    try {
+        const share = JSON.parse(model.metadata.metrics).field_top1; // a file's metadata are texts
+        return Number.isFinite(share) ? share : null;
+    } catch (_) {
+        return null;
+    }
+}
+
 /* The traffic light of a whole answer: a high probability means nothing when the photo shows no supported leaf. */
 export const verdictLight = (verdict) => (verdict === "confident" ? "good" : verdict === "likely" ? "fair" : "poor");
 

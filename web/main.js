@@ -72,6 +72,7 @@ function keepLooking() {
         }, wait);
     };
     on("connection", again);
+    window.addEventListener("online", () => get("connection") !== "locked" && refresh()); // the device is back in a network
     document.addEventListener("visibilitychange", () => !document.hidden && get("connection") !== "locked" && refresh());
     again();
 }

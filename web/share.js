@@ -2,7 +2,7 @@
  * Hands a result on as text: the device's share sheet where there is one, else the clipboard.
  */
 import { announce, h } from "./dom.js";
-import { percent } from "./format.js";
+import { probability } from "./format.js";
 import { t } from "./i18n.js";
 import { icon } from "./icons.js";
 
@@ -23,20 +23,21 @@ async function copy(text) {
     return t(done ? "copy.done" : "copy.failed");
 }
 
-export function shareButton(item) {
+/* `from`: what was looked at, one photo or several. */
+export function shareButton(diagnosis, from) {
     const said = h("span", { class: "muted small" });
     const button = h("button", {
         type: "button",
         class: "button quiet",
         on: {
             click: async () => {
-                const { predictions, verdict } = item.diagnosis;
+                const { predictions, verdict } = diagnosis;
                 const text = t(verdict === "not_a_leaf" ? "copy.not_a_leaf" : "copy.text", {
                     label: predictions[0].label,
-                    probability: percent(predictions[0].probability),
+                    probability: probability(predictions[0].probability),
                     verdict: t("verdict." + verdict),
                     title: t("title.not_a_leaf"),
-                    name: item.name,
+                    from,
                 });
                 try {
                     said.textContent = await copy(text);

@@ -2,7 +2,10 @@
  * What the page knows, in one place, and who wants to hear of a change. No drawing, no network.
  *
  * items: photos of this visit, oldest first. An item is
- *   { key, name, size, file, preview, phase, uploaded, stages, diagnosis, error, converted, fromCase }
+ *   { key, name, size, file, preview, phase, uploaded, stages, diagnosis, at, error, kept, lost, converted }
+ *   at: when it was diagnosed
+ *   kept: why a newer answer did not come, when `diagnosis` is one from before
+ *   lost: the photos that travelled in one request that no connection carried
  *   phase: "queued" | "preparing" | "uploading" | "working" | "done" | "failed"
  */
 const state = {
@@ -16,7 +19,7 @@ const state = {
     plantCase: null, // joint answer for several photos of one plant, or { tooMany, most } why there is none
     plant: "", // what the user says grows there; "": nothing said. Not remembered: forgotten, it would mislead
 };
-const listeners = new Map();
+const listeners = new Map(); // of the names above, and of "item", "detail", "shown", "settled", "cachesUsed", "stream", "option", "theme"
 
 export function get(name) {
     return state[name];
@@ -58,6 +61,9 @@ export function plants() {
     const model = state.status && state.status.model;
     return (model && model.plants) || [];
 }
+
+/* What the user says grows there, if the model knows it. */
+export const saidPlant = () => (plants().includes(state.plant) ? state.plant : "");
 
 /* { resize, crop } in use: the short side in pixels and the square in its middle that the network sees; null when unknown. */
 export function preprocessing() {

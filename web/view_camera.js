@@ -25,6 +25,9 @@ export function usable() {
     );
 }
 
+/* A page that came over plain HTTP from another computer: browsers keep the camera from it. */
+export const forbidden = () => !navigator.mediaDevices && window.matchMedia("(pointer: fine)").matches;
+
 const release = (used) => used.getTracks().forEach((track) => track.stop());
 
 function stop() {

@@ -12,7 +12,7 @@ import { option } from "./settings.js";
 import { get, itemOf, on } from "./state.js";
 import { closePhoto, drawPhoto } from "./view_photo.js";
 import { drawTimes } from "./view_times.js";
-import { drawAdvice, drawBars, drawVerdict } from "./view_verdict.js";
+import { anotherPhoto, drawAdvice, drawBars, drawVerdict, hasAdvice } from "./view_verdict.js";
 
 const STAGES = ["decode", "resize", "preprocess", "inference", "gradcam"];
 /* Errors of the file itself: sending it again would not help. */
@@ -47,7 +47,19 @@ function drawError(item) {
                     h("summary", { text: t("failed.detail") }),
                     h("p", { text: `${item.error.code}: ${words.detail}` }),
                 ),
-            again && h("button", { type: "button", class: "button", text: t("failed.retry"), on: { click: () => retry(item) } }),
+            h(
+                "p",
+                { class: "failed-buttons" },
+                again &&
+                    h("button", {
+                        type: "button",
+                        class: "button",
+                        "data-start": true,
+                        text: t("failed.retry"),
+                        on: { click: () => retry(item) },
+                    }),
+                anotherPhoto(),
+            ),
         ),
     );
 }
@@ -81,7 +93,13 @@ function drawProgress(item) {
                     ),
                 ),
             ),
-            h("button", { type: "button", class: "button quiet", text: t("progress.cancel"), on: { click: () => cancel(item) } }),
+            h("button", {
+                type: "button",
+                class: "button quiet",
+                "data-start": true,
+                text: t("progress.cancel"),
+                on: { click: () => cancel(item) },
+            }),
         ),
     );
 }
@@ -115,18 +133,26 @@ function moveProgress(item) {
         );
 }
 
+/* A photo of a joint answer says nothing about treating its own class where the joint card does so for the joint one. */
+function isOfCase(item) {
+    const joint = get("plantCase");
+    return Boolean(joint && joint.keys.includes(item.key) && hasAdvice(joint));
+}
+
+/* What to do comes before how long it took. */
 function drawResult(item) {
+    const signs = !isOfCase(item) && hasAdvice(item.diagnosis);
     return [
-        h(
-            "div",
-            { class: "card result" },
-            drawVerdict(item),
-            drawPhoto(item),
-            drawBars(item),
-            option("timings") && drawTimes(item.diagnosis),
-        ),
-        option("advice") && item.diagnosis.verdict !== "not_a_leaf" && drawAdvice(item.diagnosis),
+        h("div", { class: "card result" }, drawVerdict(item, signs), drawPhoto(item), drawBars(item)),
+        signs && drawAdvice(item.diagnosis),
+        option("timings") && drawTimes(item.diagnosis),
     ];
+}
+
+/* The keyboard was on something that is gone: it goes on with what came instead. */
+function startReading(place) {
+    const start = place.querySelector("[data-start]") || place.querySelector("button") || byId("results-title");
+    start.focus({ preventScroll: true });
 }
 
 export function drawDetail(item, force) {
@@ -139,15 +165,24 @@ export function drawDetail(item, force) {
     const kind = item.phase === "done" ? "done" : item.phase === "failed" ? "failed" : "working";
     const now = `${item.key} ${kind}`;
     if (force || now !== drawn) {
+        const held = place.contains(document.activeElement);
         drawn = now;
         closePhoto();
         replace(place, kind === "done" ? drawResult(item) : kind === "failed" ? drawError(item) : drawProgress(item));
+        if (held) startReading(place);
     }
     if (kind === "working") moveProgress(item);
     return place;
 }
 
+/* Draws the selected photo again, if its answer stands there. */
+function drawResultAgain() {
+    const item = itemOf(get("selected"));
+    if (item && item.phase === "done") drawDetail(item, true);
+}
+
 on("detail", (_, item) => drawDetail(item));
+on(["plantCase", "plant"], drawResultAgain);
 on("option", (_, name) => {
     if (["timings", "bars", "advice", "topK", "heatmap"].includes(name)) drawDetail(itemOf(get("selected")), name !== "heatmap");
 });

@@ -3,7 +3,7 @@
  */
 import * as api from "./api.js";
 import { announce, byId, h, redraw, replace } from "./dom.js";
-import { clock, percent } from "./format.js";
+import { moment, probability } from "./format.js";
 import { t } from "./i18n.js";
 import { light } from "./icons.js";
 import { addDiagnosis } from "./jobs.js";
@@ -25,17 +25,17 @@ function row(entry) {
                 type: "button",
                 class: "history-row",
                 "data-key": `${entry.at} ${diagnosis.id}`,
-                "aria-label": t("history.show", { name, label: titleOf(diagnosis) }),
-                on: { click: () => addDiagnosis(diagnosis) },
+                on: { click: () => addDiagnosis(diagnosis, entry.at) },
             },
+            h("span", { class: "visually-hidden", text: t("history.show") + " " }),
             light(verdictLight(diagnosis.verdict)),
             h(
                 "span",
                 { class: "history-words" },
                 h("span", { class: "history-title", text: titleOf(diagnosis) }),
-                h("span", { class: "small muted", text: `${clock(entry.at)} · ${name}` }),
+                h("span", { class: "small muted", text: `${moment(entry.at)} · ${name}` }),
             ),
-            h("span", { class: "history-value", text: diagnosis.verdict === "not_a_leaf" ? "" : percent(top.probability) }),
+            h("span", { class: "history-value", text: diagnosis.verdict === "not_a_leaf" ? "" : probability(top.probability) }),
         ),
     );
 }

@@ -67,7 +67,7 @@ function draw() {
                 "camera-input",
                 "camera",
                 t("intake.camera"),
-                t("intake.camera_hint"),
+                t(camera.forbidden() ? "intake.camera_insecure" : "intake.camera_hint"),
                 { accept: "image/*", capture: "environment" },
                 camera,
             ),

@@ -5,11 +5,12 @@
 import * as api from "./api.js";
 import { COLORMAPS } from "./colormaps.js";
 import { announce, h } from "./dom.js";
-import { bytes, count, percent } from "./format.js";
+import { bytes, count, percent, probability } from "./format.js";
 import { t } from "./i18n.js";
 import { icon } from "./icons.js";
 import { paint, paintLegend, seenSquare } from "./heatmap.js";
-import { errorWords, isTested } from "./labels.js";
+import { bringBack } from "./jobs.js";
+import { errorWords, inTheRunning, isTested } from "./labels.js";
 import { option, setOption } from "./settings.js";
 import { classes, emit, on, preprocessing, updateItem } from "./state.js";
 
@@ -55,11 +56,20 @@ async function loadPhoto(view, item) {
     }
 }
 
+/* The server keeps photos for a while only; this page may still hold the file. */
+async function returned(item) {
+    try {
+        return await bringBack(item);
+    } catch (_) {
+        return false; // then the map is missing, as before
+    }
+}
+
 async function loadMap(view) {
     const { diagnosis } = view.item;
     const wanted = `${view.classIndex} ${option("method")}`;
     view.wanted = wanted;
-    if (!option("heatmap")) return;
+    if (!option("heatmap")) return undefined;
     let answer = view.maps.get(wanted);
     if (!answer) {
         view.stage.classList.add("loading");
@@ -68,22 +78,26 @@ async function loadMap(view) {
             view.maps.set(wanted, answer);
             emit("cachesUsed");
         } catch (error) {
+            if (error.code === "not_found" && (await returned(view.item)) && open === view) return loadMap(view);
             if (open === view && view.wanted === wanted && error.code !== "aborted") {
                 view.map = null; // the one before is another class's
                 view.canvas.hidden = true;
                 view.image.alt = t("photo.alt", { name: view.item.name });
-                view.message.textContent = t("heat.failed", { reason: error.message || errorWords(error).title });
+                view.message.textContent =
+                    error.code === "not_found"
+                        ? t("heat.gone")
+                        : t("heat.failed", { reason: error.message || errorWords(error).title });
             }
-            return;
+            return undefined;
         } finally {
             if (view.wanted === wanted) view.stage.classList.remove("loading");
         }
     }
-    if (open !== view || view.wanted !== wanted) return; // another class was chosen meanwhile
+    if (open !== view || view.wanted !== wanted) return undefined; // another class was chosen meanwhile
     view.map = answer.map;
     view.message.textContent = "";
     view.canvas.dataset.shown = wanted;
-    drawMap(view);
+    return drawMap(view);
 }
 
 function drawMap(view) {
@@ -119,41 +133,18 @@ async function save(view) {
     setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-function controls(view) {
-    const { diagnosis } = view.item;
-    const toggle = h("input", {
-        type: "checkbox",
-        id: "heat-toggle",
-        checked: option("heatmap"),
-        on: { change: () => setOption("heatmap", toggle.checked) },
-    });
-    const slider = h("input", {
-        type: "range",
-        id: "heat-opacity",
-        min: 0,
-        max: 100,
-        step: 1,
-        value: option("opacity"),
-        on: { input: () => setOpacity(view, Number(slider.value)), change: () => setOption("opacity", Number(slider.value)) },
-    });
-    const classEntries = view.entries.map((entry) => {
-        const label =
-            "probability" in entry
-                ? t("heat.option", { label: entry.label, probability: percent(entry.probability) })
-                : entry.label;
+/* The classes as choices, each with its probability where there is one. */
+function classChoices({ entries, item }) {
+    return entries.map((entry) => {
+        const value = "probability" in entry && probability(entry.probability, inTheRunning(entry, item.diagnosis.plant));
+        const label = value ? t("heat.option", { label: entry.label, probability: value }) : entry.label;
         return [String(entry.index), isTested(entry) ? label : `${label} (${t("untested.short")})`];
     });
-    view.toggle = toggle;
-    view.body = h(
-        "div",
-        { class: "heat-controls", hidden: !option("heatmap") },
-        h(
-            "label",
-            { class: "field field-slider", for: "heat-opacity" },
-            h("span", {}, t("heat.opacity"), " ", view.strength),
-            slider,
-        ),
-        select("heat-class", t("heat.class"), classEntries, String(view.classIndex), (value) => {
+}
+
+function choosers(view) {
+    return [
+        select("heat-class", t("heat.class"), classChoices(view), String(view.classIndex), (value) => {
             view.classIndex = Number(value);
             announce(t("heat.shown", { label: labelOf(view) }));
             loadMap(view);
@@ -182,23 +173,65 @@ function controls(view) {
                 },
             ),
         ),
-        h(
-            "div",
-            { class: "legend" },
-            h("span", { class: "small muted", text: t("heat.legend") }),
-            h(
-                "div",
-                { class: "legend-row" },
-                h("span", { text: t("heat.low") }),
-                view.legend,
-                h("span", { text: t("heat.high") }),
-            ),
-            h("p", { class: "small muted", text: t("heat.square") }),
-        ),
+    ];
+}
+
+function legend(view) {
+    return h(
+        "div",
+        { class: "legend" },
+        h("span", { class: "small muted", text: t("heat.legend") }),
+        h("div", { class: "legend-row" }, h("span", { text: t("heat.low") }), view.legend, h("span", { text: t("heat.high") })),
+        h("p", { class: "small muted", text: t("heat.square") }),
     );
+}
+
+/* What most people never need is folded away, so that what to do stands near the photo. */
+function more(view) {
     const keep = h("button", { type: "button", class: "button quiet", id: "heat-save", on: { click: () => save(view) } });
     keep.append(icon("download"), t("heat.save"));
-    view.body.append(keep);
+    const summary = h("summary", { text: t("heat.more") });
+    const root = h(
+        "details",
+        { class: "heat-more", id: "heat-more", open: Boolean(option("panels").heat) },
+        summary,
+        h("div", { class: "heat-controls" }, choosers(view), legend(view), keep),
+    );
+    summary.addEventListener("click", () => {
+        setOption("panels", { ...option("panels"), heat: !root.open }); // still the state before the click
+    });
+    return root;
+}
+
+function controls(view) {
+    const { diagnosis } = view.item;
+    const toggle = h("input", {
+        type: "checkbox",
+        id: "heat-toggle",
+        checked: option("heatmap"),
+        on: { change: () => setOption("heatmap", toggle.checked) },
+    });
+    const slider = h("input", {
+        type: "range",
+        id: "heat-opacity",
+        min: 0,
+        max: 100,
+        step: 1,
+        value: option("opacity"),
+        on: { input: () => setOpacity(view, Number(slider.value)), change: () => setOption("opacity", Number(slider.value)) },
+    });
+    view.toggle = toggle;
+    view.body = h(
+        "div",
+        { class: "heat-controls", hidden: !option("heatmap") },
+        h(
+            "label",
+            { class: "field field-slider", for: "heat-opacity" },
+            h("span", {}, t("heat.opacity"), " ", view.strength),
+            slider,
+        ),
+        more(view),
+    );
     setOpacity(view, option("opacity"));
     return h(
         "fieldset",
@@ -213,6 +246,13 @@ function controls(view) {
         ),
         view.body,
     );
+}
+
+/* As wide as the photo at most, and a tall photo no taller than most of the window. */
+function sizeStage(stage, { display_width: width, display_height: height }) {
+    stage.style.setProperty("aspect-ratio", `${width} / ${height}`);
+    stage.style.setProperty("max-width", width + "px");
+    stage.style.setProperty("max-width", `min(${width}px, ${((70 * width) / height).toFixed(3)}vh)`);
 }
 
 /* The figure of a diagnosed photo. */
@@ -238,8 +278,7 @@ export function drawPhoto(item) {
         message: h("p", { class: "small photo-message", role: "status" }),
     };
     view.stage = h("div", { class: "photo-stage" }, view.image, view.canvas);
-    view.stage.style.setProperty("aspect-ratio", `${image.display_width} / ${image.display_height}`);
-    view.stage.style.setProperty("max-width", image.display_width + "px");
+    sizeStage(view.stage, image);
     open = view;
     loadPhoto(view, item);
     const figure = h(

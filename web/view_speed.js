@@ -136,7 +136,7 @@ function table(data) {
                                 "tr",
                                 {},
                                 h("td", { text: clock(entry.at) }),
-                                h("td", { text: entry.name }),
+                                h("td", { class: "table-name", title: entry.name, text: entry.name }),
                                 cell(entry, "total"),
                                 STAGES.map((name) => cell(entry, name)),
                                 h("td", {

@@ -3,6 +3,7 @@
  */
 import * as api from "./api.js";
 import { byId, h, replace } from "./dom.js";
+import { clock } from "./format.js";
 import { t } from "./i18n.js";
 import { icon } from "./icons.js";
 import { setTheme, theme } from "./settings.js";
@@ -54,6 +55,19 @@ function unlockForm(refresh) {
     );
 }
 
+/* What the page says while the server does not answer, and a button for who cannot wait. */
+function offline(refresh) {
+    const said = h("p", { class: "small", id: "banner-said" });
+    const again = async () => {
+        await refresh();
+        if (get("connection") === "offline") said.textContent = t("banner.still", { at: clock(new Date()) });
+    };
+    return [
+        h("div", {}, h("p", { text: t("banner.offline") }), said),
+        h("button", { class: "button", type: "button", text: t("banner.try_now"), on: { click: again } }),
+    ];
+}
+
 let shown = "";
 function drawBanner(refresh) {
     const now = condition();
@@ -64,11 +78,7 @@ function drawBanner(refresh) {
     shown = what;
     const banner = byId("banner");
     if (now === "offline") {
-        replace(
-            banner,
-            h("p", { text: t("banner.offline") }),
-            h("button", { class: "button", type: "button", text: t("banner.try_now"), on: { click: refresh } }),
-        );
+        replace(banner, offline(refresh));
     } else if (now === "locked") {
         replace(banner, h("p", { text: t("banner.locked") }), unlockForm(refresh));
     } else if (now === "no_model") {

@@ -43,10 +43,11 @@ export function difference(total) {
 export function drawTimes(diagnosis) {
     const times = diagnosis.timings_ms;
     const level = speedLight(times.total);
+    const ran = STAGES.some((name) => times[name] > 0);
     const longest = Math.max(times.total, ...STAGES.map((name) => times[name] || 0), 0.001);
     return h(
         "section",
-        { class: "times", id: "times", "aria-labelledby": "times-title" },
+        { class: "card times", id: "times", "aria-labelledby": "times-title" },
         h("h3", { id: "times-title", text: t("times.title") }),
         h(
             "p",
@@ -54,9 +55,9 @@ export function drawTimes(diagnosis) {
             light(level),
             h("strong", { text: ms(times.total) }),
             h("span", { text: t("times.light." + level) }),
-            h("span", { class: "muted", text: difference(times.total) }),
+            ran && h("span", { class: "muted", text: difference(times.total) }),
         ),
-        STAGES.some((name) => times[name] > 0)
+        ran
             ? h(
                   "ul",
                   { class: "time-list" },

@@ -2,13 +2,14 @@
  * The answer in words: verdict, disease, sentence, coach's hints, bars, and general information about the class.
  */
 import { advice } from "./advice_en.js";
-import { h } from "./dom.js";
-import { confidenceLight, percent } from "./format.js";
+import { byId, h } from "./dom.js";
+import { confidenceLight, day, probability } from "./format.js";
 import { has, t } from "./i18n.js";
 import { icon, light } from "./icons.js";
-import { crops, isTested } from "./labels.js";
+import { crops, errorWords, fieldShare, inTheRunning, isTested } from "./labels.js";
 import { option } from "./settings.js";
 import { shareButton } from "./share.js";
+import { plants, saidPlant } from "./state.js";
 
 const SIGN = { confident: "good", likely: "fair", uncertain: "question", not_a_leaf: "leaf" };
 
@@ -17,7 +18,21 @@ export function titleOf(diagnosis) {
 }
 
 export function sentenceOf(diagnosis) {
-    return t("sentence." + diagnosis.verdict, { probability: percent(diagnosis.predictions[0].probability), crops: crops() });
+    return t("sentence." + diagnosis.verdict, { probability: probability(diagnosis.predictions[0].probability), crops: crops() });
+}
+
+/* Whether there are words about what the photo shows. */
+export const hasAdvice = ({ verdict, predictions }) =>
+    option("advice") && verdict !== "not_a_leaf" && Boolean(advice[predictions[0].class]);
+
+/* How far the answer can be trusted outdoors, for a model that tells; `signs`: what to look at stands below. */
+export function drawHonesty(diagnosis, signs) {
+    const share = fieldShare(diagnosis);
+    if (share === null || diagnosis.verdict === "not_a_leaf") return null;
+    const sentences = [t("verdict.field", { right: Math.round(share * 10) })];
+    if (signs) sentences.push(t("verdict.field_signs"));
+    if (!diagnosis.plant && plants().length > 1) sentences.push(t("verdict.field_plant"));
+    return h("p", { class: "muted small honesty", text: sentences.join(" ") });
 }
 
 function hints(diagnosis) {
@@ -36,11 +51,12 @@ function hints(diagnosis) {
     );
 }
 
-function bar(prediction, verdict) {
+function bar(prediction, { verdict, plant }) {
+    const value = probability(prediction.probability, inTheRunning(prediction, plant));
     const level = verdict === "not_a_leaf" ? "poor" : confidenceLight(prediction.probability);
     const words = t("bars.row", {
         label: prediction.label,
-        probability: percent(prediction.probability),
+        probability: value,
         level: t("light." + level),
     });
     return h(
@@ -59,7 +75,7 @@ function bar(prediction, verdict) {
             h(
                 "span",
                 { class: "bar-value" },
-                percent(prediction.probability),
+                value,
                 light(level),
                 h("span", { class: "bar-level", text: t("light." + level) }),
             ),
@@ -82,13 +98,38 @@ function bars(diagnosis) {
         h(
             "ol",
             { class: "bars" },
-            rows.map((row) => bar(row, diagnosis.verdict)),
+            rows.map((row) => bar(row, diagnosis)),
         ),
     );
 }
 
-/* What the photo shows, in a few words. */
-export function drawVerdict({ diagnosis }) {
+export const drawPlant = ({ plant }) => plant && h("p", { class: "muted small", text: t("verdict.plant", { plant }) });
+
+const note = (words) => h("p", { class: "note note-fair" }, icon("fair"), words);
+
+/* An answer from before the plant was said, or before the connection broke, says so. */
+export function drawBefore(item) {
+    const said = saidPlant();
+    const older = said !== "" && said !== (item.diagnosis.plant || "");
+    return [
+        item.kept && note(t("verdict.kept", { title: errorWords(item.kept, item).title })),
+        older && note(t(item.file ? "verdict.before" : "verdict.before_choose", { plant: said })),
+    ];
+}
+
+/* Opens the camera, as the big button does. */
+export const anotherPhoto = () =>
+    h(
+        "button",
+        { type: "button", class: "button quiet another", on: { click: () => byId("camera-input").click() } },
+        icon("camera"),
+        t("another.photo"),
+    );
+
+/* What the photo shows, in a few words; `signs`: information about it stands below. */
+export function drawVerdict(item, signs) {
+    const { diagnosis } = item;
+    const coached = hints(diagnosis);
     return h(
         "div",
         { class: "verdict" },
@@ -102,11 +143,15 @@ export function drawVerdict({ diagnosis }) {
                 t("verdict." + diagnosis.verdict),
             ),
         ),
-        h("h3", { class: "verdict-title", id: "verdict-title", text: titleOf(diagnosis) }),
+        h("h3", { class: "verdict-title", id: "verdict-title", tabindex: "-1", "data-start": true, text: titleOf(diagnosis) }),
         h("p", { class: "verdict-sentence", text: sentenceOf(diagnosis) }),
-        diagnosis.plant && h("p", { class: "muted small", text: t("verdict.plant", { plant: diagnosis.plant }) }),
-        !isTested(diagnosis.predictions[0]) && h("p", { class: "note note-fair" }, icon("fair"), t("untested.long")),
-        hints(diagnosis),
+        h("p", { class: "print-only", text: t("print.photo", { name: item.name, at: day(item.at) }) }),
+        drawHonesty(diagnosis, signs),
+        drawPlant(diagnosis),
+        drawBefore(item),
+        !isTested(diagnosis.predictions[0]) && note(t("untested.long")),
+        coached,
+        (coached || ["uncertain", "not_a_leaf"].includes(diagnosis.verdict)) && h("p", {}, anotherPhoto()),
     );
 }
 
@@ -120,17 +165,18 @@ export function drawBars(item) {
         option("bars") && bars(diagnosis),
         (cache === "hit" || cache === "coalesced") && h("p", { class: "muted small", text: t("cache." + cache) }),
         converted && h("p", { class: "muted small", text: t("converted", { format: converted.toUpperCase() }) }),
-        shareButton(item),
+        shareButton(diagnosis, t("copy.photo", { name: item.name })),
     );
 }
 
-export function drawAdvice(diagnosis) {
+/* What is known about the class of an answer. */
+export function drawAdvice(diagnosis, className = "card advice") {
+    if (!hasAdvice(diagnosis)) return null;
     const top = diagnosis.predictions[0];
     const text = advice[top.class];
-    if (!text) return null;
     return h(
         "section",
-        { class: "card advice", "aria-labelledby": "advice-title" },
+        { class: className, "aria-labelledby": "advice-title" },
         h(
             "div",
             { class: "advice-head" },

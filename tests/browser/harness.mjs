@@ -47,6 +47,11 @@ export async function canvasPage() {
     return (await browser.newContext()).newPage();
 }
 
+/* A page as it comes, whatever becomes of it; `options` of the browser's context. */
+export async function plainPage(options) {
+    return (await browser.newContext(options)).newPage();
+}
+
 /*
  * A page of a visitor of its own (own cookies). `allow`: patterns of console errors that the test provokes.
  * Call `close()` at the end: it asserts that nothing bad happened.
@@ -123,6 +128,21 @@ export const heatPixels = (page) =>
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
         return Array.from(data.filter((_, at) => at % 397 === 0));
     });
+
+/* Unfolds what lies behind the heat map's slider; the page remembers it. */
+export async function moreSettings(page) {
+    if (!(await page.evaluate(() => document.getElementById("heat-more").open))) await page.click("#heat-more summary");
+}
+
+/* Answers to photos, changed by `change(answer)` before the page sees them. */
+export const changeAnswers = (page, change) =>
+    page.route("**/api/v1/predict*", async (route) => {
+        const answer = await (await route.fetch()).json();
+        await route.fulfill({ json: change(answer) || answer });
+    });
+
+/* What has the keyboard. */
+export const focusedId = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.className);
 
 export async function noSidewaysScroll(page, where) {
     const wide = await page.evaluate(() => {

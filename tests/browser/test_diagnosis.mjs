@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { ask, canvasPage, heatPixels, heatShown, lendModules, upload, visit } from "./harness.mjs";
+import { ask, canvasPage, changeAnswers, heatPixels, heatShown, lendModules, moreSettings, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 test("an empty page says what to do", async () => {
@@ -12,7 +12,7 @@ test("an empty page says what to do", async () => {
     assert.equal(await page.getAttribute("#camera-input", "capture"), "environment");
     assert.equal(await page.getAttribute("#file-input", "multiple"), "");
     assert.equal(await page.locator("#tips li").count(), 4);
-    assert.match(await page.textContent("#crops"), /Potato, Sugarcane, Tomato, Wheat: 22 classes/);
+    assert.match(await page.textContent("#crops"), /Potato, Sugarcane, Tomato, Wheat: 22 diseases and healthy leaves/);
     assert.ok(await page.isHidden("#results"));
     await close();
 });
@@ -53,6 +53,75 @@ test("a drawn leaf gets verdict, bars, sizes and times", async () => {
     await page.waitForSelector("#panel-speed .chart");
     assert.match(await page.getAttribute("#panel-speed .chart", "aria-label"), /last 1 requests: mean/);
     assert.match(await page.textContent("#announcer"), /leaf\.jpg/);
+    await close();
+});
+
+test("an answer says how often the first one was right on other farms, as far as the model tells", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 320, height: 240, seed: 140 });
+    const { page, close } = await visit();
+    let verdict = "confident";
+    let digest = null;
+    await changeAnswers(page, (answer) => {
+        answer.verdict = verdict;
+        if (digest) answer.model.digest = digest;
+    });
+    await upload(page, leaf);
+    const line = () => page.textContent(".honesty");
+    assert.equal(
+        await line(),
+        "In tests on photos from other farms, the first answer was right in about 5 of 10. Check the signs below. Saying what grows there helps.",
+    );
+    await page.selectOption("#plant", "Wheat");
+    await page.waitForSelector("text=You said that it is Wheat");
+    assert.match(await line(), /5 of 10\. Check the signs below\.$/);
+    for ([verdict, digest] of [
+        ["not_a_leaf", null],
+        ["likely", "0123"], // of another model, whose figures are not known
+    ]) {
+        await page.click("#start-over");
+        await upload(page, leaf);
+        await page.waitForSelector("#verdict-title");
+        assert.equal(await page.locator(".honesty").count(), 0);
+    }
+    await close();
+});
+
+test("no probability is said to be 100 %, and none of a class in the running 0 %", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 320, height: 240, seed: 141 });
+    const { page, close } = await visit();
+    await lendModules(page);
+    const words = await page.evaluate(async () => {
+        const { percent, probability } = await import("/format.js");
+        return [1, 0.9996, 0.9994, 0.5, 0.0004, 0].map((value) => probability(value)).concat(probability(0, false), percent(1, 0));
+    });
+    assert.deepEqual(words, ["> 99.9 %", "> 99.9 %", "99.9 %", "50 %", "< 0.1 %", "< 0.1 %", "0 %", "100 %"]);
+    await changeAnswers(page, (answer) => {
+        answer.verdict = "confident";
+        answer.predictions.forEach((entry, at) => (entry.probability = at === 0 ? 1 : 0));
+    });
+    await upload(page, leaf);
+    assert.equal(await page.textContent(".verdict-sentence"), "The photo fits this well: > 99.9 %.");
+    assert.match(await page.locator(".bars .bar").nth(1).textContent(), /: < 0\.1 %/);
+    await page.selectOption("#plant", "Wheat");
+    await page.waitForSelector("text=You said that it is Wheat");
+    await moreSettings(page);
+    const choices = await page.locator("#heat-class option").allTextContents();
+    for (const text of choices.slice(1)) assert.doesNotMatch(text, text.startsWith("Wheat") ? / 0 %/ : /<|>/);
+    await close();
+});
+
+test("what to do stands before how long it took", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 320, height: 240, seed: 142 });
+    const { page, close } = await visit({ size: "phone" });
+    await changeAnswers(page, (answer) => void (answer.verdict = "likely"));
+    await upload(page, leaf);
+    const tops = await page.evaluate(() =>
+        ["#photo", ".bars", ".advice", "#times"].map((name) => document.querySelector(name).getBoundingClientRect().top),
+    );
+    assert.deepEqual(
+        tops.slice().sort((a, b) => a - b),
+        tops,
+    );
     await close();
 });
 
@@ -112,6 +181,9 @@ test("the heat map: opacity, classes, colours and methods, and it equals the ser
     });
     assert.deepEqual(painted, [138, 525, 38, 525]);
 
+    // the rest of the settings is folded away at first
+    assert.ok(await page.isHidden("#heat-class"));
+    await moreSettings(page);
     // every class can be chosen; the first choice is the most probable
     assert.equal(await page.locator("#heat-class option").count(), 22);
     assert.match(await page.textContent("#heat-class"), /red stripe.*\(untested\)/);
@@ -148,9 +220,9 @@ test("several photos: a list, and one joint answer for one plant", async () => {
     const { page, close } = await visit();
     await upload(page, photos);
     assert.equal(await page.locator("#strip li").count(), 3);
-    await page.click("#strip li:nth-child(3) button");
+    await page.click("#strip li:nth-child(3) .strip-card");
     assert.match(await page.textContent("#sizes"), /640 × 540/);
-    assert.equal(await page.getAttribute("#strip li:nth-child(3) button", "aria-pressed"), "true");
+    assert.equal(await page.getAttribute("#strip li:nth-child(3) .strip-card", "aria-pressed"), "true");
     assert.ok(await page.isHidden("#case"));
 
     await page.click("#start-over");
@@ -160,6 +232,62 @@ test("several photos: a list, and one joint answer for one plant", async () => {
     await page.waitForSelector("#case:not([hidden])");
     assert.match(await page.textContent("#case"), /3 photos of one plant/);
     assert.ok(await page.isHidden("#join"));
+    await close();
+});
+
+test("a joint answer shows its best photo, its own advice, and warns when half of the photos say something else", async () => {
+    const drawing = await canvasPage();
+    const photos = [];
+    for (let seed = 1; seed <= 2; seed++)
+        photos.push(await leafPicture(drawing, { width: 320, height: 240, seed: 150 + seed, name: `leaf${seed}.jpg` }));
+    const { page, close } = await visit({
+        size: "phone",
+        prepare: (page) =>
+            page.addInitScript(() => {
+                window.shared = [];
+                navigator.share = async ({ text }) => window.shared.push(text);
+            }),
+    });
+    const blight = { index: 11, class: "Tomato__late_blight", label: "Tomato: late blight" };
+    const rust = { index: 18, class: "Wheat__brown_rust", label: "Wheat: brown rust" };
+    let agreement = 0.5;
+    await changeAnswers(page, (answer) => {
+        const of = (first, second, p) => [
+            { ...first, probability: p },
+            { ...second, probability: 1 - p },
+        ];
+        const [one, two] = answer.results;
+        Object.assign(one, { verdict: "confident", predictions: of(blight, rust, 0.9) });
+        Object.assign(two, { verdict: "likely", predictions: of(rust, blight, 0.7) });
+        Object.assign(answer.case, { verdict: "likely", agreement, predictions: of(rust, blight, 0.6) });
+        assert.equal(answer.case.photos, 2);
+    });
+    await page.click("label[for=same-plant]");
+    await upload(page, photos);
+    await page.waitForSelector("#case .advice");
+    assert.equal(
+        await page.textContent("#case-sentence"),
+        "Wheat: brown rust, 60 %. 1 of 2 photos agrees. The photos disagree. Look at each one, or take new ones.",
+    );
+    assert.match(await page.textContent("#case .honesty"), /5 of 10/);
+    assert.equal(await page.getAttribute("#strip li:nth-child(2) .strip-card", "aria-pressed"), "true");
+    assert.equal(await page.textContent("#verdict-title"), rust.label);
+    assert.equal(await page.textContent("#advice-title"), "About Wheat: brown rust");
+    const seen = await page.evaluate(() => {
+        const card = document.querySelector("#strip li:nth-child(2)").getBoundingClientRect();
+        return card.left >= 0 && card.right <= window.innerWidth;
+    });
+    assert.ok(seen, "the strip shows the card of the selected photo");
+    await page.click("#case .share button");
+    assert.match((await page.evaluate(() => window.shared))[0], /Wheat: brown rust \(60 %, Likely\)\. 2 photos of one plant\./);
+    await page.click("#strip li:nth-child(1) .strip-card");
+    assert.equal(await page.textContent("#verdict-title"), blight.label);
+    assert.equal(await page.locator(".advice").count(), 1, "advice for one class only");
+    await page.click("#start-over");
+    agreement = 1;
+    await upload(page, photos);
+    await page.waitForSelector("#case .advice");
+    assert.match(await page.textContent("#case-sentence"), /60 %\. 2 of 2 photos agree\.$/);
     await close();
 });
 

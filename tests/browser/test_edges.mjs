@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { test } from "node:test";
-import { ask, canvasPage, heatShown, settled, upload, visit } from "./harness.mjs";
+import { ask, canvasPage, changeAnswers, focusedId, heatShown, moreSettings, settled, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 const REFUSED = [/status of 4\d\d/]; // Chromium's own line about an answer that the test asks for
@@ -46,24 +46,26 @@ test("cancelling works at once for photos that wait, that are asked for again, a
     await page.route("**/api/v1/predict*", (route) => held.push(route));
     await page.setInputFiles("#file-input", photos);
     await page.waitForFunction(() => document.querySelectorAll(".strip-card[data-phase=queued]").length === 2);
-    await page.click("#strip li:nth-child(4) button");
+    await page.click("#strip li:nth-child(4) .strip-card");
     await page.click(".working .button");
-    await page.waitForSelector("#strip li:nth-child(4) button[data-phase=failed]", { timeout: 3000 });
+    await page.waitForSelector("#strip li:nth-child(4) .strip-card[data-phase=failed]", { timeout: 3000 });
     assert.match(await page.textContent(".failed"), /Cancelled/);
+    assert.equal(await page.textContent(":focus"), "Try again", "the keyboard goes on in the new card");
     await page.click(".failed .button");
-    await page.waitForSelector("#strip li:nth-child(4) button[data-phase=queued]");
+    await page.waitForSelector("#strip li:nth-child(4) .strip-card[data-phase=queued]");
+    assert.equal(await page.textContent(":focus"), "Cancel");
     await page.click(".working .button");
-    await page.waitForSelector("#strip li:nth-child(4) button[data-phase=failed]");
+    await page.waitForSelector("#strip li:nth-child(4) .strip-card[data-phase=failed]");
 
     // one that the server was too busy for: it is not sent again
-    await page.click("#strip li:nth-child(1) button");
+    await page.click("#strip li:nth-child(1) .strip-card");
     for (let i = 0; held.length < 2 && i < 100; i++) await page.waitForTimeout(20);
     const busy = { error: { code: "overloaded", message: "64 requests in flight" } };
     await held[0].fulfill({ status: 503, headers: { "Retry-After": "2" }, json: busy });
-    await page.waitForSelector("#strip li:nth-child(1) button[data-phase=queued]");
+    await page.waitForSelector("#strip li:nth-child(1) .strip-card[data-phase=queued]");
     const before = posted();
     await page.click(".working .button");
-    await page.waitForSelector("#strip li:nth-child(1) button[data-phase=failed]", { timeout: 1500 });
+    await page.waitForSelector("#strip li:nth-child(1) .strip-card[data-phase=failed]", { timeout: 1500 });
     await page.waitForFunction(() => document.querySelectorAll(".strip-card[data-phase=queued]").length === 0); // the third goes instead
     await page.waitForTimeout(2300);
     assert.equal(posted(), before + 1);
@@ -76,9 +78,106 @@ test("cancelling works at once for photos that wait, that are asked for again, a
     const sent = held.length;
     await page.setInputFiles("#file-input", photos.slice(0, 2));
     for (let i = 0; held.length === sent && i < 100; i++) await page.waitForTimeout(20);
-    await page.click("#strip li:nth-child(2) button");
+    await page.click("#strip li:nth-child(2) .strip-card");
     await page.click(".working .button");
-    await page.waitForSelector("#strip li:nth-child(2) button[data-phase=failed]", { timeout: 3000 });
+    await page.waitForSelector("#strip li:nth-child(2) .strip-card[data-phase=failed]", { timeout: 3000 });
+    await close();
+});
+
+test("a photo is put away: its picture is let go, the keyboard stays near, and the joint answer that counted it goes", async () => {
+    const { page, close } = await visit({
+        prepare: (page) =>
+            page.addInitScript(() => {
+                window.let_go = [];
+                const revoke = URL.revokeObjectURL;
+                URL.revokeObjectURL = (url) => (window.let_go.push(url), revoke.call(URL, url));
+            }),
+    });
+    await page.click("label[for=same-plant]");
+    await upload(page, await leaves(3, 85));
+    await page.waitForSelector("#case:not([hidden])");
+    await page.click("#strip li:nth-child(2) .strip-card");
+    assert.equal(await focusedId(page), await page.getAttribute("#strip li:nth-child(2) .strip-card", "id"));
+    const picture = await page.getAttribute("#strip li:nth-child(2) img", "src");
+    await page.click("button[aria-label='Remove leaf2.jpg']");
+    assert.deepEqual(await page.locator(".strip-name").allTextContents(), ["leaf1.jpg", "leaf3.jpg"]);
+    assert.ok((await page.evaluate(() => window.let_go)).includes(picture));
+    assert.equal(await page.getAttribute("#strip li:nth-child(2) .strip-card", "aria-pressed"), "true");
+    assert.equal(await focusedId(page), await page.getAttribute("#strip li:nth-child(2) .strip-card", "id"));
+    assert.ok(await page.isHidden("#case"));
+    assert.ok(await page.isVisible("#join"));
+    await page.click("button[aria-label='Remove leaf1.jpg']");
+    assert.ok(await page.isHidden("#strip"));
+    assert.equal(await focusedId(page), "results-title");
+    await close();
+});
+
+test("a photo that is put away while it travels with others does not keep them", async () => {
+    const { page, close } = await visit();
+    let held = null;
+    await page.route("**/api/v1/predict*", (route) => (held ? route.continue() : (held = route)));
+    await page.click("label[for=same-plant]");
+    await page.setInputFiles("#file-input", await leaves(3, 95));
+    for (let i = 0; !held && i < 100; i++) await page.waitForTimeout(20);
+    await page.click("button[aria-label='Remove leaf2.jpg']");
+    await page.waitForSelector("text=Joint answer for 2 photos");
+    await close();
+});
+
+test("where the answer is no help the next photo is one click away", async () => {
+    const [leaf] = await leaves(1, 88);
+    const { page, context, close } = await visit({ allow: REFUSED });
+    await context.grantPermissions(["camera"]);
+    let verdict = "confident";
+    let hints = [];
+    await changeAnswers(page, (answer) => void Object.assign(answer, { verdict, hints }));
+    for (const [nextVerdict, nextHints, wanted] of [
+        ["confident", [], 0],
+        ["confident", ["blurred"], 1],
+        ["uncertain", [], 1],
+        ["not_a_leaf", [], 1],
+    ]) {
+        verdict = nextVerdict;
+        hints = nextHints;
+        await upload(page, leaf);
+        assert.equal(await page.locator(".another").count(), wanted, `${verdict} ${hints}`);
+        await page.click("#start-over");
+    }
+    await page.unroute("**/api/v1/predict*");
+    await upload(page, { ...leaf, buffer: leaf.buffer.subarray(0, 300) });
+    await page.click(".failed .another");
+    assert.ok(await page.isVisible("dialog.camera"));
+    await page.keyboard.press("Escape");
+    await close();
+});
+
+test("a photo that the server has dropped is sent again for its heat map; without the file the page says so", async () => {
+    const [leaf] = await leaves(1, 98);
+    const { page, requests, close } = await visit({ allow: REFUSED });
+    await upload(page, leaf);
+    const { diagnosis } = (await ask(page, "/api/v1/history")).history[0];
+    await heatShown(page, diagnosis.predictions[0].index);
+    let gone = true;
+    await page.route("**/gradcam*", (route) => {
+        if (!gone) return route.continue();
+        gone = false;
+        return route.fulfill({ status: 404, json: { error: { code: "not_found", message: "no such image" } } });
+    });
+    await moreSettings(page);
+    await page.selectOption("#heat-class", String(diagnosis.predictions[1].index));
+    await heatShown(page, diagnosis.predictions[1].index);
+    assert.equal(requests.filter(({ method }) => method === "POST").length, 2);
+    assert.equal(await page.textContent(".photo-message"), "");
+
+    await page.reload();
+    await page.click("#panel-history .history-row");
+    await heatShown(page, diagnosis.predictions[0].index);
+    await page.selectOption("#plant", "Wheat");
+    await page.waitForSelector("text=Diagnosed before you said Wheat. Choose the photo again.");
+    gone = true;
+    await page.selectOption("#heat-class", String(diagnosis.predictions[1].index));
+    await page.waitForSelector("text=no longer keeps this photo");
+    assert.match(await page.textContent(".photo-message"), /Choose the photo again above/);
     await close();
 });
 
@@ -105,6 +204,7 @@ test("a class whose map cannot be had shows none, whatever the colours, and the 
     await page.route("**/gradcam*", (route) =>
         route.fulfill({ status: 500, json: { error: { code: "internal", message: "out of memory" } } }),
     );
+    await moreSettings(page);
     await page.selectOption("#heat-class", String(diagnosis.predictions[1].index));
     await page.waitForFunction(() => document.querySelector(".photo-message").textContent.includes("out of memory"));
     await page.selectOption("#heat-colormap", "grey");
@@ -198,7 +298,7 @@ test("what is shared of a photo that shows no leaf names no disease", async () =
     await page.click(".share button");
     verdict = "not_a_leaf";
     await upload(page, leaf);
-    await page.click("#strip li:nth-child(2) button");
+    await page.click("#strip li:nth-child(2) .strip-card");
     await page.click(".share button");
     const [first, second] = await page.evaluate(() => window.shared);
     assert.ok(first.includes(label), first);

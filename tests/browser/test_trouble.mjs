@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { canvasPage, settled, upload, visit } from "./harness.mjs";
+import { base, canvasPage, focusedId, plainPage, settled, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 const REFUSED = [/status of 4\d\d/]; // Chromium's own line about an answer that the test asks for
@@ -24,10 +24,10 @@ test("broken files are named in words and stop nothing", async () => {
     assert.match(titles[1], /damaged/);
     assert.match(titles[2], /empty/);
     assert.match(titles[3], /HEIC/);
-    assert.ok(await page.isVisible("#strip li:nth-child(5) button[data-phase=done]"));
-    await page.click("#strip li:nth-child(4) button");
+    assert.ok(await page.isVisible("#strip li:nth-child(5) .strip-card[data-phase=done]"));
+    await page.click("#strip li:nth-child(4) .strip-card");
     assert.match(await page.textContent(".failed"), /Most Compatible/);
-    await page.click("#strip li:nth-child(2) button");
+    await page.click("#strip li:nth-child(2) .strip-card");
     await page.click(".failed summary");
     assert.match(await page.textContent(".failed details"), /corrupt_image/);
     await close();
@@ -58,15 +58,89 @@ test("without a connection the page says so, and recovers", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 640, height: 480, seed: 32 });
     const { page, context, close } = await visit({ allow: [/ERR_INTERNET_DISCONNECTED/, /ERR_NETWORK/] });
     await context.setOffline(true);
-    await upload(page, leaf);
-    assert.match(await page.textContent(".failed"), /No connection/);
+    await page.click("label[for=same-plant]");
+    await page.setInputFiles("#file-input", [leaf, { ...leaf, name: "second.jpg" }]);
+    await settled(page, 2);
+    assert.match(await page.textContent(".failed"), /No connection.*sent by itself/s);
     await page.waitForSelector(".pill-offline");
-    assert.match(await page.textContent("#banner"), /does not answer/);
-    await context.setOffline(false);
+    assert.match(await page.textContent("#banner"), /does not answer.*sent by themselves/s);
+    for (const width of [320, 360]) {
+        await page.setViewportSize({ width, height: 640 });
+        const [brand, pill, theme] = await page.evaluate(() =>
+            [".brand-name", "#pill", "#theme"].map((name) => document.querySelector(name).getBoundingClientRect().toJSON()),
+        );
+        assert.ok(pill.top >= brand.bottom || pill.left >= brand.right, `the pill covers the name at ${width} px`);
+        assert.ok(theme.right <= width);
+    }
     await page.click("#banner button");
-    await page.waitForSelector(".pill-online");
-    await page.click(".failed .button");
-    await page.waitForSelector("#verdict-title");
+    await page.waitForFunction(() => /Still no answer/.test(document.getElementById("banner-said").textContent));
+    assert.ok(await page.isVisible("#banner[role=alert] #banner-said"));
+    await context.setOffline(false);
+    await page.waitForSelector("#verdict-title"); // without a click
+    await page.waitForSelector("text=Joint answer for 2 photos"); // in one request, as before
+    await close();
+});
+
+test("a photo that no connection ever carries is not sent for ever", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 320, height: 240, seed: 38 });
+    const { page, requests, close } = await visit({ allow: [/ERR_FAILED/] });
+    await page.route("**/api/v1/predict*", (route) => route.abort());
+    await page.setInputFiles("#file-input", leaf);
+    await settled(page, 1);
+    for (let i = 0; i < 5; i++) {
+        await page.evaluate(() => window.dispatchEvent(new Event("online")));
+        await page.waitForTimeout(150);
+    }
+    await settled(page, 1);
+    assert.equal(requests.filter(({ url }) => url.includes("/predict")).length, 4);
+    await close();
+});
+
+test("an answer that is there survives a broken connection and a server that has no time", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 640, height: 480, seed: 39 });
+    const { page, context, close } = await visit({
+        allow: [/ERR_INTERNET_DISCONNECTED/, /ERR_NETWORK/, /status of 504/],
+    });
+    await upload(page, [leaf, { ...leaf, name: "second.jpg" }]);
+    const title = await page.textContent("#verdict-title");
+    await page.route("**/api/v1/predict*", (route) =>
+        route.fulfill({ status: 504, json: { error: { code: "timeout", message: "too late" } } }),
+    );
+    await page.click("#join");
+    await page.waitForSelector("text=It took too long. This is the answer from before.");
+    assert.equal(await page.textContent("#verdict-title"), title);
+    assert.equal(await page.locator(".strip-card[data-phase=done]").count(), 2);
+    assert.ok(await page.isVisible("#join"));
+    await page.waitForFunction(() => /The answer from before stays/.test(document.getElementById("announcer").textContent));
+    await page.unroute("**/api/v1/predict*");
+    await page.click("#join");
+    await page.waitForSelector("text=Joint answer for 2 photos");
+    const joint = await page.textContent("#case-sentence");
+
+    await context.setOffline(true);
+    await page.selectOption("#plant", "Wheat");
+    await page.waitForSelector("#detail >> text=No connection to the server. This is the answer from before.");
+    assert.equal(await page.locator(".strip-card[data-phase=done]").count(), 2);
+    assert.equal(await page.textContent("#case-sentence"), joint);
+    await page.waitForSelector("#case >> text=Diagnosed before you said Wheat.");
+    await context.setOffline(false);
+    await page.waitForSelector("#case >> text=You said that it is Wheat"); // asked again without a click
+    await page.waitForSelector("#detail >> text=You said that it is Wheat");
+    await close();
+});
+
+test("without JavaScript, or with a part of it missing, the page says what to do", async () => {
+    for (const options of [{ javaScriptEnabled: false }, {}]) {
+        const page = await plainPage({ ...options, viewport: { width: 360, height: 740 } });
+        await page.route("**/main.js", (route) => route.abort());
+        await page.goto(base);
+        assert.match(await page.locator("#intake").innerText(), /Turn on JavaScript in the browser's settings, or reload\./);
+        assert.doesNotMatch(await page.locator("body").innerText(), /cropshield predict/);
+        for (const tool of ["#pill", "#theme"]) assert.ok(await page.isHidden(tool), tool);
+        await page.context().close();
+    }
+    const { page, close } = await visit();
+    assert.doesNotMatch(await page.textContent("body"), /Turn on JavaScript/);
     await close();
 });
 
@@ -188,7 +262,7 @@ test("dropped and pasted photos are taken", async () => {
     }, bytes);
     await settled(page, 2);
     await page.waitForFunction(() => document.querySelectorAll(".history-row").length === 2);
-    const names = await page.locator("#strip button").evaluateAll((buttons) => buttons.map((button) => button.title));
+    const names = await page.locator("#strip .strip-card").evaluateAll((buttons) => buttons.map((button) => button.title));
     assert.deepEqual(names, ["dropped.jpg", "pasted.jpg"]);
     await close();
 });
@@ -209,5 +283,14 @@ test("a computer's camera takes a photo; without permission the page says so", a
     await page.click("label[for=camera-input]");
     await page.waitForFunction(() => document.getElementById("camera-said").textContent.includes("Allow it"));
     await page.keyboard.press("Escape");
+    await close();
+});
+
+test("where browsers keep the camera from the page, the button says so", async () => {
+    const { page, close } = await visit({
+        prepare: (page) =>
+            page.addInitScript(() => Object.defineProperty(Navigator.prototype, "mediaDevices", { get: () => undefined })),
+    });
+    assert.match(await page.textContent("#camera-input-hint"), /needs https or this very computer/);
     await close();
 });
