@@ -20,7 +20,7 @@ export const strings = {
     "intake.files_hint": "one or several, JPEG, PNG or WebP",
     "intake.drop": "or drop photos anywhere on this page, or paste one with Ctrl + V",
     "intake.drop_now": "Let go to diagnose",
-    "intake.crops": "It knows leaves of {crops}: {count} diseases and healthy leaves.",
+    "intake.crops": "It tells {count} kinds of leaf apart: diseases and healthy leaves of {crops}.",
     "intake.same_plant": "My photos show the same plant",
     "intake.same_plant_hint": "Several photos that are chosen together then give one joint answer.",
     "intake.plant": "What grows there?",

@@ -1,6 +1,6 @@
 /*
  * The selected photo, large: progress while it is worked on, then picture, verdict and times, or the error in words.
- * Rebuilds only when the photo or its phase changes; progress moves inside.
+ * Rebuilds only when the photo, its phase or what was said about it changes; progress moves inside.
  */
 import { byId, h, replace } from "./dom.js";
 import { bytes, ms, percent } from "./format.js";
@@ -12,7 +12,7 @@ import { option } from "./settings.js";
 import { get, itemOf, on } from "./state.js";
 import { closePhoto, drawPhoto } from "./view_photo.js";
 import { drawTimes } from "./view_times.js";
-import { anotherPhoto, drawAdvice, drawBars, drawVerdict, hasAdvice } from "./view_verdict.js";
+import { anotherPhoto, drawAdvice, drawBars, drawHonesty, drawVerdict, hasAdvice, saidSince } from "./view_verdict.js";
 
 const STAGES = ["decode", "resize", "preprocess", "inference", "gradcam"];
 /* Errors of the file itself: sending it again would not help. */
@@ -25,7 +25,7 @@ const FINAL = [
     "heic",
     "unreadable_file",
 ];
-let drawn = ""; // "key phase" of what stands there
+let drawn = ""; // photo, phase and what else decides about what stands there
 
 function drawError(item) {
     const words = errorWords(item.error, item);
@@ -141,11 +141,14 @@ function isOfCase(item) {
 
 /* What to do comes before how long it took. */
 function drawResult(item) {
-    const signs = !isOfCase(item) && hasAdvice(item.diagnosis);
+    const { diagnosis } = item;
+    const ofCase = isOfCase(item);
+    const signs = !ofCase && hasAdvice(diagnosis);
+    const honesty = !ofCase && drawHonesty(diagnosis, signs);
     return [
-        h("div", { class: "card result" }, drawVerdict(item, signs), drawPhoto(item), drawBars(item)),
-        signs && drawAdvice(item.diagnosis),
-        option("timings") && drawTimes(item.diagnosis),
+        h("div", { class: "card result" }, drawVerdict(item, honesty), drawPhoto(item), drawBars(item)),
+        signs && drawAdvice(diagnosis),
+        option("timings") && drawTimes(diagnosis),
     ];
 }
 
@@ -163,7 +166,7 @@ export function drawDetail(item, force) {
         return replace(place);
     }
     const kind = item.phase === "done" ? "done" : item.phase === "failed" ? "failed" : "working";
-    const now = `${item.key} ${kind}`;
+    const now = [item.key, kind].concat(kind === "done" ? [isOfCase(item), saidSince(item.diagnosis)] : []).join(" ");
     if (force || now !== drawn) {
         const held = place.contains(document.activeElement);
         drawn = now;
@@ -175,14 +178,11 @@ export function drawDetail(item, force) {
     return place;
 }
 
-/* Draws the selected photo again, if its answer stands there. */
-function drawResultAgain() {
-    const item = itemOf(get("selected"));
-    if (item && item.phase === "done") drawDetail(item, true);
-}
-
 on("detail", (_, item) => drawDetail(item));
-on(["plantCase", "plant"], drawResultAgain);
+on(["plantCase", "plant"], () => {
+    const item = itemOf(get("selected"));
+    if (item) drawDetail(item);
+});
 on("option", (_, name) => {
     if (["timings", "bars", "advice", "topK", "heatmap"].includes(name)) drawDetail(itemOf(get("selected")), name !== "heatmap");
 });

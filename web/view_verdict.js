@@ -107,13 +107,18 @@ export const drawPlant = ({ plant }) => plant && h("p", { class: "muted small", 
 
 const note = (words) => h("p", { class: "note note-fair" }, icon("fair"), words);
 
+/* The plant that was said after the answer was given; "": none was. */
+export function saidSince({ plant }) {
+    const said = saidPlant();
+    return said === (plant || "") ? "" : said;
+}
+
 /* An answer from before the plant was said, or before the connection broke, says so. */
 export function drawBefore(item) {
-    const said = saidPlant();
-    const older = said !== "" && said !== (item.diagnosis.plant || "");
+    const plant = saidSince(item.diagnosis);
     return [
         item.kept && note(t("verdict.kept", { title: errorWords(item.kept, item).title })),
-        older && note(t(item.file ? "verdict.before" : "verdict.before_choose", { plant: said })),
+        plant && note(t(item.file ? "verdict.before" : "verdict.before_choose", { plant })),
     ];
 }
 
@@ -126,8 +131,8 @@ export const anotherPhoto = () =>
         t("another.photo"),
     );
 
-/* What the photo shows, in a few words; `signs`: information about it stands below. */
-export function drawVerdict(item, signs) {
+/* What the photo shows, in a few words; `honesty`: how far to trust them, where nothing else on the page says so. */
+export function drawVerdict(item, honesty) {
     const { diagnosis } = item;
     const coached = hints(diagnosis);
     return h(
@@ -146,7 +151,7 @@ export function drawVerdict(item, signs) {
         h("h3", { class: "verdict-title", id: "verdict-title", tabindex: "-1", "data-start": true, text: titleOf(diagnosis) }),
         h("p", { class: "verdict-sentence", text: sentenceOf(diagnosis) }),
         h("p", { class: "print-only", text: t("print.photo", { name: item.name, at: day(item.at) }) }),
-        drawHonesty(diagnosis, signs),
+        honesty,
         drawPlant(diagnosis),
         drawBefore(item),
         !isTested(diagnosis.predictions[0]) && note(t("untested.long")),

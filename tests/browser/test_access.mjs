@@ -80,6 +80,13 @@ test("at 320 pixels, which is 1280 at 400 %, no word of a button is broken", asy
     await page.setViewportSize({ width: 320, height: 640 });
     await upload(page, leaf);
     await noSidewaysScroll(page, "the result");
+    const out = await page.evaluate(() =>
+        Array.from(document.querySelectorAll("main :is(.button, select, p, h1, h2, h3, h4, input, .strip-card)"))
+            .filter((element) => element.getClientRects().length && !element.closest(".visually-hidden, #strip"))
+            .filter((element) => element.getBoundingClientRect().right > window.innerWidth - 16)
+            .map((element) => element.outerHTML.slice(0, 80)),
+    );
+    assert.deepEqual(out, [], "nothing sticks out of its card");
     const broken = await page.evaluate(() => {
         const words = [];
         for (const face of document.querySelectorAll(".picker-title, .button")) {
@@ -94,6 +101,78 @@ test("at 320 pixels, which is 1280 at 400 %, no word of a button is broken", asy
         return words;
     });
     assert.deepEqual(broken, []);
+    await close();
+});
+
+test("at twice the size of text nothing is cut off or wider than a phone", async () => {
+    const drawing = await canvasPage();
+    const leaf = await leafPicture(drawing, { width: 400, height: 300, seed: 46 });
+    const { page, close } = await visit({ size: "phone" });
+    await page.evaluate(() => document.documentElement.style.setProperty("font-size", "200%"));
+    await page.waitForFunction(() => getComputedStyle(document.body).fontSize === "32px");
+    assert.ok((await page.evaluate(() => document.querySelector(".skip").getBoundingClientRect().bottom)) < 0);
+    await noSidewaysScroll(page, "the empty page");
+    await upload(page, [leaf, { ...leaf, name: "second.jpg" }]);
+    await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
+    await noSidewaysScroll(page, "the result");
+    await close();
+});
+
+test("a tall photo leaves room for the answer, and a browser without aspect-ratio shows photos too", async () => {
+    const tall = await leafPicture(await canvasPage(), { width: 260, height: 2600, seed: 47 });
+    const { page, close } = await visit();
+    await upload(page, tall);
+    const height = () => page.evaluate(() => document.querySelector(".photo-stage").getBoundingClientRect().height);
+    assert.ok((await height()) <= 0.7 * SIZES.laptop[1] + 1, `${await height()} px`);
+    const before = await height();
+    await page.waitForFunction(() => document.getElementById("photo").naturalWidth > 0);
+    await page.evaluate(() => document.querySelector(".photo-stage").style.removeProperty("aspect-ratio"));
+    assert.ok(Math.abs((await height()) - before) < 2, `${await height()} px without aspect-ratio`);
+    await close();
+});
+
+/* Contrast of two of the theme's colours. */
+function contrastOf([one, two]) {
+    const luminance = (name) => {
+        const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim().slice(1);
+        const [r, g, b] = [0, 2, 4].map((at) => {
+            const value = parseInt(hex.slice(at, at + 2), 16) / 255;
+            return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const [a, b] = [luminance(one), luminance(two)].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+}
+
+for (const scheme of ["light", "dark"]) {
+    test(`${scheme}: edges of switches, fields and cards are seen, and text on the coloured corner is read`, async () => {
+        const { page, close } = await visit({ scheme });
+        for (const [edge, ground, least] of [
+            ["--line-strong", "--bg", 3],
+            ["--line-strong", "--surface", 3],
+            ["--line-strong", "--raised", 3],
+            ["--line-strong", "--brand-soft", 3],
+            ["--muted", "--lime", 4.5],
+            ["--brand", "--lime", 4.5],
+        ]) {
+            const ratio = await page.evaluate(contrastOf, [edge, ground]);
+            assert.ok(ratio >= least, `${edge} on ${ground}: ${ratio.toFixed(2)}`);
+        }
+        await close();
+    });
+}
+
+test("on paper: the photo's name and the day, light colours, no times", async () => {
+    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 48, name: "row_7.jpg" });
+    const { page, close } = await visit({ scheme: "dark" });
+    await upload(page, leaf);
+    assert.ok(await page.isHidden(".print-only"));
+    await page.emulateMedia({ media: "print" });
+    assert.match(await page.locator(".print-only").innerText(), /row_7\.jpg, diagnosed .*20\d\d/);
+    for (const name of ["#times", "#intake", "#panels", "#strip", ".share", "#heat"]) assert.ok(await page.isHidden(name), name);
+    assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(255, 255, 255)");
+    assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector(".bar-fill")).printColorAdjust), "exact");
     await close();
 });
 
@@ -154,6 +233,8 @@ test("the keyboard alone is enough", async () => {
     await tabTo((at) => at.id === "heat-opacity");
     await page.keyboard.press("ArrowRight");
     assert.equal(await page.evaluate(() => document.getElementById("heat-layer").style.opacity), "0.51");
+    await tabTo((at) => at.text === "More settings");
+    await page.keyboard.press("Enter");
     await tabTo((at) => at.id === "heat-class");
     const { diagnosis } = (await ask(page, "/api/v1/history")).history[0];
     await page.keyboard.press("ArrowDown");
@@ -169,9 +250,11 @@ test("fresh figures leave the keyboard and the scroll position where they are", 
     const { page, close } = await visit();
     await upload(page, [leaf, { ...leaf, name: "second.jpg" }, { ...leaf, name: "third.jpg" }]);
     await page.waitForFunction(() => document.querySelectorAll(".history-row").length === 3);
-    const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label") || document.activeElement.textContent);
+    const focused = () => page.evaluate(() => document.activeElement.textContent);
     const row = page.locator(".history-row").nth(1);
-    const name = await row.getAttribute("aria-label");
+    const name = await row.textContent();
+    assert.match(name, /^Show again: .*\.jpg/);
+    assert.equal(await row.getAttribute("aria-label"), null, "what is seen is part of the name");
     await row.focus();
     await page.evaluate(() => document.querySelector(".history").style.setProperty("max-height", "60px"));
     await page.waitForFunction(() => document.querySelector(".history").clientHeight === 60);

@@ -9,8 +9,9 @@ test("a repeated photo comes from the cache until the cache is cleared", async (
     const { page, close } = await visit();
     await ask(page, "/api/v1/caches", { method: "DELETE" });
     const once = async (times) => {
-        await page.setInputFiles("#file-input", leaf);
+        await Promise.all([page.waitForResponse("**/display"), page.setInputFiles("#file-input", leaf)]);
         await settled(page, times);
+        await page.waitForSelector("#heat-layer:not([hidden])"); // nothing is on its way any more
         return (await ask(page, "/api/v1/history")).history[0].diagnosis.cache.prediction;
     };
     assert.equal(await once(1), "miss");
@@ -56,6 +57,48 @@ test("the history survives a reload, shows a photo again and can be forgotten", 
     await page.click("#history-clear");
     await page.waitForFunction(() => !document.querySelector(".history-row"));
     assert.deepEqual((await ask(page, "/api/v1/history")).history, []);
+    await close();
+});
+
+test("an older entry of the history has its date, and times are told as the browser's owner is used to them", async () => {
+    const { page, close } = await visit();
+    const [today, before, wanted] = await page.evaluate(async () => {
+        const { clock, moment } = await import("/format.js");
+        const now = new Date();
+        const old = new Date(2020, 4, 7, 15, 4, 5);
+        const parts = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+        window.asked = [];
+        const inner = Date.prototype.toLocaleTimeString;
+        Date.prototype.toLocaleTimeString = function (locale, options) {
+            window.asked.push(locale === undefined ? "own" : locale);
+            return inner.call(this, locale, options);
+        };
+        const answers = [moment(now) === clock(now), moment(old)];
+        return [...answers, [old.toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" }), window.asked]];
+    });
+    assert.equal(today, true);
+    assert.ok(before.startsWith(wanted[0] + ", ") && before.includes("04:05"), before);
+    assert.deepEqual([...new Set(wanted[1])], ["own"]);
+    await close();
+});
+
+test("no speed is praised where nothing ran, and a long name does not widen the table", async () => {
+    const name = "a_rather_long_file_name_without_any_space_in_it_20260131_120000_edited_copy.jpg";
+    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 24, name });
+    const { page, close } = await visit();
+    await page.route("**/api/v1/predict*", async (route) => {
+        const answer = await (await route.fetch()).json();
+        const nothing = { decode: 0, resize: 0, preprocess: 0, inference: 0, gradcam: 0, total: 0.4 };
+        await route.fulfill({ json: { ...answer, timings_ms: nothing } });
+    });
+    await upload(page, leaf);
+    assert.match(await page.textContent("#times"), /No stage had to run/);
+    assert.doesNotMatch(await page.textContent("#times"), /than the target/);
+    assert.match(await page.textContent("#plant"), /^I don't know, or another plant/);
+    await page.click("#panel-speed .chart-table summary");
+    const cell = page.locator("#panel-speed .table-name");
+    assert.ok((await cell.evaluate((element) => element.clientWidth)) < 300);
+    assert.equal(await cell.getAttribute("title"), name);
     await close();
 });
 
