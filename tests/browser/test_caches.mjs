@@ -1,7 +1,7 @@
 /* Caches, history, speed, options: what the panels show and what their buttons do. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ask, base, canvasPage, heatShown, settled, upload, visit } from "./harness.mjs";
+import { ask, base, canvasPage, heatShown, lendModules, settled, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 test("a repeated photo comes from the cache until the cache is cleared", async () => {
@@ -56,6 +56,7 @@ test("the history survives a reload, shows a photo again and can be forgotten", 
     await heatShown(page, diagnosis.predictions[0].index);
 
     // an older entry has its date, and times are told as the browser's owner is used to them
+    await lendModules(page);
     const [today, before, wanted] = await page.evaluate(async () => {
         const { clock, moment } = await import("/format.js");
         const now = new Date();
