@@ -162,12 +162,10 @@ on("connection", sendLost);
  * when this page cannot help.
  */
 export async function bringBack(item) {
-    if (!item.file || item.broughtBack) return false;
-    item.broughtBack = true;
+    if (!item.file) return false;
     const photo = await prepare(item.file, get("status") && get("status").limits);
     const { plant } = item.diagnosis;
     await api.predict([photo], { topK: 1, plantCase: false, plant, requestId: api.requestId(), signals: [item.abort.signal] });
-    item.broughtBack = false; // it may be dropped again later
     return true;
 }
 
@@ -327,10 +325,8 @@ function finish(ready, answer) {
         }
     });
     const read = ready.filter(({ item }) => item.phase === "done");
-    if (answer.case) finishCase(
-            read.map(({ item }) => item),
-            answer.case,
-        );
+    const photos = read.map(({ item }) => item);
+    if (answer.case) finishCase(photos, answer.case);
 }
 
 /* Of the photos of a joint answer the one that shows it best is selected. */

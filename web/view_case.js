@@ -1,21 +1,18 @@
 /*
  * The joint answer for several photos of one plant: verdict, how many agree, what is known about the class, and a way to share it.
  */
-import { byId, h, replace } from "./dom.js";
+import { announce, byId, h, replace } from "./dom.js";
 import { probability } from "./format.js";
 import { plural, t } from "./i18n.js";
 import { light } from "./icons.js";
 import { verdictLight } from "./labels.js";
 import { shareButton } from "./share.js";
-import { get, on } from "./state.js";
+import { get, itemOf, on } from "./state.js";
 import { drawAdvice, drawBefore, drawHonesty, drawPlant, hasAdvice, titleOf } from "./view_verdict.js";
 
-function drawNone(joint) {
-    return [
-        h("h3", { text: t("case.none") }),
-        h("p", { text: t("case.too_many", { most: joint.most, count: joint.tooMany }) }),
-    ];
-}
+const tooMany = (joint) => t("case.too_many", { most: joint.most, count: joint.tooMany });
+
+const drawNone = (joint) => [h("h3", { text: t("case.none") }), h("p", { text: tooMany(joint) })];
 
 /* "Tomato: late blight, 71 %. 1 of 2 photos agrees. The photos disagree. …" */
 function sentenceOf(joint) {
@@ -61,7 +58,14 @@ function draw() {
     replace(place, joint && (joint.tooMany ? drawNone(joint) : drawJoint(joint)));
 }
 
+/* A new answer is told; one that came back because no newer one did is not: why, is told instead. */
+function say(joint) {
+    if (!joint || joint.keys.some((key) => itemOf(key) && itemOf(key).kept)) return;
+    announce(joint.tooMany ? tooMany(joint) : `${plural("case.title", joint.photos)}. ${sentenceOf(joint)}`);
+}
+
 export function start() {
     on(["plantCase", "plant"], draw);
+    on("plantCase", say);
     on("option", (_, name) => name === "advice" && draw());
 }

@@ -65,7 +65,15 @@ async function returned(item) {
     }
 }
 
-async function loadMap(view) {
+function showNoMap(view, why) {
+    view.map = null; // the one before is another class's
+    view.canvas.hidden = true;
+    view.image.alt = t("photo.alt", { name: view.item.name });
+    view.message.textContent = why;
+}
+
+/* `again`: after the photo was sent once more; a server that keeps none would be sent it for ever. */
+async function loadMap(view, again = false) {
     const { diagnosis } = view.item;
     const wanted = `${view.classIndex} ${option("method")}`;
     view.wanted = wanted;
@@ -78,16 +86,11 @@ async function loadMap(view) {
             view.maps.set(wanted, answer);
             emit("cachesUsed");
         } catch (error) {
-            if (error.code === "not_found" && (await returned(view.item)) && open === view) return loadMap(view);
-            if (open === view && view.wanted === wanted && error.code !== "aborted") {
-                view.map = null; // the one before is another class's
-                view.canvas.hidden = true;
-                view.image.alt = t("photo.alt", { name: view.item.name });
-                view.message.textContent =
-                    error.code === "not_found"
-                        ? t("heat.gone")
-                        : t("heat.failed", { reason: error.message || errorWords(error).title });
-            }
+            const gone = error.code === "not_found";
+            if (gone && !again && (await returned(view.item)) && open === view) return await loadMap(view, true);
+            const reason = error.message || errorWords(error).title;
+            if (open === view && view.wanted === wanted && error.code !== "aborted")
+                showNoMap(view, gone && !again ? t("heat.gone") : t("heat.failed", { reason }));
             return undefined;
         } finally {
             if (view.wanted === wanted) view.stage.classList.remove("loading");

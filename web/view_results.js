@@ -65,7 +65,7 @@ export function start() {
                 },
             }),
         ),
-        h("div", { id: "case", class: "card case", role: "status", hidden: true }),
+        h("div", { id: "case", class: "card case", hidden: true }),
         h("ul", { id: "strip", class: "strip", "aria-label": t("results.list") }),
         h("div", { id: "detail" }),
     );

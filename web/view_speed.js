@@ -8,7 +8,7 @@ import { plural, t } from "./i18n.js";
 import { light } from "./icons.js";
 import { panel } from "./panel.js";
 import { get, on } from "./state.js";
-import { difference, STAGES } from "./view_times.js";
+import { difference, ranAny, STAGES } from "./view_times.js";
 
 const WIDTH = 320;
 const HEIGHT = 150;
@@ -175,7 +175,8 @@ function draw(body) {
             h("strong", { text: ms(data.mean_last_10_ms) }),
             h("span", { text: t("times.light." + level) }),
         ),
-        h("p", { class: "small muted", text: difference(data.mean_last_10_ms) }),
+        data.requests.slice(-10).some((entry) => ranAny(entry.timings_ms)) &&
+            h("p", { class: "small muted", text: difference(data.mean_last_10_ms) }),
         h("h3", { class: "small chart-title", text: plural("speed.last", shown.count) }),
         chart(data),
         h(

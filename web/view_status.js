@@ -77,6 +77,7 @@ function drawBanner(refresh) {
     if (what === shown) return; // a form in it must survive the next look at the server
     shown = what;
     const banner = byId("banner");
+    const held = banner.contains(document.activeElement);
     if (now === "offline") {
         replace(banner, offline(refresh));
     } else if (now === "locked") {
@@ -91,6 +92,7 @@ function drawBanner(refresh) {
     } else {
         replace(banner);
     }
+    if (held && !banner.childElementCount) byId("main").focus({ preventScroll: true }); // what was pressed is gone
     banner.className = banner.childElementCount ? "banner banner-" + (now === "online" ? "no_model" : now) : "";
 }
 

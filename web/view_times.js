@@ -40,10 +40,13 @@ export function difference(total) {
     return t(key, { difference: ms(Math.abs(target - total)), target: ms(target) });
 }
 
+/* Whether anything was computed: a kept answer says nothing about speed. */
+export const ranAny = (times) => STAGES.some((name) => times[name] > 0);
+
 export function drawTimes(diagnosis) {
     const times = diagnosis.timings_ms;
     const level = speedLight(times.total);
-    const ran = STAGES.some((name) => times[name] > 0);
+    const ran = ranAny(times);
     const longest = Math.max(times.total, ...STAGES.map((name) => times[name] || 0), 0.001);
     return h(
         "section",

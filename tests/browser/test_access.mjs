@@ -44,6 +44,30 @@ function weakTexts() {
     return Array.from(weak);
 }
 
+/* Contrast of two of the theme's colours. */
+function contrastOf([one, two]) {
+    const luminance = (name) => {
+        const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim().slice(1);
+        const [r, g, b] = [0, 2, 4].map((at) => {
+            const value = parseInt(hex.slice(at, at + 2), 16) / 255;
+            return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const [a, b] = [luminance(one), luminance(two)].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+}
+
+/* Edges of switches, fields and cards are seen, and text on the coloured corner is read. */
+const PAIRS = [
+    ["--line-strong", "--bg", 3],
+    ["--line-strong", "--surface", 3],
+    ["--line-strong", "--raised", 3],
+    ["--line-strong", "--brand-soft", 3],
+    ["--muted", "--lime", 4.5],
+    ["--brand", "--lime", 4.5],
+];
+
 for (const size of Object.keys(SIZES)) {
     for (const scheme of ["light", "dark"]) {
         test(`${size}, ${scheme}: fits, readable`, async () => {
@@ -57,6 +81,10 @@ for (const size of Object.keys(SIZES)) {
             assert.equal(await page.getAttribute("html", "data-theme"), scheme);
             await noSidewaysScroll(page, "the empty page");
             assert.deepEqual(await page.evaluate(weakTexts), []);
+            for (const [edge, ground, least] of PAIRS) {
+                const ratio = await page.evaluate(contrastOf, [edge, ground]);
+                assert.ok(ratio >= least, `${edge} on ${ground}: ${ratio.toFixed(2)}`);
+            }
             await upload(page, leaf);
             await page.waitForSelector("#heat-layer:not([hidden])");
             await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
@@ -118,9 +146,9 @@ test("at twice the size of text nothing is cut off or wider than a phone", async
     await close();
 });
 
-test("a tall photo leaves room for the answer, and a browser without aspect-ratio shows photos too", async () => {
-    const tall = await leafPicture(await canvasPage(), { width: 260, height: 2600, seed: 47 });
-    const { page, close } = await visit();
+test("a tall photo leaves room for the answer, is seen in a browser without aspect-ratio, and is printed", async () => {
+    const tall = await leafPicture(await canvasPage(), { width: 260, height: 2600, seed: 47, name: "row_7.jpg" });
+    const { page, close } = await visit({ scheme: "dark" });
     await upload(page, tall);
     const height = () => page.evaluate(() => document.querySelector(".photo-stage").getBoundingClientRect().height);
     assert.ok((await height()) <= 0.7 * SIZES.laptop[1] + 1, `${await height()} px`);
@@ -128,45 +156,8 @@ test("a tall photo leaves room for the answer, and a browser without aspect-rati
     await page.waitForFunction(() => document.getElementById("photo").naturalWidth > 0);
     await page.evaluate(() => document.querySelector(".photo-stage").style.removeProperty("aspect-ratio"));
     assert.ok(Math.abs((await height()) - before) < 2, `${await height()} px without aspect-ratio`);
-    await close();
-});
 
-/* Contrast of two of the theme's colours. */
-function contrastOf([one, two]) {
-    const luminance = (name) => {
-        const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim().slice(1);
-        const [r, g, b] = [0, 2, 4].map((at) => {
-            const value = parseInt(hex.slice(at, at + 2), 16) / 255;
-            return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-        });
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const [a, b] = [luminance(one), luminance(two)].sort((x, y) => y - x);
-    return (a + 0.05) / (b + 0.05);
-}
-
-for (const scheme of ["light", "dark"]) {
-    test(`${scheme}: edges of switches, fields and cards are seen, and text on the coloured corner is read`, async () => {
-        const { page, close } = await visit({ scheme });
-        for (const [edge, ground, least] of [
-            ["--line-strong", "--bg", 3],
-            ["--line-strong", "--surface", 3],
-            ["--line-strong", "--raised", 3],
-            ["--line-strong", "--brand-soft", 3],
-            ["--muted", "--lime", 4.5],
-            ["--brand", "--lime", 4.5],
-        ]) {
-            const ratio = await page.evaluate(contrastOf, [edge, ground]);
-            assert.ok(ratio >= least, `${edge} on ${ground}: ${ratio.toFixed(2)}`);
-        }
-        await close();
-    });
-}
-
-test("on paper: the photo's name and the day, light colours, no times", async () => {
-    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 48, name: "row_7.jpg" });
-    const { page, close } = await visit({ scheme: "dark" });
-    await upload(page, leaf);
+    // on paper: the photo's name and the day, light colours, no times
     assert.ok(await page.isHidden(".print-only"));
     await page.emulateMedia({ media: "print" });
     assert.match(await page.locator(".print-only").innerText(), /row_7\.jpg, diagnosed .*20\d\d/);

@@ -128,22 +128,22 @@ test("where the answer is no help the next photo is one click away", async () =>
     const [leaf] = await leaves(1, 88);
     const { page, context, close } = await visit({ allow: REFUSED });
     await context.grantPermissions(["camera"]);
-    let verdict = "confident";
-    let hints = [];
-    await changeAnswers(page, (answer) => void Object.assign(answer, { verdict, hints }));
-    for (const [nextVerdict, nextHints, wanted] of [
-        ["confident", [], 0],
-        ["confident", ["blurred"], 1],
-        ["uncertain", [], 1],
-        ["not_a_leaf", [], 1],
-    ]) {
-        verdict = nextVerdict;
-        hints = nextHints;
-        await upload(page, leaf);
-        assert.equal(await page.locator(".another").count(), wanted, `${verdict} ${hints}`);
-        await page.click("#start-over");
+    const kinds = { confident: 0, blurred: 1, uncertain: 1, not_a_leaf: 1 }; // -> buttons
+    await changeAnswers(page, (answer) => {
+        if (!answer.image) return;
+        const name = answer.image.name;
+        Object.assign(answer, name === "blurred" ? { verdict: "confident", hints: [name] } : { verdict: name, hints: [] });
+    });
+    await upload(
+        page,
+        Object.keys(kinds).map((name) => ({ ...leaf, name })),
+    );
+    for (const [at, name] of Object.keys(kinds).entries()) {
+        await page.click(`#strip li:nth-child(${at + 1}) .strip-card`);
+        assert.equal(await page.locator(".another").count(), kinds[name], name);
     }
     await page.unroute("**/api/v1/predict*");
+    await page.click("#start-over");
     await upload(page, { ...leaf, buffer: leaf.buffer.subarray(0, 300) });
     await page.click(".failed .another");
     assert.ok(await page.isVisible("dialog.camera"));
@@ -157,24 +157,30 @@ test("a photo that the server has dropped is sent again for its heat map; withou
     await upload(page, leaf);
     const { diagnosis } = (await ask(page, "/api/v1/history")).history[0];
     await heatShown(page, diagnosis.predictions[0].index);
-    let gone = true;
+    let gone = 1; // times
     await page.route("**/gradcam*", (route) => {
-        if (!gone) return route.continue();
-        gone = false;
+        if (gone === 0) return route.continue();
+        gone -= 1;
         return route.fulfill({ status: 404, json: { error: { code: "not_found", message: "no such image" } } });
     });
     await moreSettings(page);
     await page.selectOption("#heat-class", String(diagnosis.predictions[1].index));
     await heatShown(page, diagnosis.predictions[1].index);
-    assert.equal(requests.filter(({ method }) => method === "POST").length, 2);
+    const posted = () => requests.filter(({ method }) => method === "POST").length;
+    assert.equal(posted(), 2);
     assert.equal(await page.textContent(".photo-message"), "");
+    gone = 9; // a server that keeps no photo
+    await page.selectOption("#heat-class", String(diagnosis.predictions[2].index));
+    await page.waitForSelector("text=The heat map could not be made: no such image");
+    assert.equal(posted(), 3);
 
+    gone = 0;
     await page.reload();
     await page.click("#panel-history .history-row");
     await heatShown(page, diagnosis.predictions[0].index);
     await page.selectOption("#plant", "Wheat");
     await page.waitForSelector("text=Diagnosed before you said Wheat. Choose the photo again.");
-    gone = true;
+    gone = 1;
     await page.selectOption("#heat-class", String(diagnosis.predictions[1].index));
     await page.waitForSelector("text=no longer keeps this photo");
     assert.match(await page.textContent(".photo-message"), /Choose the photo again above/);

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { base, canvasPage, focusedId, plainPage, settled, upload, visit } from "./harness.mjs";
+import { base, canvasPage, plainPage, settled, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 const REFUSED = [/status of 4\d\d/]; // Chromium's own line about an answer that the test asks for
@@ -129,7 +129,7 @@ test("an answer that is there survives a broken connection and a server that has
     await close();
 });
 
-test("without JavaScript, or with a part of it missing, the page says what to do", async () => {
+test("without JavaScript, or with a part of it missing, the page says what to do; without the right to the camera, what it takes", async () => {
     for (const options of [{ javaScriptEnabled: false }, {}]) {
         const page = await plainPage({ ...options, viewport: { width: 360, height: 740 } });
         await page.route("**/main.js", (route) => route.abort());
@@ -139,8 +139,12 @@ test("without JavaScript, or with a part of it missing, the page says what to do
         for (const tool of ["#pill", "#theme"]) assert.ok(await page.isHidden(tool), tool);
         await page.context().close();
     }
-    const { page, close } = await visit();
+    const { page, close } = await visit({
+        prepare: (page) =>
+            page.addInitScript(() => Object.defineProperty(Navigator.prototype, "mediaDevices", { get: () => undefined })),
+    });
     assert.doesNotMatch(await page.textContent("body"), /Turn on JavaScript/);
+    assert.match(await page.textContent("#camera-input-hint"), /needs https or this very computer/);
     await close();
 });
 
@@ -283,14 +287,5 @@ test("a computer's camera takes a photo; without permission the page says so", a
     await page.click("label[for=camera-input]");
     await page.waitForFunction(() => document.getElementById("camera-said").textContent.includes("Allow it"));
     await page.keyboard.press("Escape");
-    await close();
-});
-
-test("where browsers keep the camera from the page, the button says so", async () => {
-    const { page, close } = await visit({
-        prepare: (page) =>
-            page.addInitScript(() => Object.defineProperty(Navigator.prototype, "mediaDevices", { get: () => undefined })),
-    });
-    assert.match(await page.textContent("#camera-input-hint"), /needs https or this very computer/);
     await close();
 });
