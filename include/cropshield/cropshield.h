@@ -484,7 +484,8 @@ typedef struct cs_diagnosis {
     size_t prediction_count;
     const char *const *hints; /* photo coach: "blurred", "too_dark", "too_bright", "leaf_too_small" */
     size_t hint_count;
-    double leaf_score; /* > 0: looks like a leaf of a supported crop; NaN when the model has no gate */
+    double leaf_score; /* > 0: looks like a leaf of a supported crop; < 0 for a photo without structure, which
+                          cannot show one; NaN when the model has no gate */
     const char *model_name;
     const char *model_digest;
     enum cs_precision precision;

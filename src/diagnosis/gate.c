@@ -8,6 +8,10 @@
  * features f energy       log Σ exp(logit / temperature) over the tested classes max_logit    the largest
  * logit / temperature of the tested classes mahalanobis  least distance of basis·(f/|f| - center) to a row of
  * ood.mean and the others are features of the content.
+ *
+ * Below LEAST_SPREAD grey levels of standard deviation there is nothing to see, whatever the network makes of
+ * it (black, white and one colour are far from all that training shows it): the score is then at most the
+ * spread - LEAST_SPREAD, below 0. The flattest of some 2,000 photos of leaves spreads over 14 levels.
  */
 #include "diagnosis/gate.h"
 
@@ -18,6 +22,7 @@
 
 enum { REJECT, ENERGY, MAX_LOGIT, MAHALANOBIS, NETWORK_INPUTS };
 #define MAX_DIRECTIONS 512
+#define LEAST_SPREAD   4.0
 #define INPUTS         ((size_t)NETWORK_INPUTS + CSI_FEATURE_COUNT)
 
 struct csi_gate {
@@ -317,6 +322,7 @@ static void logit_inputs(const struct csi_gate *gate, const float *logits, doubl
 double csi_gate_score(const struct csi_gate *gate, const float *logits, size_t class_count,
                       const float *embedding, const struct csi_content *content)
 {
+    const double margin = 255 * content->values[CSI_FEATURE_LUMA_STD] - LEAST_SPREAD;
     double values[INPUTS] = {0}, score = gate->bias;
 
     (void)class_count; /* the gate's own, checked when it was made */
@@ -332,7 +338,8 @@ double csi_gate_score(const struct csi_gate *gate, const float *logits, size_t c
         z = z > gate->clip ? gate->clip : z < -gate->clip ? -gate->clip : z;
         score += gate->weight[i] * z;
     }
-    return gate->threshold - score;
+    score = gate->threshold - score;
+    return margin < 0 && !(score < margin) ? margin : score;
 }
 
 /* ---- the coach ---- */

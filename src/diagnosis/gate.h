@@ -16,7 +16,7 @@ struct csi_coach;
 enum cs_status csi_gate_create(const struct csi_graph *graph, size_t embedding_size, struct csi_gate **gate,
                                struct cs_error *error);
 void csi_gate_destroy(struct csi_gate *gate);
-/* > 0: looks like a leaf of a supported crop. */
+/* > 0: looks like a leaf of a supported crop. Always below 0 for a photo without structure: one colour. */
 double csi_gate_score(const struct csi_gate *gate, const float *logits, size_t class_count,
                       const float *embedding, const struct csi_content *content);
 

@@ -27,7 +27,7 @@ void csi_prediction_key(const cs_diagnoser *diagnoser, const cs_model *model, co
     uint32_t numbers[2] = {(uint32_t)diagnoser->options.decode, diagnoser->options.max_size};
 
     csi_hasher_init(&hasher);
-    csi_hasher_update(&hasher, "prediction 1", sizeof "prediction 1");
+    csi_hasher_update(&hasher, "prediction 2", sizeof "prediction 2");
     csi_hasher_update(&hasher, id->bytes, CSI_HASH_SIZE);
     csi_hasher_update(&hasher, model->identity.bytes, CSI_HASH_SIZE);
     csi_hasher_update(&hasher, numbers, sizeof numbers);

@@ -146,6 +146,14 @@ import json
 a, b = (json.loads(open(n).readline())["predictions"] for n in ("generic", "out"))
 assert a[0]["index"] == b[0]["index"] and abs(a[0]["probability"] - b[0]["probability"]) < 1e-3
 P
+# nothing in the picture, no leaf in it: black, white, one colour, one pixel
+mkdir plain
+$python -c "
+from PIL import Image
+for name, side, colour in (('black.png', 640, 0), ('white.png', 640, 0xffffff), ('grey.jpg', 640, 0x808080), ('blue.png', 640, 0xff0000), ('one.png', 1, 0x20a010)):
+    Image.new('RGB', (side, side), colour).save('plain/' + name)"
+run 0 predict --json plain
+json "len(lines) == 5 and all(l['verdict'] == 'not_a_leaf' and l['leaf_score'] < 0 for l in lines)"
 # no colour and no progress without a terminal, however many photos there are
 run 0 predict photos photos photos
 hasnt out $'\033'; hasnt err $'\033'

@@ -108,6 +108,32 @@ static void the_score_equals_the_training_side(void **state)
     csi_graph_destroy(graph);
 }
 
+/* Black, white, one colour: whatever network and parameters say. The less there is, the lower. */
+static void without_structure_there_is_no_leaf(void **state)
+{
+    static const double levels[] = {0, 1, 3.5, 4, 50}, most[] = {-4, -3, -0.5, 1e9, 1e9};
+    struct csi_graph *graph =
+        make_graph("{\\\"inputs\\\":[\\\"energy\\\"],\\\"mean\\\":[0],\\\"scale\\\":[1],"
+                   "\\\"weight\\\":[0],\\\"clip\\\":4,\\\"bias\\\":0,\\\"threshold\\\":2}",
+                   false);
+    const float logits[3] = {0, 0, 0};
+    struct csi_content content = {{0}};
+    struct csi_gate *gate;
+
+    (void)state;
+    assert_int_equal(csi_gate_create(graph, 3, &gate, NULL), CS_OK);
+    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+        double expected = most[i] < 2 ? most[i] : 2, score;
+
+        content.values[CSI_FEATURE_LUMA_STD] = levels[i] / 255;
+        score = csi_gate_score(gate, logits, 3, NULL, &content);
+        if (!(fabs(score - expected) < 1e-9))
+            fail_msg("%g levels: %g, not %g", levels[i], score, expected);
+    }
+    csi_gate_destroy(gate);
+    csi_graph_destroy(graph);
+}
+
 static void no_parameters_no_gate(void **state)
 {
     struct csi_graph *graph;
@@ -190,6 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_score_equals_the_training_side),
+        cmocka_unit_test(without_structure_there_is_no_leaf),
         cmocka_unit_test(no_parameters_no_gate),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(the_coach_names_what_is_wrong),

@@ -13,6 +13,7 @@ from . import content, metrics
 NETWORK_INPUTS = ("reject", "energy", "max_logit", "mahalanobis")
 INPUTS = NETWORK_INPUTS + content.FEATURES
 CLIP = 4.0
+LEAST_SPREAD = 4.0  # grey levels
 DIMENSIONS = 32
 
 
@@ -55,9 +56,17 @@ def inputs(space, logits, reject, features, contents, temperature, tested):
 
 
 def score(gate, values):
-    """The gate's score: above `threshold` a photo counts as no leaf of a supported crop."""
+    """The gate's score: above `threshold` a photo counts as no leaf of a supported crop.
+
+    So does every photo without structure, whatever the network makes of it: where luma spreads over less than LEAST_SPREAD
+    levels the score is at least as far above the threshold. A gate that is being fitted has no threshold yet.
+    """
     z = np.clip((values - np.array(gate["mean"])) / np.array(gate["scale"]), -CLIP, CLIP)
-    return z @ np.array(gate["weight"]) + gate["bias"]
+    found = z @ np.array(gate["weight"]) + gate["bias"]
+    if "threshold" not in gate:
+        return found
+    lack = LEAST_SPREAD - 255 * values[:, INPUTS.index("luma_std")]
+    return np.where(lack > 0, np.maximum(found, gate["threshold"] + lack), found)
 
 
 def fit(inside, outside, kind, penalty=0.02, rejected=0.005, rejected_scenes=0.01, steps=4000):
