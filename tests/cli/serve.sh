@@ -90,7 +90,10 @@ until [ -e is_locked ]; do sleep 0.05; done
 for signal in TERM INT; do
     "$CROPSHIELD" serve --port 0 --cache-file locked.db 2>log &
     server=$!
-    until [ $((0x$(sed -n 's/^SigBlk:[[:space:]]*//p' /proc/$server/status) & 0x4000)) -ne 0 ]; do sleep 0.02; done
+    # The shell blocks signals too until it has become the program.
+    until grep -q cropshield /proc/$server/comm && [ $((0x$(sed -n 's/^SigBlk:[[:space:]]*//p' /proc/$server/status) & 0x4000)) -ne 0 ]; do
+        sleep 0.02
+    done
     kill -$signal $server
     wait $server || complain "SIG$signal while opening: the server ended with $?"
     has log stopping
