@@ -158,7 +158,8 @@ static void on_hangup(void *context, struct csi_conn *conn)
     csi_hub_hangup(server->hub, conn);
 }
 
-/* However it came to be loaded: by its file's change, by a signal, by a cleared cache. */
+/* However it came to be loaded: by its file's change, by a signal, by a cleared cache. Asked for once a
+ * second: of several loads within one the last. */
 static void log_model(const struct csi_server *server)
 {
     cs_model *model = cs_diagnoser_model(server->options.diagnoser);
