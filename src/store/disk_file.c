@@ -141,7 +141,7 @@ static enum cs_status check_content(const char *path, bool *damaged, struct cs_e
     sqlite3 *database = NULL;
     struct csi_disk_counts counts;
     char reason[128];
-    int version, objects, code = open_to_read(path, &database);
+    int version, objects = 0, code = open_to_read(path, &database);
     enum cs_status status = CS_OK;
 
     reason[0] = '\0';
