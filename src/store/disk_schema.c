@@ -44,7 +44,8 @@ static int migrate(sqlite3 *database, int from, int to)
 {
     int code = SQLITE_OK;
 
-    for (int version = from; code == SQLITE_OK && version < to; version++) {
+    for (int version = from; code == SQLITE_OK && version < to && version < CSI_DISK_SCHEMA_VERSION;
+         version++) {
         char sql[64];
 
         code = sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL);
