@@ -67,28 +67,31 @@ static void write_line(enum csi_log_level level, const char *members, const char
     csi_buffer_free(&line);
 }
 
-void csi_log(enum csi_log_level level, const char *format, ...)
+static void write_message(enum csi_log_level level, const char *members, const char *format,
+                          va_list arguments)
 {
     char message[MESSAGE_SIZE];
-    va_list arguments;
 
     if (level < log_lowest)
         return;
-    va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
+    write_line(level, members, message);
+}
+
+void csi_log(enum csi_log_level level, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    write_message(level, NULL, format, arguments);
     va_end(arguments);
-    write_line(level, NULL, message);
 }
 
 void csi_log_with(enum csi_log_level level, const char *members, const char *format, ...)
 {
-    char message[MESSAGE_SIZE];
     va_list arguments;
 
-    if (level < log_lowest)
-        return;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    write_message(level, members, format, arguments);
     va_end(arguments);
-    write_line(level, members, message);
 }
