@@ -263,6 +263,23 @@ static enum cs_status copy_to_blob(const void *bytes, size_t size, struct cs_blo
     return CS_OK;
 }
 
+/* A job about a photo diagnosed before, by the model in use; end_job is for the caller when this succeeds. */
+static enum cs_status begin_job(struct csi_job *job, const char *id, struct cs_error *error)
+{
+    enum cs_status status = parse_id(id, &job->id, error);
+
+    if (status != CS_OK)
+        return status;
+    job->model = csi_slot_model(job->diagnoser, error);
+    return job->model != NULL ? CS_OK : job->diagnoser->slot.first_error.status;
+}
+
+static void end_job(struct csi_job *job)
+{
+    csi_image_destroy(job->display);
+    csi_model_release(job->model);
+}
+
 enum cs_status csi_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *id,
                                      const struct cs_heatmap_request *request, struct cs_blob *image,
                                      enum cs_cache_result *result, double *ms, struct cs_error *error)
@@ -271,13 +288,10 @@ enum cs_status csi_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *id,
     enum cs_cache_result way = CS_CACHE_OFF;
     struct csi_cached cached;
     uint64_t start = csi_now_ns();
-    enum cs_status status = parse_id(id, &job.id, error);
+    enum cs_status status = begin_job(&job, id, error);
 
     if (status != CS_OK)
         return status;
-    job.model = csi_slot_model(diagnoser, error);
-    if (job.model == NULL)
-        return diagnoser->slot.first_error.status;
     status = csi_job_heatmap(&job, NULL, request, &cached, &way, error);
     if (status == CS_OK) {
         status = copy_to_blob(cached.bytes, cached.size, image, error);
@@ -287,8 +301,7 @@ enum cs_status csi_diagnoser_heatmap(cs_diagnoser *diagnoser, const char *id,
         *result = way;
     if (ms != NULL)
         *ms = csi_ms_since(start);
-    csi_image_destroy(job.display);
-    csi_model_release(job.model);
+    end_job(&job);
     return status;
 }
 
@@ -302,13 +315,10 @@ enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t
     struct csi_record record;
     const struct csi_record *known = NULL;
     float *map = NULL;
-    enum cs_status status = parse_id(id, &job.id, error);
+    enum cs_status status = begin_job(&job, id, error);
 
     if (status != CS_OK)
         return status;
-    job.model = csi_slot_model(diagnoser, error);
-    if (job.model == NULL)
-        return diagnoser->slot.first_error.status;
     status = check_heatmap(job.model, &request, error);
     if (status == CS_OK && class_index == SIZE_MAX) {
         status = need_record(&job, &cached, &record, error);
@@ -326,8 +336,7 @@ enum cs_status csi_diagnoser_map(cs_diagnoser *diagnoser, const char *id, size_t
         blob->size = (size_t)*width * *height * sizeof *map;
     }
     csi_cached_release(&cached);
-    csi_image_destroy(job.display);
-    csi_model_release(job.model);
+    end_job(&job);
     return status;
 }
 
@@ -338,22 +347,18 @@ enum cs_status csi_diagnoser_top_class(cs_diagnoser *diagnoser, const char *id, 
     struct csi_cached cached = {0};
     struct csi_record record;
     size_t among;
-    enum cs_status status = parse_id(id, &job.id, error);
+    enum cs_status status = begin_job(&job, id, error);
 
     *class_index = SIZE_MAX;
     if (status != CS_OK)
         return status;
-    job.model = csi_slot_model(diagnoser, error);
-    if (job.model == NULL)
-        return diagnoser->slot.first_error.status;
     status = csi_model_find_plant(job.model, plant, &among, error);
     if (status == CS_OK)
         status = need_record(&job, &cached, &record, error);
     if (status == CS_OK)
         *class_index = csi_model_top_class(job.model, record.logits, among);
     csi_cached_release(&cached);
-    csi_image_destroy(job.display);
-    csi_model_release(job.model);
+    end_job(&job);
     return status;
 }
 

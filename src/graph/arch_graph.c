@@ -74,7 +74,6 @@ static void put_attributes(json_t *object, const struct csi_node *node)
 struct csi_layer_name csi_graph_scales_name(const char *constant)
 {
     uint32_t hash = UINT32_C(2166136261); /* FNV-1a: long names often differ at their end only */
-
     const int kept = (int)csi_utf8_prefix(constant, 100);
 
     if (strlen(constant) <= 110)

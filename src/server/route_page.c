@@ -18,8 +18,8 @@ void csi_route_page(struct csi_request *request)
     if (request->captures[0] == NULL && csi_request_session(request) == NULL)
         return;
     /* A 304 carries the length of the whole answer, and none of its bytes: libmicrohttpd leaves them out. */
-    csi_etag(asset.bytes, asset.size,
-             etag); /* some hundred kilobytes at most: hashing takes less than sending */
+    /* Some hundred kilobytes at most: hashing takes less than sending. */
+    csi_etag(asset.bytes, asset.size, etag);
     csi_reply_static(request, csi_etag_status(request, etag), asset.type, asset.bytes, asset.size);
     csi_reply_header(request, "ETag", etag);
     csi_reply_header(request, "Cache-Control",
