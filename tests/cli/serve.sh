@@ -89,12 +89,13 @@ base.execute('BEGIN EXCLUSIVE')
 open('is_locked', 'w')
 time.sleep(30)" &
 holder=$!
-until [ -e is_locked ]; do sleep 0.05; done
+for _ in $(seq 200); do [ -e is_locked ] && break; sleep 0.05; done
 for signal in TERM INT; do
     "$CROPSHIELD" serve --port 0 --cache-file locked.db 2>log &
     server=$!
     # The shell blocks signals too until it has become the program.
-    until grep -q cropshield /proc/$server/comm && [ $((0x$(sed -n 's/^SigBlk:[[:space:]]*//p' /proc/$server/status) & 0x4000)) -ne 0 ]; do
+    for _ in $(seq 500); do
+        grep -q cropshield /proc/$server/comm && [ $((0x$(sed -n 's/^SigBlk:[[:space:]]*//p' /proc/$server/status) & 0x4000)) -ne 0 ] && break
         sleep 0.02
     done
     kill -$signal $server
