@@ -47,6 +47,7 @@ void csi_plan_destroy(struct csi_plan *plan);
 struct csi_plan_info {
     const char *kernels;         /* "avx512"; with a device its own: "cuda_sm90" */
     enum cs_device device;       /* CPU or CUDA */
+    const char *device_name;     /* "NVIDIA H200"; NULL: the CPU */
     enum cs_precision precision; /* in use; with a device, there */
     bool integers;               /* computes in 8-bit integers */
     size_t input_channels, input_height, input_width;

@@ -270,6 +270,7 @@ static enum cs_status fill_info(struct csi_plan *plan, const struct csi_ir *ir, 
     *info = (struct csi_plan_info){
         .kernels = plan->device != NULL ? plan->device_info.kernels : plan->kernels->name,
         .device = plan->device != NULL ? CS_DEVICE_CUDA : CS_DEVICE_CPU,
+        .device_name = plan->device != NULL ? plan->device_info.name : NULL,
         .precision = precision_in_use(plan),
         .integers = ir->integers,
         .input_channels = in->channels,
