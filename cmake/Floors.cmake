@@ -1,7 +1,7 @@
 # One object library a floor, bottom to top; then the library and the program. `csi_floor(name libraries…)`.
 include_directories(${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include ${CMAKE_BINARY_DIR}/generated)
 set(CS_FLOORS "")
-set(CS_LINK Threads::Threads m)
+set(CS_LINK Threads::Threads m ${CMAKE_DL_LIBS})
 
 # Instruction-set flags by file name.
 function(csi_isa_flags)
@@ -60,6 +60,12 @@ csi_floor(store PkgConfig::SQLITE)
 csi_floor(diagnosis PkgConfig::JANSSON)
 csi_floor(library)
 list(REMOVE_DUPLICATES CS_LINK)
+# Where an installed program without the plug-in beside it looks for it.
+include(GNUInstallDirs)
+if(TARGET csi_kernels)
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/kernels/device_plugin.c PROPERTIES COMPILE_DEFINITIONS
+    CSI_PLUGIN_FOLDER="${CMAKE_INSTALL_FULL_LIBDIR}/cropshield")
+endif()
 
 # ONNX's schema comes from Debian's package and is compiled to C here: nothing of it is in the repository.
 find_file(CS_ONNX_PROTO onnx/onnx.proto PATHS /usr/include /usr/local/include)

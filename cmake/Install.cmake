@@ -4,6 +4,9 @@ if(TARGET cropshield)
   install(TARGETS cropshield RUNTIME)
 endif()
 install(TARGETS cropshield_static cropshield_shared ARCHIVE LIBRARY)
+if(TARGET cropshield_cuda) # opened by the program, which looks for it there (src/kernels/device_plugin.c)
+  install(TARGETS cropshield_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/cropshield)
+endif()
 install(DIRECTORY include/cropshield DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/cropshield.pc CONTENT [[
 prefix=@CMAKE_INSTALL_PREFIX@
@@ -16,7 +19,7 @@ Version: @PROJECT_VERSION@
 Libs: -L${libdir} -lcropshield
 Cflags: -I${includedir}
 Requires.private: libjpeg libpng zlib libwebp libexif libzip libprotobuf-c jansson libsodium sqlite3
-Libs.private: -lm -lpthread
+Libs.private: -lm -lpthread -ldl
 ]] @ONLY)
 # `cmake --install --prefix` may name another prefix than the one that was configured.
 install(CODE "

@@ -117,11 +117,23 @@ struct cs_machine_info {
     unsigned physical_cores; /* physical cores this process may use: affinity and cgroup quota respected */
     unsigned logical_cpus;   /* logical CPUs this process may use */
     uint64_t memory_bytes;
-    char gpu[96]; /* "" when none is usable */
+    char gpu[96]; /* name of the first; "" when none is usable */
 };
-/* `cpu_mask`: comma-separated names of the instruction sets that may be used; NULL or "" for all. */
+/* `cpu_mask`: comma-separated names of the instruction sets that may be used; NULL or "" for all. Opens the
+ * GPU's plug-in, see cs_gpu_info. */
 CS_API enum cs_status cs_machine_info(const char *cpu_mask, struct cs_machine_info *info,
                                       struct cs_error *error);
+
+/* A GPU that models can run on (CS_DEVICE_CUDA), through a plug-in: libcropshield_cuda.so beside the program or
+ * library, in ../lib/cropshield from there, or where it was installed. The first call opens it, which may take
+ * half a second. CS_NOT_FOUND: there is no plug-in, and the message says where it was looked for.
+ * CS_MODEL_UNSUPPORTED: there is one, but it, the driver or GPU `index` is of no use. Thread-safe. */
+struct cs_gpu_info {
+    char name[96];    /* "NVIDIA H200" */
+    char kernels[32]; /* "cuda_sm90" */
+    uint64_t memory_bytes;
+};
+CS_API enum cs_status cs_gpu_info(int index, struct cs_gpu_info *info, struct cs_error *error);
 
 /* Peak rates of this CPU as measured now (takes about half a second), for `threads` threads. */
 struct cs_machine_peaks {
@@ -213,9 +225,14 @@ CS_API enum cs_status cs_image_encode(const cs_image *image, enum cs_image_forma
  * ----------------------------------------------------------------------------------------------------------------
  */
 
+/* CUDA: a GPU computes everything up to the Grad-CAM map, in cs_precision, and the CPU the rest (mostly a pool
+ * and the classifier) in float32; CS_MODEL_UNSUPPORTED where no GPU is usable (cs_gpu_info says why) or the
+ * network does not run there. AUTO: CUDA where that works, else the CPU; the CPU too for INT8 and, unless
+ * another precision is asked for, networks that are quantised themselves. */
 enum cs_device { CS_DEVICE_AUTO = 0, CS_DEVICE_CPU = 1, CS_DEVICE_CUDA = 2 };
+/* FP16 and BF16 need a GPU, INT8 the CPU: CS_MODEL_UNSUPPORTED otherwise. */
 enum cs_precision {
-    CS_PRECISION_AUTO = 0, /* the fastest whose accuracy the model file vouches for */
+    CS_PRECISION_AUTO = 0, /* the fastest whose accuracy the model file vouches for; on a GPU FP16 */
     CS_PRECISION_FP32 = 1,
     CS_PRECISION_BF16 = 2,
     CS_PRECISION_FP16 = 3,
@@ -236,7 +253,7 @@ struct cs_preprocess_override {
 struct cs_model_options {
     const char *path; /* NULL or "": the embedded model; "lite": the shipped small model; else a file */
     enum cs_device device;
-    int device_index;
+    int device_index; /* of the GPU, from 0; nothing on the CPU */
     enum cs_precision precision;
     unsigned threads;         /* compute threads; 0: physical cores allowed to this process */
     const char *cpu_mask;     /* instruction sets that may be used, e.g. "generic", "avx2"; NULL for all */
@@ -268,7 +285,7 @@ struct cs_model_info {
     const char *digest;       /* 64 hex: BLAKE2b-256 of the file */
     const char *gradcam_layer;
     const char *metadata_json; /* the file's metadata as one JSON object */
-    const char *kernels;       /* kernel set in use: "avx512", … */
+    const char *kernels;       /* kernel set in use: "avx512", …; on a GPU its own: "cuda_sm90" */
     enum cs_precision precision;
     enum cs_device device;
     unsigned threads;
@@ -288,6 +305,7 @@ struct cs_model_info {
     size_t plant_count;
     const size_t *plant_of; /* of each class: an index into `plants`; SIZE_MAX: its name tells none */
     uint32_t resize;        /* the photo's short side becomes this, before the centre crop to S */
+    const char *device_name; /* "NVIDIA H200"; NULL on the CPU */
 };
 /* Pointers live as long as the model. */
 CS_API struct cs_model_info cs_model_info(const cs_model *model);

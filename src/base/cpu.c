@@ -453,6 +453,14 @@ enum cs_status csi_cpu_allowed(const char *mask, uint32_t *allowed, struct cs_er
     return CS_OK;
 }
 
+const char *csi_cpu_kernels(uint32_t features)
+{
+    return (features & CSI_CPU_AVX512) != 0 ? "avx512"
+           : (features & CSI_CPU_AVX2) != 0 ? "avx2"
+           : (features & CSI_CPU_NEON) != 0 ? "neon"
+                                            : "generic";
+}
+
 void csi_cpu_feature_names(uint32_t features, char *text, size_t size)
 {
     size_t used = 0;

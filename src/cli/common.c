@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "cli/cli.h"
 
 struct csi_shared csi_shared_defaults(void)
@@ -35,8 +36,8 @@ const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_
          &shared->model, 0, 0},
         {"classes", 0, CSI_OPT_STRING, "FILE", "class_to_idx.json with the class names", &shared->classes, 0,
          0},
-        {"device", 0, CSI_OPT_STRING, "DEVICE", "auto, cpu, cuda or cuda:N (auto)", &shared->device, 0, 0},
-        {"precision", 0, CSI_OPT_STRING, "P", "auto, fp32, bf16, fp16 or int8 (auto)", &shared->precision, 0,
+        {"device", 0, CSI_OPT_STRING, "DEVICE", "auto, cpu, cuda or cuda:N (auto: the GPU where there is one)", &shared->device, 0, 0},
+        {"precision", 0, CSI_OPT_STRING, "P", "auto, fp32, bf16, fp16 (GPU only) or int8 (CPU only) (auto)", &shared->precision, 0,
          0},
         {"threads", 't', CSI_OPT_SIZE, "N", "compute threads (physical cores allowed)", &shared->threads, 1,
          1024},
@@ -136,10 +137,10 @@ static bool parse_triple(const struct csi_command_line *line, const char *const 
 
 static bool parse_cpu_mask(const struct csi_command_line *line, const char *const *target)
 {
-    struct cs_machine_info machine;
+    uint32_t allowed;
     struct cs_error error;
 
-    if (cs_machine_info(*target, &machine, &error) == CS_OK)
+    if (csi_cpu_allowed(*target, &allowed, &error) == CS_OK)
         return true;
     csi_option_refuse(line, target, "%s", error.message);
     return false;
@@ -243,6 +244,13 @@ bool csi_native_output(const struct csi_command_line *line, const char *const *o
         return false;
     }
     return true;
+}
+
+void csi_stay_on_cpu(struct cs_model_options *options)
+{
+    if (options->device == CS_DEVICE_AUTO && options->precision != CS_PRECISION_FP16 &&
+        options->precision != CS_PRECISION_BF16)
+        options->device = CS_DEVICE_CPU;
 }
 
 void csi_make_room_for_heatmap(struct cs_diagnoser_options *options)

@@ -47,8 +47,21 @@ static void check_machine(const char *mask)
            machine.physical_cores, machine.logical_cpus);
     report(machine.memory_bytes < ((uint64_t)512 << 20) ? FINDING_WARN : FINDING_OK, "memory", "%.1f GiB",
            (double)machine.memory_bytes / (1 << 30));
-    report(FINDING_OK, "gpu", "%s",
-           machine.gpu[0] != '\0' ? machine.gpu : "none usable: everything runs on the CPU");
+}
+
+/* A build without the plug-in is as it should be; a plug-in that finds no GPU was made for one. */
+static void check_gpu(const struct cs_model_options *options)
+{
+    struct cs_gpu_info gpu;
+    struct cs_error error;
+    enum cs_status status = cs_gpu_info(options->device_index, &gpu, &error);
+
+    if (status == CS_OK)
+        report(FINDING_OK, "gpu", "%s, %.1f GiB, %s kernels", gpu.name,
+               (double)gpu.memory_bytes / (1 << 30), gpu.kernels);
+    else
+        report(status == CS_NOT_FOUND ? FINDING_OK : FINDING_WARN, "gpu",
+               "none usable, everything runs on the CPU: %s", error.message);
 }
 
 static void check_model(const struct cs_diagnoser_options *options)
@@ -73,8 +86,8 @@ static void check_model(const struct cs_diagnoser_options *options)
         cs_session_forward(session, input, 1, &error) != CS_OK)
         report(FINDING_FAIL, "inference", "%s", input == NULL ? "out of memory" : error.message);
     else
-        report(FINDING_OK, "inference", "a forward pass runs (%s, %s)", cs_precision_name(info.precision),
-               info.kernels);
+        report(FINDING_OK, "inference", "a forward pass runs (%s, %s, %s)", cs_device_name(info.device),
+               cs_precision_name(info.precision), info.kernels);
     cs_session_destroy(session);
     cs_model_destroy(model);
     free(input);
@@ -107,7 +120,7 @@ int csi_command_doctor(int argc, char **argv)
     };
     const struct csi_command_line line = {"doctor",
                                           "[options]",
-                                          "Checks CPU, libraries, model and caches.",
+                                          "Checks CPU, GPU, libraries, model and caches.",
                                           own,
                                           csi_shared_table(&shared, table),
                                           0,
@@ -124,6 +137,7 @@ int csi_command_doctor(int argc, char **argv)
     report(FINDING_OK, "version", "%s (%s), %s", build.version, build.git_hash, build.compiler);
     report(FINDING_OK, "libraries", "%s, libmicrohttpd %s", build.libraries, csi_server_library_version());
     check_machine(shared.cpu_mask);
+    check_gpu(&options.model);
     check_model(&options);
     check_cache(cache_path);
     return worst == FINDING_FAIL ? CSI_EXIT_FAILED : CSI_EXIT_OK;

@@ -241,6 +241,7 @@ int csi_command_explain(int argc, char **argv)
     }
     heatmap.alpha = (float)explain.alpha;
     csi_make_room_for_heatmap(&options);
+    csi_stay_on_cpu(&options.model);
     if (explain.format != NULL && !format_named(explain.format, &heatmap.format)) {
         csi_option_refuse(&line, &explain.format, "'%s' is none of png, jpeg, webp", explain.format);
         return CSI_EXIT_USAGE;

@@ -179,6 +179,7 @@ int csi_command_convert(int argc, char **argv)
     if (!csi_native_output(&line, (const char *const *)&output, true))
         return CSI_EXIT_USAGE;
     options.model.path = csi_model_named(name);
+    csi_stay_on_cpu(&options.model); /* nothing is computed */
     status = cs_model_load(&options.model, &model, &error);
     if (status == CS_OK)
         status = cs_model_save(model, output, &error);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "server/server.h"
@@ -41,17 +42,17 @@ static void help(FILE *stream)
 static int version(void)
 {
     struct cs_build_info build = cs_build_info();
-    struct cs_machine_info machine;
+    uint32_t allowed;
     struct cs_error error;
     const char *mask = getenv("CROPSHIELD_CPU_MASK"); /* as every command has it; "" for all */
 
-    if (cs_machine_info(mask, &machine, &error) != CS_OK) {
+    if (csi_cpu_allowed(mask, &allowed, &error) != CS_OK) {
         fprintf(stderr, "cropshield: CROPSHIELD_CPU_MASK: %s\n", error.message);
         return CSI_EXIT_USAGE;
     }
     printf("cropshield %s (%s)\ncompiler: %s\nlibraries: %s, libmicrohttpd %s\nkernels: %s (%s)\n",
            build.version, build.git_hash, build.compiler, build.libraries, csi_server_library_version(),
-           machine.kernels, machine.cpu);
+           csi_cpu_kernels(allowed), csi_cpu()->brand);
     return CSI_EXIT_OK;
 }
 

@@ -11,6 +11,9 @@
 #include "base/file.h"
 #include "cli/cli.h"
 
+/* Opening a GPU (driver, context, weights) takes about as long as the CPU takes for so many photos. */
+#define FEW_PHOTOS 8u
+
 struct predict {
     struct csi_file_stream files; /* first: it is the context of the stream's load */
     cs_diagnoser *diagnoser;
@@ -439,7 +442,8 @@ int csi_command_predict(int argc, char **argv)
                                           "[options] PATH…",
                                           "Diagnoses photos; a directory is walked for .jpg, .jpeg, .jpe, "
                                           ".jfif, .png and .webp; - (or a pipe)\n"
-                                          "is read as one photo. Results on stdout, errors on stderr.",
+                                          "is read as one photo. Results on stdout, errors on stderr. Up to 8 photos stay on the "
+                                          "CPU with\n--device auto: opening a GPU takes longer.",
                                           own,
                                           csi_shared_table(&shared, table),
                                           1,
@@ -472,6 +476,8 @@ int csi_command_predict(int argc, char **argv)
             options.gradcam_cache_bytes = 0; /* nobody will ask for heat maps later */
         else
             csi_make_room_for_heatmap(&options);
+        if (paths.count <= FEW_PHOTOS)
+            csi_stay_on_cpu(&options.model);
         if (paths.count == 1 && batch == 0) {
             /* What one forward pass never earns back: activations of more photos, transformed weights,
              * waiting for the model before the photo is decoded. */

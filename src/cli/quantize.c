@@ -436,6 +436,7 @@ int csi_command_quantize(int argc, char **argv)
 
     if (ended != CSI_GOES_ON)
         return ended;
+    csi_stay_on_cpu(&options.model); /* where both precisions are */
     if (!csi_model_argument(&line, &shared, argv, count, &name) || !may_run(&line, &own))
         return CSI_EXIT_USAGE;
     options.model.path = csi_model_named(name);

@@ -129,7 +129,7 @@ static struct diagnosis *assemble(cs_model *model, size_t plant, const float *lo
     made->public.model_name = model->name;
     made->public.model_digest = model->digest_hex;
     made->public.precision = model->plan_info->precision;
-    made->public.device = CS_DEVICE_CPU;
+    made->public.device = model->plan_info->device;
     return made;
 }
 

@@ -16,12 +16,14 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "diagnosis/device.h"
 #include "formats/model_file.h"
 #include "kernels/kernels.h"
 
 #define DEFAULT_BATCH    8u
 #define MAX_BATCH        1024u
 #define DEFAULT_MAX_SIZE 800u
+#define GPU_SESSIONS     4u /* that keep it busy while others are with the CPU; each has memory of its own there */
 
 enum cs_status csi_compute_create(const struct cs_model_options *options, struct csi_compute **compute,
                                   struct cs_error *error)
@@ -133,9 +135,8 @@ static enum cs_status check_options(const struct cs_model_options *options, stru
 
     if ((int)options->device < CS_DEVICE_AUTO || options->device > CS_DEVICE_CUDA)
         return csi_fail(error, CS_BAD_REQUEST, "no device has the number %d", (int)options->device);
-    if (options->device == CS_DEVICE_CUDA)
-        return csi_fail(error, CS_MODEL_UNSUPPORTED,
-                        "this build has no CUDA backend: use device auto or cpu");
+    if (options->device_index < 0)
+        return csi_fail(error, CS_BAD_REQUEST, "no device has the index %d", options->device_index);
     if ((int)options->precision < CS_PRECISION_AUTO || options->precision > CS_PRECISION_INT8)
         return csi_fail(error, CS_BAD_REQUEST, "no precision has the number %d", (int)options->precision);
     if (options->threads > 1024)
@@ -150,7 +151,7 @@ static enum cs_status check_options(const struct cs_model_options *options, stru
         if ((override->has_mean && !isfinite(override->mean[i])) ||
             (override->has_std && !(isfinite(override->std_dev[i]) && override->std_dev[i] > 0)))
             return csi_fail(error, CS_BAD_REQUEST, "mean and deviation have to be finite, deviation above 0");
-    return CS_OK;
+    return csi_gpu_check(options, error);
 }
 
 /* Copies of what the graph says about itself: the graph goes after compiling, its weights are as large as the
@@ -203,6 +204,10 @@ static void identify(cs_model *model, bool compact)
     csi_hasher_update(&hasher, model->preprocess.std_dev, sizeof model->preprocess.std_dev);
     csi_hasher_update(&hasher, kernels, strlen(kernels) + 1);
     csi_hasher_update(&hasher, layer, strlen(layer) + 1);
+    if (model->plan_info->device != CS_DEVICE_CPU) { /* what stands behind the map is still the CPU's */
+        kernels = csi_kernels_select(model->compute->cpu_features)->name;
+        csi_hasher_update(&hasher, kernels, strlen(kernels) + 1);
+    }
     if (compact) /* other sums: the last digits differ */
         csi_hasher_update(&hasher, "compact", sizeof "compact");
     csi_hasher_final(&hasher, &model->identity);
@@ -238,7 +243,7 @@ static enum cs_status compile(cs_model *model, const struct csi_graph *graph,
         .pool = model->compute->pool,
         .compact = options->compact,
     };
-    enum cs_status status = csi_plan_create(graph, &plan, &model->plan, error);
+    enum cs_status status = csi_plan_for(graph, options, &plan, &model->plan, error);
 
     if (status != CS_OK)
         return status;
@@ -332,6 +337,8 @@ enum cs_status csi_model_load(const struct cs_model_options *options, struct csi
     }
     /* One that computes over all cores, and one a core that wait for going together. */
     made->session_limit = made->compute->threads + 1;
+    if (made->plan_info->device != CS_DEVICE_CPU && made->session_limit > GPU_SESSIONS)
+        made->session_limit = GPU_SESSIONS;
     made->load_ms = csi_ms_since(start);
     *model = made;
     return CS_OK;
@@ -401,7 +408,8 @@ struct cs_model_info csi_model_info(const cs_model *model)
         .metadata_json = model->metadata_json,
         .kernels = plan->kernels,
         .precision = plan->precision,
-        .device = CS_DEVICE_CPU,
+        .device = plan->device,
+        .device_name = plan->device_name,
         .threads = model->compute->threads,
         .class_count = model->class_count,
         .classes = (const char *const *)model->classes,

@@ -70,6 +70,7 @@ enum cs_status csi_quantizer_create(const struct cs_model_options *model,
         return csi_fail_memory(error, "quantizer");
     made->options = *options;
     wanted.precision = CS_PRECISION_FP32;
+    wanted.device = CS_DEVICE_CPU; /* where integers are computed */
     status = csi_model_load(&wanted, NULL, &made->model, error);
     if (status == CS_OK) {
         made->file.classes_path = made->model->classes_path;

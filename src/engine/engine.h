@@ -16,13 +16,14 @@
 #include "base/thread_pool.h"
 #include "graph/graph.h"
 
+struct csi_device_api; /* kernels/device.h */
 struct csi_plan;
 struct csi_exec;
 
 struct csi_plan_options {
     /* AUTO and FP32: float32. INT8: 8-bit integers when the graph carries scales; else 3×3 convolutions in
      * 16-bit fixed point where CPU and shape allow it and float elsewhere; csi_plan_info says what came of
-     * it. Others: CS_MODEL_UNSUPPORTED. */
+     * it. Others: CS_MODEL_UNSUPPORTED. With a device: AUTO is FP16, and INT8 is CS_MODEL_UNSUPPORTED. */
     enum cs_precision precision;
     bool fastest; /* INT8 of a calibrated graph: 16-bit fixed point, which stays nearer to float32, where it
                      is faster than 8-bit integers; never for a network that is quantised itself */
@@ -33,6 +34,9 @@ struct csi_plan_options {
     struct csi_pool *pool; /* used for packing in parallel, and by runs; outlives the plan */
     bool separate;         /* one step a layer, so that an observer sees every map */
     bool compact;          /* large 3×3 weights stay as they are and are transformed in every forward pass */
+    /* Computes everything up to the target map; NULL: the CPU does. Stays while the plan is there. */
+    const struct csi_device_api *device;
+    int device_index;
 };
 
 /* The graph is only read during the call. */
@@ -41,8 +45,10 @@ enum cs_status csi_plan_create(const struct csi_graph *graph, const struct csi_p
 void csi_plan_destroy(struct csi_plan *plan);
 
 struct csi_plan_info {
-    const char *kernels;         /* "avx512" */
-    enum cs_precision precision; /* in use */
+    const char *kernels;         /* "avx512"; with a device its own: "cuda_sm90" */
+    enum cs_device device;       /* CPU or CUDA */
+    const char *device_name;     /* "NVIDIA H200"; NULL: the CPU */
+    enum cs_precision precision; /* in use; with a device, there */
     bool integers;               /* computes in 8-bit integers */
     size_t input_channels, input_height, input_width;
     size_t class_count;

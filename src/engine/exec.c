@@ -24,9 +24,27 @@ struct csi_exec {
     float *activations;            /* map_channels × map_height × map_width, or NULL */
     float *gradient;               /* the same */
     struct csi_backward *backward; /* made at the first gradient without a closed form */
+    struct csi_device_run *device; /* with a device */
+    float **device_outputs;
     size_t batch;                  /* of the last run, */
     size_t alone;                  /* the first of them that had a thread each */
 };
+
+static enum cs_status lend_device(struct csi_exec *exec, struct cs_error *error)
+{
+    const struct csi_plan *plan = exec->plan;
+    struct cs_error said = {CS_INTERNAL, "the device has no memory for a forward pass"};
+    enum cs_status status;
+
+    exec->device_outputs = calloc(plan->device_output_count, sizeof *exec->device_outputs);
+    if (exec->device_outputs == NULL)
+        return csi_fail_memory(error, "execution context");
+    status = plan->device->run_create(plan->device_plan, &exec->device, &said);
+    if (status == CS_OK)
+        return CS_OK;
+    exec->device = NULL;
+    return csi_fail(error, status, "%s", said.message);
+}
 
 enum cs_status csi_exec_create(const struct csi_plan *plan, struct csi_exec **out, struct cs_error *error)
 {
@@ -52,6 +70,14 @@ enum cs_status csi_exec_create(const struct csi_plan *plan, struct csi_exec **ou
         csi_exec_destroy(exec);
         return csi_fail_memory(error, "the memory of a forward pass");
     }
+    if (plan->device != NULL) {
+        enum cs_status status = lend_device(exec, error);
+
+        if (status != CS_OK) {
+            csi_exec_destroy(exec);
+            return status;
+        }
+    }
     *out = exec;
     return CS_OK;
 }
@@ -60,6 +86,9 @@ void csi_exec_destroy(struct csi_exec *exec)
 {
     if (exec == NULL)
         return;
+    if (exec->device != NULL)
+        exec->plan->device->run_destroy(exec->device);
+    free(exec->device_outputs);
     csi_backward_destroy(exec->backward);
     csi_aligned_free(exec->memory);
     csi_aligned_free(exec->logits);
@@ -113,7 +142,7 @@ static void show(const struct csi_exec *exec, const struct csi_step *step, const
                                            slot->pitch});
 }
 
-/* Not CS_OK: *failed is the step that failed. */
+/* Not CS_OK: *failed is the step that failed, and now->error says why if the step does. */
 static enum cs_status run_steps(const struct csi_exec *exec, const struct csi_run *now,
                                 const struct watch *watch, const struct csi_step **failed)
 {
@@ -143,14 +172,17 @@ struct alone {
     atomic_bool failed; /* one of them, in this step: */
     const struct csi_step *step;
     enum cs_status status;
+    struct cs_error error;
 };
 
 static void photo_task(void *context, size_t index, unsigned worker)
 {
     struct alone *alone = context;
     const struct csi_plan *plan = alone->exec->plan;
+    struct cs_error error = {0};
     struct csi_run now = {
         .plan = plan,
+        .error = &error,
         .input = alone->input + index * alone->photo,
         .batch = 1,
         .arena = alone->exec->memory + index * plan->photo_floats,
@@ -162,6 +194,7 @@ static void photo_task(void *context, size_t index, unsigned worker)
     if (status != CS_OK && !atomic_exchange(&alone->failed, true)) {
         alone->step = step;
         alone->status = status;
+        alone->error = error;
     }
 }
 
@@ -180,7 +213,9 @@ static enum cs_status run(struct csi_exec *exec, const float *input, size_t batc
     if (batch == 0 || batch > plan->max_batch)
         return csi_fail(error, CS_BAD_REQUEST, "batches of 1 to %u photos, not %zu", plan->max_batch, batch);
     exec->batch = 0;
-    exec->alone = threads > 1 && watch == NULL && info->light_weights ? batch / threads * threads : 0;
+    exec->alone = threads > 1 && watch == NULL && info->light_weights && plan->device == NULL
+                      ? batch / threads * threads
+                      : 0;
     if (exec->alone > 0) /* a run of nothing would wait for its turn, too */
         csi_pool_run(plan->pool, exec->alone, photo_task, &alone);
     if (alone.status == CS_OK && batch > exec->alone) {
@@ -191,12 +226,16 @@ static enum cs_status run(struct csi_exec *exec, const float *input, size_t batc
             .arena = exec->memory + exec->alone * plan->photo_floats,
             .scratch = exec->memory + plan->arena_floats,
             .pool = serial ? NULL : plan->pool,
+            .device = exec->device,
+            .device_outputs = exec->device_outputs,
+            .error = &alone.error,
         };
 
         alone.status = run_steps(exec, &now, watch, &alone.step);
     }
     if (alone.status != CS_OK)
-        return csi_fail(error, alone.status, "layer '%s' failed", alone.step->name);
+        return csi_fail(error, alone.status, "layer '%s' failed%s%s", alone.step->name,
+                        alone.error.message[0] != '\0' ? ": " : "", alone.error.message);
     exec->batch = batch;
     gather(exec, plan->output_slot, info->class_count, exec->logits);
     if (exec->embedding != NULL)

@@ -128,8 +128,7 @@ static enum cs_status check_factors(const struct csi_ir *ir, const struct csi_ir
     return CS_OK;
 }
 
-/* Multiplies the weights by the factors that fuse_batch_norm left: into a copy, they are the graph's. */
-static enum cs_status fold_factors(const struct csi_ir *ir, struct csi_ir_node *conv, struct cs_error *error)
+enum cs_status csi_ir_apply_factors(const struct csi_ir *ir, struct csi_ir_node *conv, struct cs_error *error)
 {
     size_t outputs = ir->values[conv->output].shape.channels, per_output = weights_of_output(ir, conv);
     enum cs_status status = check_factors(ir, conv, error);
@@ -160,7 +159,7 @@ static enum cs_status fuse_batch_norm(struct csi_ir *ir, struct csi_ir_node *nor
     if (conv == NULL || conv->op != CSI_OP_CONV || conv->act.kind != CSI_FN_NONE || conv->residual >= 0 ||
         conv->pool)
         return CS_OK;
-    status = fold_factors(ir, conv, error); /* those of another batch norm before this one */
+    status = csi_ir_apply_factors(ir, conv, error); /* those of another batch norm before this one */
     if (status != CS_OK)
         return status;
     outputs = ir->values[conv->output].shape.channels;
@@ -387,7 +386,7 @@ enum cs_status csi_ir_fuse(struct csi_ir *ir, struct cs_error *error)
         enum cs_status status = CS_OK;
 
         if (!node->dead && node->op == CSI_OP_CONV)
-            status = ir->integers || !csi_conv_is_wino(ir, node) ? fold_factors(ir, node, error)
+            status = ir->integers || !csi_conv_is_wino(ir, node) ? csi_ir_apply_factors(ir, node, error)
                                                                  : check_factors(ir, node, error);
         if (status != CS_OK)
             return status;

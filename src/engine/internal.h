@@ -10,6 +10,7 @@
 
 #include "engine/engine.h"
 #include "engine/ir.h"
+#include "kernels/device.h"
 #include "kernels/kernels.h"
 #include "kernels/wino.h"
 
@@ -45,6 +46,10 @@ struct csi_run {
     float *scratch;        /* plan->scratch_floats, shared by the workers of one step; for a single photo
                               without a pool plan->alone_floats will do */
     struct csi_pool *pool; /* NULL: this thread alone */
+    /* With a device: its memory for this run, and room for the places of its outputs. */
+    struct csi_device_run *device;
+    float **device_outputs;
+    struct cs_error *error; /* never NULL: a step that fails may say why in it */
 };
 
 /* A convolution as implicit matrix product; also linear layers. */
@@ -158,6 +163,7 @@ struct csi_step {
     bool act_pass;         /* the activation is no clamp: a pass of its own over what was just written */
     bool residual_pass;    /* the residual is added by that pass */
     bool tail_pass;        /* f(0) ≠ 0: padding channels must be zeroed again */
+    bool device;           /* writes all of plan->device_outputs */
     bool reads_photo;      /* from the caller's NCHW input instead of a slot */
     size_t scratch_floats; /* for the plan's threads and largest batch */
     size_t scratch_alone;  /* for one photo on one thread */
@@ -184,11 +190,17 @@ struct csi_tail; /* backward.h */
 struct csi_plan {
     const struct csi_kernels *kernels;
     uint32_t cpu_features;
-    enum cs_precision precision; /* as asked for: FP32 or INT8 */
+    enum cs_precision precision; /* of the CPU's steps, as asked for: FP32 or INT8 */
     bool has_fixed_point;        /* some layer computes in integers */
     bool separate, compact;      /* see csi_plan_options */
     unsigned max_batch;
     struct csi_pool *pool;
+    const struct csi_device_api *device; /* NULL: everything runs on the CPU */
+    struct csi_device_plan *device_plan;
+    struct csi_device_info device_info;
+    enum csi_device_type device_type;
+    const int *device_outputs; /* slots that the device writes, the target's first */
+    size_t device_output_count;
     struct csi_step *steps;
     size_t step_count;
     struct csi_slot *slots; /* one for each value of the graph, and one for the input as NHWCp */

@@ -334,3 +334,14 @@ bool csi_ir_is_depthwise(const struct csi_ir *ir, const struct csi_ir_node *node
     return node->op == CSI_OP_CONV && node->groups > 1 && node->groups == channels &&
            ir->values[node->output].shape.channels == channels;
 }
+
+double csi_ir_flops(const struct csi_ir *ir, const struct csi_ir_node *node)
+{
+    const struct csi_shape *in = &ir->values[node->inputs[0]].shape, *out = &ir->values[node->output].shape;
+    double pixels = (double)out->height * (double)out->width * (node->pool ? 4.0 : 1.0);
+
+    if (node->op != CSI_OP_CONV)
+        return 0.0;
+    return 2.0 * pixels * (double)out->channels * (double)in->channels / (double)node->groups *
+           (double)node->kernel[0] * (double)node->kernel[1];
+}

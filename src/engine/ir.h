@@ -59,7 +59,8 @@ struct csi_ir_node {
     int residual;               /* value added to the output, -1: none */
     bool residual_after;        /* act(x) + residual instead of act(x + residual) */
     struct csi_act_params act;
-    bool integer; /* computes on bytes: a step of step_byte….c */
+    bool integer;   /* computes on bytes: a step of step_byte….c */
+    bool on_device; /* a device computes it: see device.h */
 };
 
 struct csi_ir {
@@ -94,6 +95,13 @@ bool csi_ir_is_depthwise(const struct csi_ir *ir, const struct csi_ir_node *node
  * such map. */
 enum cs_status csi_find_target(const struct csi_graph *graph, const char *target_layer, int *value,
                                const char **name, struct cs_error *error);
+
+/* Floating-point operations of a node for one photo, as direct convolution; 0 for what is none. */
+double csi_ir_flops(const struct csi_ir *ir, const struct csi_ir_node *node);
+
+/* A constant against an output of rank `rank`: gives `constant` leading dimensions of 1 up to that rank, and
+ * its shape as a map. False: there is none. */
+bool csi_align_constant(struct csi_value *constant, unsigned rank, struct csi_shape *shape);
 
 /* [N,C], [N,C,W] and [N,C,H,W] as maps. False: no such shape. */
 bool csi_shape_of(const struct csi_value *value, struct csi_shape *shape);

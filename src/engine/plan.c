@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "engine/backward.h"
+#include "engine/device.h"
 #include "engine/internal.h"
 
 /* Small pieces stand in blocks of this size, which the memory module gives 2 MiB pages: a network of a
@@ -97,6 +98,12 @@ static enum cs_status make_slots(struct csi_plan *plan, const struct csi_ir *ir,
     return CS_OK;
 }
 
+static void write_slot(struct csi_plan *plan, int slot, size_t step)
+{
+    plan->slots[slot].used = true;
+    plan->slots[slot].first_step = plan->slots[slot].last_step = step;
+}
+
 static void read_slot(struct csi_plan *plan, int slot, size_t step)
 {
     plan->slots[slot].last_step = csi_max_size(plan->slots[slot].last_step, step);
@@ -109,10 +116,10 @@ static void find_lifetimes(struct csi_plan *plan)
 
     for (size_t i = 0; i < plan->step_count; i++) {
         const struct csi_step *step = &plan->steps[i];
-        struct csi_slot *out = &plan->slots[step->output];
 
-        out->used = true;
-        out->first_step = out->last_step = i;
+        write_slot(plan, step->output, i);
+        for (size_t k = 0; step->device && k < plan->device_output_count; k++)
+            write_slot(plan, plan->device_outputs[k], i);
         if (!step->reads_photo) {
             for (unsigned k = 0; k < step->input_count; k++)
                 read_slot(plan, step->inputs[k], i);
@@ -129,17 +136,6 @@ static void find_lifetimes(struct csi_plan *plan)
 }
 
 /* ---- steps ---- */
-
-static double flops_of(const struct csi_ir *ir, const struct csi_ir_node *node)
-{
-    const struct csi_shape *in = &ir->values[node->inputs[0]].shape, *out = &ir->values[node->output].shape;
-    double pixels = (double)out->height * (double)out->width * (node->pool ? 4.0 : 1.0);
-
-    if (node->op != CSI_OP_CONV)
-        return 0.0;
-    return 2.0 * pixels * (double)out->channels * (double)in->channels / (double)node->groups *
-           (double)node->kernel[0] * (double)node->kernel[1];
-}
 
 static enum cs_status make_step(struct csi_plan *plan, const struct csi_ir *ir,
                                 const struct csi_ir_node *node, struct csi_step *step, struct cs_error *error)
@@ -172,7 +168,7 @@ static enum cs_status make_step(struct csi_plan *plan, const struct csi_ir *ir,
         return status;
     if (csi_act_value(&step->act, 0.0f) != 0.0f && plan->slots[step->output].shape.channels % CSI_PITCH != 0)
         step->tail_pass = true;
-    step->layer.gflop = flops_of(ir, node) / 1e9;
+    step->layer.gflop = csi_ir_flops(ir, node) / 1e9;
     csi_describe_shapes(step->layer.shape, sizeof step->layer.shape, &ir->values[node->inputs[0]].shape,
                         &ir->values[node->output].shape);
     return CS_OK;
@@ -205,8 +201,10 @@ static enum cs_status make_steps(struct csi_plan *plan, const struct csi_ir *ir,
     plan->steps = calloc(ir->node_count + 1, sizeof *plan->steps);
     if (plan->steps == NULL)
         return csi_fail_memory(error, "steps");
+    if (plan->device != NULL)
+        csi_step_device(plan, ir, &plan->steps[plan->step_count++]);
     for (size_t i = 0; i < ir->node_count; i++) {
-        if (ir->nodes[i].dead)
+        if (ir->nodes[i].dead || ir->nodes[i].on_device)
             continue;
         status = make_step(plan, ir, &ir->nodes[i], &plan->steps[plan->step_count], error);
         if (status != CS_OK)
@@ -255,14 +253,25 @@ static bool has_light_weights(const struct csi_plan *plan)
     return plan->weight_bytes <= csi_min_size(csi_cpu()->l3_bytes / 2, (size_t)32 << 20);
 }
 
+static enum cs_precision precision_in_use(const struct csi_plan *plan)
+{
+    static const enum cs_precision there[] = {CS_PRECISION_FP32, CS_PRECISION_FP16, CS_PRECISION_BF16};
+
+    if (plan->device != NULL)
+        return there[plan->device_type];
+    return plan->has_fixed_point ? CS_PRECISION_INT8 : CS_PRECISION_FP32;
+}
+
 static enum cs_status fill_info(struct csi_plan *plan, const struct csi_ir *ir, struct cs_error *error)
 {
     struct csi_plan_info *info = &plan->info;
     const struct csi_shape *in = &ir->values[ir->input].shape, *out = &ir->values[ir->output].shape;
 
     *info = (struct csi_plan_info){
-        .kernels = plan->kernels->name,
-        .precision = plan->has_fixed_point ? CS_PRECISION_INT8 : CS_PRECISION_FP32,
+        .kernels = plan->device != NULL ? plan->device_info.kernels : plan->kernels->name,
+        .device = plan->device != NULL ? CS_DEVICE_CUDA : CS_DEVICE_CPU,
+        .device_name = plan->device != NULL ? plan->device_info.name : NULL,
+        .precision = precision_in_use(plan),
         .integers = ir->integers,
         .input_channels = in->channels,
         .input_height = in->height,
@@ -303,10 +312,13 @@ static enum cs_status check(const struct csi_graph *graph, const struct csi_plan
 {
     if (options->max_batch == 0 || options->max_batch > 4096)
         return csi_fail(error, CS_BAD_REQUEST, "batches of 1 to 4096 photos, not %u", options->max_batch);
-    if (options->precision == CS_PRECISION_BF16 || options->precision == CS_PRECISION_FP16)
-        return csi_fail(error, CS_MODEL_UNSUPPORTED, "the CPU engine computes in fp32 and int8 only");
     if (graph->input < 0 || graph->output < 0)
         return csi_fail(error, CS_MODEL_INVALID, "the network has no input or no output");
+    if (options->device != NULL)
+        return csi_device_check(options, error);
+    if (options->precision == CS_PRECISION_BF16 || options->precision == CS_PRECISION_FP16)
+        return csi_fail(error, CS_MODEL_UNSUPPORTED,
+                        "the CPU engine computes in fp32 and int8 only: bf16 and fp16 need device cuda");
     return CS_OK;
 }
 
@@ -324,7 +336,8 @@ static enum cs_status take_tail(struct csi_plan *plan, struct csi_ir *ir, struct
     return CS_OK;
 }
 
-static enum cs_status compile(struct csi_plan *plan, struct csi_ir *ir, struct cs_error *error)
+static enum cs_status compile(struct csi_plan *plan, struct csi_ir *ir,
+                              const struct csi_plan_options *options, struct cs_error *error)
 {
     enum cs_status status = make_slots(plan, ir, error);
     size_t widest = 0;
@@ -339,6 +352,8 @@ static enum cs_status compile(struct csi_plan *plan, struct csi_ir *ir, struct c
     if (plan->zeros == NULL)
         return csi_fail_memory(error, "zeros");
     status = take_tail(plan, ir, error);
+    if (status == CS_OK && options->device != NULL)
+        status = csi_device_compile(plan, ir, options, error);
     if (status == CS_OK)
         status = make_steps(plan, ir, error);
     if (status == CS_OK)
@@ -428,7 +443,7 @@ enum cs_status csi_plan_create(const struct csi_graph *graph, const struct csi_p
     plan->compact = options->compact;
     status = csi_ir_create(graph, options->target_layer, wants_integers(graph, options), &ir, error);
     if (status == CS_OK)
-        status = compile(plan, ir, error);
+        status = compile(plan, ir, options, error);
     csi_ir_destroy(ir);
     if (status != CS_OK) {
         csi_plan_destroy(plan);
@@ -444,6 +459,8 @@ void csi_plan_destroy(struct csi_plan *plan)
         return;
     for (size_t i = 0; i < plan->block_count; i++)
         csi_aligned_free(plan->blocks[i]);
+    if (plan->device_plan != NULL)
+        plan->device->plan_destroy(plan->device_plan);
     csi_tail_destroy(plan->tail);
     free(plan->side_slots);
     free(plan->blocks);

@@ -125,15 +125,10 @@ static enum cs_status run_arith(const struct csi_step *step, const struct csi_ru
 static enum cs_status take_constant(struct csi_plan *plan, const struct csi_value *value, unsigned rank,
                                     struct csi_arith_step *p, struct cs_error *error)
 {
-    size_t dims[CSI_MAX_RANK] = {1, 1, 1, 1};
     struct csi_value aligned = *value;
     float *data;
 
-    for (unsigned i = 0; i < value->rank; i++)
-        dims[rank - value->rank + i] = value->dims[i];
-    aligned.rank = rank;
-    memcpy(aligned.dims, dims, sizeof aligned.dims);
-    if (!csi_shape_of(&aligned, &p->shape))
+    if (!csi_align_constant(&aligned, rank, &p->shape))
         return csi_fail(error, CS_MODEL_UNSUPPORTED, "'%s' cannot be broadcast", value->name);
     p->pitch = csi_pitch(p->shape.channels);
     data = csi_plan_alloc(plan, p->shape.height * p->shape.width * p->pitch * sizeof *data);

@@ -16,6 +16,17 @@ bool csi_shape_of(const struct csi_value *value, struct csi_shape *shape)
     }
 }
 
+bool csi_align_constant(struct csi_value *constant, unsigned rank, struct csi_shape *shape)
+{
+    size_t dims[CSI_MAX_RANK] = {1, 1, 1, 1};
+
+    for (unsigned i = 0; i < constant->rank; i++)
+        dims[rank - constant->rank + i] = constant->dims[i];
+    constant->rank = rank;
+    memcpy(constant->dims, dims, sizeof constant->dims);
+    return csi_shape_of(constant, shape);
+}
+
 /* The only node that reads `value`; -1: several do, none does, or it is the network's output. */
 static int only_reader(const struct csi_graph *graph, int value)
 {

@@ -16,6 +16,7 @@
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "diagnosis/device.h"
 #include "engine/engine.h"
 
 #ifndef CSI_GIT_HASH
@@ -75,6 +76,8 @@ enum cs_status cs_machine_info(const char *cpu_mask, struct cs_machine_info *inf
 {
     const struct csi_cpu *cpu = csi_cpu();
     uint32_t allowed = 0;
+    const struct csi_device_api *api;
+    struct csi_device_info gpu;
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     enum cs_status status = csi_cpu_allowed(cpu_mask, &allowed, error);
 
@@ -83,14 +86,30 @@ enum cs_status cs_machine_info(const char *cpu_mask, struct cs_machine_info *inf
         return status;
     snprintf(info->cpu, sizeof info->cpu, "%s", cpu->brand);
     csi_cpu_feature_names(cpu->features, info->features, sizeof info->features);
-    snprintf(info->kernels, sizeof info->kernels, "%s",
-             allowed & CSI_CPU_AVX512 ? "avx512"
-             : allowed & CSI_CPU_AVX2 ? "avx2"
-             : allowed & CSI_CPU_NEON ? "neon"
-                                      : "generic");
+    snprintf(info->kernels, sizeof info->kernels, "%s", csi_cpu_kernels(allowed));
     info->physical_cores = cpu->physical_cores;
     info->logical_cpus = cpu->logical_cpus;
     info->memory_bytes = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+    if (csi_gpu_open(0, &api, &gpu, NULL) == CS_OK)
+        snprintf(info->gpu, sizeof info->gpu, "%s", gpu.name);
+    return CS_OK;
+}
+
+enum cs_status cs_gpu_info(int index, struct cs_gpu_info *info, struct cs_error *error)
+{
+    const struct csi_device_api *api;
+    struct csi_device_info gpu;
+    enum cs_status status;
+
+    memset(info, 0, sizeof *info);
+    if (index < 0)
+        return csi_fail(error, CS_BAD_REQUEST, "no device has the index %d", index);
+    status = csi_gpu_open(index, &api, &gpu, error);
+    if (status != CS_OK)
+        return status;
+    snprintf(info->name, sizeof info->name, "%s", gpu.name);
+    snprintf(info->kernels, sizeof info->kernels, "%s", gpu.kernels);
+    info->memory_bytes = gpu.memory_bytes;
     return CS_OK;
 }
 

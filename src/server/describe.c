@@ -2,6 +2,7 @@
 #include "server/describe.h"
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "server/session.h"
 
 /* Text that may hold a file's name, which need not be UTF-8, as JSON must be. */
@@ -85,7 +86,9 @@ json_t *csi_describe_status(struct csi_server *server)
     cs_model *model = cs_diagnoser_model(options->diagnoser);
     struct cs_model_info info = cs_model_info(model);
     json_t *status = json_object();
+    char features[256];
 
+    csi_cpu_feature_names(csi_cpu()->features, features, sizeof features);
     json_object_set_new(status, "version", json_string(build.version));
     json_object_set_new(status, "git", json_string(build.git_hash));
     json_object_set_new(status, "uptime_s", json_real(csi_ms_since(server->started_ns) / 1000));
@@ -94,11 +97,11 @@ json_t *csi_describe_status(struct csi_server *server)
     json_object_set_new(status, "device", json_string(cs_device_name(info.device)));
     json_object_set_new(
         status, "device_name",
-        json_string(info.device == CS_DEVICE_CUDA ? server->machine.gpu : server->machine.cpu));
+        json_string(info.device_name != NULL ? info.device_name : csi_cpu()->brand));
     json_object_set_new(status, "precision", json_string(cs_precision_name(info.precision)));
     json_object_set_new(status, "threads", json_integer((json_int_t)info.threads));
     json_object_set_new(status, "kernels", json_string(info.kernels == NULL ? "" : info.kernels));
-    json_object_set_new(status, "features", json_string(server->machine.features));
+    json_object_set_new(status, "features", json_string(features));
     json_object_set_new(
         status, "limits",
         json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "max_bytes",

@@ -46,7 +46,6 @@ struct csi_server {
     struct csi_tensor_sessions *tensor_sessions;
     struct csi_metrics metrics;
     struct csi_v2_counters v2;
-    struct cs_machine_info machine;
     _Atomic unsigned in_flight;  /* requests that were handed to a worker and are not answered yet */
     _Atomic uint64_t body_bytes; /* of bodies in memory */
     _Atomic bool stopping;

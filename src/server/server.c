@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "server/describe.h"
@@ -281,14 +282,13 @@ enum cs_status csi_server_start(const struct csi_server_options *options, struct
     cs_diagnoser_status(server->options.diagnoser, &model);
     server->known_model_loads = model.model_loads + model.model_load_failures;
     server->tensor_sessions_loads = model.model_loads;
-    if ((status = cs_machine_info(NULL, &server->machine, error)) != CS_OK ||
-        (status = csi_sessions_create(SESSIONS_MAX, SESSION_IDLE_S, &server->sessions, error)) != CS_OK ||
+    if ((status = csi_sessions_create(SESSIONS_MAX, SESSION_IDLE_S, &server->sessions, error)) != CS_OK ||
         (status = csi_hub_create(&server->hub, error)) != CS_OK ||
         (status = csi_tensor_sessions_create(&server->tensor_sessions, error)) != CS_OK ||
         (status = open_listener(server, &gate.listener, error)) != CS_OK)
         goto fail;
     /* The forward pass uses all cores by itself; two more threads decode and encode beside it. */
-    threads = server->machine.physical_cores + 2;
+    threads = csi_cpu()->physical_cores + 2;
     status = csi_workers_create(threads > 32 ? 32 : threads, csi_http_work, &server->workers, error);
     if (status != CS_OK)
         goto fail;

@@ -20,6 +20,7 @@
 #include "engine/tail_ops.h"
 #include "graph/graph.h"
 #include "kernels/expected_set.h"
+#include "support/reference_device.h"
 
 /* ---- building ---- */
 
@@ -310,6 +311,29 @@ static inline void check_plans(const struct net *net, const struct feed *feed,
     csi_plan_destroy(usual);
 }
 
+/* The front of the network on the reference device, the rest on the CPU. */
+static inline void check_device(const struct net *net, const struct feed *feed, const char *target,
+                                int target_value)
+{
+    struct csi_plan_options options = {.max_batch = BATCH,
+                                       .target_layer = target,
+                                       .device = reference_device(),
+                                       .precision = CS_PRECISION_FP32};
+    struct cs_error error = {0};
+    struct csi_plan *plan;
+
+    assert_int_equal(csi_cpu_allowed(NULL, &options.cpu_features, NULL), CS_OK);
+    if (csi_plan_create(net->graph, &options, &plan, &error) == CS_OK) {
+        assert_string_equal(csi_plan_info(plan)->kernels, REFERENCE_KERNELS);
+        check_plan(net, feed, plan, target_value);
+        csi_plan_destroy(plan);
+    } else if (strstr(error.message, "without a two-dimensional map") == NULL &&
+               strstr(error.message, "softmax does not run") == NULL) {
+        fail_msg("%s", error.message);
+    }
+    assert_int_equal(reference_alive(), 0);
+}
+
 /* Takes the network over. */
 static inline void check(struct net *net, const char *target, int target_value)
 {
@@ -332,6 +356,7 @@ static inline void check(struct net *net, const char *target, int target_value)
         check_plans(net, &feed, &options, target_value);
         csi_pool_destroy(options.pool);
     }
+    check_device(net, &feed, target, target_value);
     for (size_t n = 0; n < BATCH; n++)
         free_values(net->graph, feed.expected[n]);
     free(feed.input);
