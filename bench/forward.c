@@ -2,7 +2,7 @@
  * CropShield in the peers' benchmark: the same input file, the same reference logits, one JSON line, like
  * bench/peers/. Everything before the timed loop (loading, packing) is done before, as in all of them.
  *
- *   bench_forward MODEL DIR THREADS BATCH ITERATIONS [PRECISION] [CPU-MASK]      (DIR holds input.bin,
+ *   bench_forward MODEL DIR THREADS BATCH ITERATIONS [PRECISION] [CPU-MASK] [cuda]   (DIR holds input.bin,
  * logits.bin)
  */
 #include <cropshield/cropshield.h>
@@ -30,7 +30,7 @@ int main(int argc, char **argv)
     cs_session *session = NULL;
 
     if (argc < 6) {
-        fprintf(stderr, "usage: bench_forward MODEL DIR THREADS BATCH ITERATIONS [PRECISION] [CPU-MASK]\n");
+        fprintf(stderr, "usage: bench_forward MODEL DIR THREADS BATCH ITERATIONS [PRECISION] [CPU-MASK] [cuda]\n");
         return 2;
     }
     size_t batch = (size_t)atoi(argv[4]), iterations = (size_t)atoi(argv[5]);
@@ -40,10 +40,12 @@ int main(int argc, char **argv)
     options.threads = (unsigned)atoi(argv[3]);
     options.max_batch = (unsigned)batch;
     options.precision = CS_PRECISION_FP32;
-    if (argc > 6 && strcmp(argv[6], "int8") == 0)
-        options.precision = CS_PRECISION_INT8;
+    for (int p = CS_PRECISION_FP32; argc > 6 && p <= CS_PRECISION_INT8; p++)
+        if (strcmp(argv[6], cs_precision_name((enum cs_precision)p)) == 0)
+            options.precision = (enum cs_precision)p;
     if (argc > 7)
         options.cpu_mask = argv[7];
+    options.device = argc > 8 && strcmp(argv[8], "cuda") == 0 ? CS_DEVICE_CUDA : CS_DEVICE_CPU;
     if (cs_model_load(&options, &model, &error) != CS_OK ||
         cs_session_create(model, &session, &error) != CS_OK) {
         fprintf(stderr, "%s: %s\n", argv[1], error.message);
