@@ -119,8 +119,8 @@ static enum cs_status find_outputs(struct translation *t, struct cs_error *error
 
 static int32_t add_map(struct translation *t, const struct csi_shape *shape, const float *constant)
 {
-    t->maps[t->map_count] = (struct csi_device_map){
-        (uint32_t)shape->channels, (uint32_t)shape->height, (uint32_t)shape->width, constant};
+    t->maps[t->map_count] = (struct csi_device_map){(uint32_t)shape->channels, (uint32_t)shape->height,
+                                                    (uint32_t)shape->width, constant};
     return (int32_t)t->map_count++;
 }
 

@@ -1,6 +1,7 @@
 /*
- * Plans whose front a device computes, on a device in plain C: the same results as on the CPU, batches, types,
- * failures; and the loader of plug-ins. Every network of the engine's tests goes through it, too (nets.h).
+ * Plans whose front a device computes, on a device in plain C: the same results as on the CPU, batches,
+ * types, failures; and the loader of plug-ins. Every network of the engine's tests goes through it, too
+ * (nets.h).
  */
 #include <unistd.h>
 
@@ -20,10 +21,8 @@ struct pair {
 
 static struct csi_plan_options options_of(const char *target, enum cs_precision precision)
 {
-    struct csi_plan_options options = {.max_batch = PHOTOS,
-                                       .target_layer = target,
-                                       .device = reference_device(),
-                                       .precision = precision};
+    struct csi_plan_options options = {
+        .max_batch = PHOTOS, .target_layer = target, .device = reference_device(), .precision = precision};
 
     assert_int_equal(csi_cpu_allowed(NULL, &options.cpu_features, NULL), CS_OK);
     return options;
@@ -100,15 +99,15 @@ static void compare(const char *what, const struct pair *pair, double tolerance)
     assert_int_equal(csi_exec_run(pair->device_exec, pair->input, PHOTOS, false, NULL), CS_OK);
     assert_near(what, csi_exec_logits(pair->device_exec), csi_exec_logits(pair->cpu_exec), logits, tolerance);
     if (embedding > 0)
-        assert_near(what, csi_exec_embedding(pair->device_exec), csi_exec_embedding(pair->cpu_exec), embedding,
-                    tolerance);
+        assert_near(what, csi_exec_embedding(pair->device_exec), csi_exec_embedding(pair->cpu_exec),
+                    embedding, tolerance);
     compare_maps(what, pair, tolerance);
     together = copied(csi_exec_logits(pair->device_exec), logits);
     if (embedding > 0)
         embedded = copied(csi_exec_embedding(pair->device_exec), embedding);
     for (size_t n = 0; n < PHOTOS; n++) {
-        assert_int_equal(
-            csi_exec_run(pair->device_exec, pair->input + n * pair->photo, 1, n % 2 == 1, NULL), CS_OK);
+        assert_int_equal(csi_exec_run(pair->device_exec, pair->input + n * pair->photo, 1, n % 2 == 1, NULL),
+                         CS_OK);
         assert_memory_equal(csi_exec_logits(pair->device_exec), together + n * info->class_count,
                             info->class_count * sizeof(float));
         if (embedding > 0)
@@ -138,9 +137,9 @@ static void read_model(const char *name, struct csi_graph **graph)
 static void test_architectures(void **state)
 {
     static const char *const names[] = {
-        "resnet18.pth",    "resnet34.pth",         "resnet50.pth",         "mobilenet_v2.pth", "vgg11_bn.pth",
-        "vgg16_bn.pth",    "mobilenet_v3_small.pth", "mobilenet_v3_large.pth", "efficientnet_b0.pth",
-        "resnet18.onnx",   "mobilenet_v2.onnx",    "native.safetensors"};
+        "resnet18.pth",        "resnet34.pth",  "resnet50.pth",           "mobilenet_v2.pth",
+        "vgg11_bn.pth",        "vgg16_bn.pth",  "mobilenet_v3_small.pth", "mobilenet_v3_large.pth",
+        "efficientnet_b0.pth", "resnet18.onnx", "mobilenet_v2.onnx",      "native.safetensors"};
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -254,8 +253,8 @@ static void test_profile(void **state)
     csi_graph_destroy(net.graph);
 }
 
-/* What the device computes and the CPU reads later is not overwritten meanwhile: a map behind several steps of
- * the CPU, all of the same size. */
+/* What the device computes and the CPU reads later is not overwritten meanwhile: a map behind several steps
+ * of the CPU, all of the same size. */
 static void test_late_readers(void **state)
 {
     static const struct conv_shape same = {16, 3, 1, 1, 1, 1, true};
@@ -450,11 +449,11 @@ static void test_loader(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_architectures),    cmocka_unit_test(test_targets_in_the_middle),
-        cmocka_unit_test(test_info),             cmocka_unit_test(test_types),
-        cmocka_unit_test(test_profile),          cmocka_unit_test(test_late_readers),
-        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_unknown_operator),
-        cmocka_unit_test(test_failing_device),   cmocka_unit_test(test_loader),
+        cmocka_unit_test(test_architectures),  cmocka_unit_test(test_targets_in_the_middle),
+        cmocka_unit_test(test_info),           cmocka_unit_test(test_types),
+        cmocka_unit_test(test_profile),        cmocka_unit_test(test_late_readers),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_unknown_operator),
+        cmocka_unit_test(test_failing_device), cmocka_unit_test(test_loader),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
