@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cropshield/cropshield.h"
+#include <cropshield/cropshield.h>
 #include "kernels/functions.h"
 
 #ifdef __cplusplus
