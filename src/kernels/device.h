@@ -19,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cropshield/cropshield.h>
 #include "kernels/functions.h"
+#include <cropshield/cropshield.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -62,7 +62,8 @@ cmp -s <($python -c "import json; print(json.load(open('eval-gpu'))['confusion']
 
 # auto: commands that stay take the device, a few photos do not
 run 0 bench --stage inference --warmup 0 --iterations 1 --layers --json
-json "o['device'] == 'cuda' and o['precision'] == 'fp16' and o['layers'][0]['algorithm'] == 'cuda_reference_fp16'"
+json "o['device'] == 'cuda' and o['precision'] == 'fp16' and o['layers'][0]['algorithm'] == 'cuda_reference_fp16' and o['layers'][0]['percent_of_peak'] is None and o['layers'][1]['percent_of_peak'] >= 0"
+run 0 bench --stage inference --warmup 0 --iterations 1 --layers; has out "cuda_reference_fp16"; has out " - GPU"
 run 0 bench --stage inference --warmup 0 --iterations 1 --precision int8 --json; json "o['device'] == 'cpu'"
 run 0 bench --stage inference --warmup 0 --iterations 1 --device cpu --json; json "o['device'] == 'cpu'"
 run 0 predict --json leaf.png; json "o['model']['device'] == 'cpu'"
