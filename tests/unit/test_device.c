@@ -3,6 +3,7 @@
  * types, failures; and the loader of plug-ins. Every network of the engine's tests goes through it, too
  * (nets.h).
  */
+#include <pthread.h>
 #include <unistd.h>
 
 #include "formats/model_file.h"
@@ -284,6 +285,56 @@ static void test_late_readers(void **state)
     csi_graph_destroy(net.graph);
 }
 
+struct caller {
+    const struct pair *pair;
+    const float *expected;
+    pthread_t thread;
+    size_t wrong;
+};
+
+static void *call(void *context)
+{
+    struct caller *caller = context;
+    const struct csi_plan *plan = caller->pair->device;
+    struct csi_exec *exec;
+
+    caller->wrong = 1;
+    if (csi_exec_create(plan, &exec, NULL) != CS_OK)
+        return NULL;
+    caller->wrong = 0;
+    for (size_t i = 0; i < 4; i++) {
+        if (csi_exec_run(exec, caller->pair->input, PHOTOS, i % 2 == 0, NULL) != CS_OK ||
+            memcmp(csi_exec_logits(exec), caller->expected,
+                   PHOTOS * csi_plan_info(plan)->class_count * sizeof(float)) != 0)
+            caller->wrong++;
+    }
+    csi_exec_destroy(exec);
+    return NULL;
+}
+
+/* One plan, a run for each thread. */
+static void test_threads(void **state)
+{
+    struct caller callers[3];
+    struct net net;
+    struct pair pair;
+
+    (void)state;
+    start_small(&net);
+    open_pair(&pair, net.graph, NULL, CS_PRECISION_FP16);
+    assert_int_equal(csi_exec_run(pair.device_exec, pair.input, PHOTOS, false, NULL), CS_OK);
+    for (size_t i = 0; i < 3; i++) {
+        callers[i] = (struct caller){.pair = &pair, .expected = csi_exec_logits(pair.device_exec)};
+        assert_int_equal(pthread_create(&callers[i].thread, NULL, call, &callers[i]), 0);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(pthread_join(callers[i].thread, NULL), 0);
+        assert_int_equal(callers[i].wrong, 0);
+    }
+    close_pair(&pair);
+    csi_graph_destroy(net.graph);
+}
+
 /* ---- refusals ---- */
 
 static void assert_refused(const struct csi_graph *graph, const struct csi_plan_options *options,
@@ -452,11 +503,17 @@ static void test_loader(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_architectures),  cmocka_unit_test(test_targets_in_the_middle),
-        cmocka_unit_test(test_info),           cmocka_unit_test(test_types),
-        cmocka_unit_test(test_profile),        cmocka_unit_test(test_late_readers),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_unknown_operator),
-        cmocka_unit_test(test_failing_device), cmocka_unit_test(test_loader),
+        cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_targets_in_the_middle),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_late_readers),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_unknown_operator),
+        cmocka_unit_test(test_failing_device),
+        cmocka_unit_test(test_loader),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
