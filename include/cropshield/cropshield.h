@@ -124,9 +124,9 @@ struct cs_machine_info {
 CS_API enum cs_status cs_machine_info(const char *cpu_mask, struct cs_machine_info *info,
                                       struct cs_error *error);
 
-/* A GPU that models can run on (CS_DEVICE_CUDA), through a plug-in: libcropshield_cuda.so beside the program or
- * library, in ../lib/cropshield from there, or where it was installed. The first call opens it, which may take
- * half a second. CS_NOT_FOUND: there is no plug-in, and the message says where it was looked for.
+/* A GPU that models can run on (CS_DEVICE_CUDA), through a plug-in: libcropshield_cuda.so beside the program
+ * or library, in ../lib/cropshield from there, or where it was installed. The first call opens it, which may
+ * take half a second. CS_NOT_FOUND: there is no plug-in, and the message says where it was looked for.
  * CS_MODEL_UNSUPPORTED: there is one, but it, the driver or GPU `index` is of no use. Thread-safe. */
 struct cs_gpu_info {
     char name[96];    /* "NVIDIA H200" */
@@ -225,9 +225,9 @@ CS_API enum cs_status cs_image_encode(const cs_image *image, enum cs_image_forma
  * ----------------------------------------------------------------------------------------------------------------
  */
 
-/* CUDA: a GPU computes everything up to the Grad-CAM map, in cs_precision, and the CPU the rest (mostly a pool
- * and the classifier) in float32; CS_MODEL_UNSUPPORTED where no GPU is usable (cs_gpu_info says why) or the
- * network does not run there. AUTO: CUDA where that works, else the CPU; the CPU too for INT8 and, unless
+/* CUDA: a GPU computes everything up to the Grad-CAM map, in cs_precision, and the CPU the rest (mostly a
+ * pool and the classifier) in float32; CS_MODEL_UNSUPPORTED where no GPU is usable (cs_gpu_info says why) or
+ * the network does not run there. AUTO: CUDA where that works, else the CPU; the CPU too for INT8 and, unless
  * another precision is asked for, networks that are quantised themselves. */
 enum cs_device { CS_DEVICE_AUTO = 0, CS_DEVICE_CPU = 1, CS_DEVICE_CUDA = 2 };
 /* FP16 and BF16 need a GPU, INT8 the CPU: CS_MODEL_UNSUPPORTED otherwise. */
@@ -303,8 +303,8 @@ struct cs_model_info {
     double load_ms;
     const char *const *plants; /* "Tomato": the parts of class names before "__", each once; may be none */
     size_t plant_count;
-    const size_t *plant_of; /* of each class: an index into `plants`; SIZE_MAX: its name tells none */
-    uint32_t resize;        /* the photo's short side becomes this, before the centre crop to S */
+    const size_t *plant_of;  /* of each class: an index into `plants`; SIZE_MAX: its name tells none */
+    uint32_t resize;         /* the photo's short side becomes this, before the centre crop to S */
     const char *device_name; /* "NVIDIA H200"; NULL on the CPU */
 };
 /* Pointers live as long as the model. */

@@ -222,12 +222,16 @@ static int wider(int width, const char *text)
 }
 
 /* The peak that bounds a layer, GOP/s, and its name: kernels on integers are called so. A 16-bit dot product
- * does half as much as an 8-bit one. */
+ * does half as much as an 8-bit one. 0 and NULL: none was measured, it runs on a GPU. */
 static double peak_of(const struct cs_layer_profile *layer, const struct cs_machine_peaks *peaks,
                       const char **name)
 {
     bool words = strstr(layer->algorithm, "_int16") != NULL;
 
+    if (strncmp(layer->algorithm, "cuda_", 5) == 0) {
+        *name = NULL;
+        return 0;
+    }
     if (strstr(layer->algorithm, "amx") != NULL && peaks->tile_gops > 0) {
         *name = "int8 tiles";
         return peaks->tile_gops;
@@ -246,6 +250,7 @@ static void print_layer_table(const struct cs_layer_profile *layers, size_t coun
 {
     int name = 5, algorithm = 9, shape = 5;
     double sum_ms = 0, sum_gflop = 0;
+    bool on_cpu = true;
 
     for (size_t i = 0; i < count; i++) {
         name = wider(name, layers[i].name);
@@ -264,14 +269,21 @@ static void print_layer_table(const struct cs_layer_profile *layers, size_t coun
         const char *kind;
         double peak = peak_of(&layers[i], peaks, &kind);
 
-        printf("%-*s  %-*s  %-*s %8.3f %9.1f %7.0f%% %s\n", name, layers[i].name, algorithm,
-               layers[i].algorithm, shape, layers[i].shape, layers[i].ms, rate, 100 * rate / peak, kind);
+        printf("%-*s  %-*s  %-*s %8.3f %9.1f ", name, layers[i].name, algorithm, layers[i].algorithm, shape,
+               layers[i].shape, layers[i].ms, rate);
+        if (kind != NULL)
+            printf("%7.0f%% %s\n", 100 * rate / peak, kind);
+        else
+            puts("      - GPU");
+        on_cpu = on_cpu && kind != NULL;
         sum_ms += layers[i].ms;
         sum_gflop += layers[i].gflop;
     }
-    printf("%-*s %8.3f %9.1f %7.0f%% float32\n", name + algorithm + shape + 4,
-           "all (GFLOP/s counted as direct convolution)", sum_ms, sum_gflop / sum_ms * 1e3,
-           100 * sum_gflop / sum_ms * 1e3 / peaks->fma_gflops);
+    printf("%-*s %8.3f %9.1f", name + algorithm + shape + 4, "all (GFLOP/s counted as direct convolution)",
+           sum_ms, sum_gflop / sum_ms * 1e3);
+    if (on_cpu)
+        printf(" %7.0f%% float32", 100 * sum_gflop / sum_ms * 1e3 / peaks->fma_gflops);
+    putchar('\n');
 }
 
 static enum cs_status print_layers(struct bench *bench, cs_session *session, const struct cs_model_info *info,
@@ -295,10 +307,11 @@ static enum cs_status print_layers(struct bench *bench, cs_session *session, con
             const char *kind;
             double peak = peak_of(&layers[i], &peaks, &kind);
 
-            json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:f,s:f,s:f,s:s}", "name", layers[i].name,
+            json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:f,s:f,s:o,s:s?}", "name", layers[i].name,
                                                   "algorithm", layers[i].algorithm, "shape", layers[i].shape,
                                                   "ms", layers[i].ms, "gflops", rate, "percent_of_peak",
-                                                  100 * rate / peak, "peak", kind));
+                                                  kind == NULL ? json_null() : json_real(100 * rate / peak),
+                                                  "peak", kind));
         }
         json_object_set_new(report, "layers", list);
         json_object_set_new(report, "peaks",

@@ -46,8 +46,8 @@ const struct csi_option *csi_shared_table(struct csi_shared *shared, struct csi_
  * when help was shown or something was wrong and has been reported. */
 int csi_command_begin(const struct csi_command_line *line, const struct csi_shared *shared, int argc,
                       char **argv, size_t *count, struct cs_diagnoser_options *options);
-/* Leaves `--device auto` to the CPU: for work that takes less time than opening a GPU. Not for precisions that
- * only a GPU has. */
+/* Leaves `--device auto` to the CPU: for work that takes less time than opening a GPU. Not for precisions
+ * that only a GPU has. */
 void csi_stay_on_cpu(struct cs_model_options *options);
 /* Raises the bound of the heat-map cache so that the largest photo that the options allow fits: its display
  * image and the picture made of it. */

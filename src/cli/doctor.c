@@ -57,8 +57,8 @@ static void check_gpu(const struct cs_model_options *options)
     enum cs_status status = cs_gpu_info(options->device_index, &gpu, &error);
 
     if (status == CS_OK)
-        report(FINDING_OK, "gpu", "%s, %.1f GiB, %s kernels", gpu.name,
-               (double)gpu.memory_bytes / (1 << 30), gpu.kernels);
+        report(FINDING_OK, "gpu", "%s, %.1f GiB, %s kernels", gpu.name, (double)gpu.memory_bytes / (1 << 30),
+               gpu.kernels);
     else
         report(status == CS_NOT_FOUND ? FINDING_OK : FINDING_WARN, "gpu",
                "none usable, everything runs on the CPU: %s", error.message);

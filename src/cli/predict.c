@@ -438,16 +438,17 @@ int csi_command_predict(int argc, char **argv)
          "what grows there, e.g. tomato: only its diseases are considered", &predict.plant, 0, 0},
         {NULL, 0, CSI_OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
-    const struct csi_command_line line = {"predict",
-                                          "[options] PATH…",
-                                          "Diagnoses photos; a directory is walked for .jpg, .jpeg, .jpe, "
-                                          ".jfif, .png and .webp; - (or a pipe)\n"
-                                          "is read as one photo. Results on stdout, errors on stderr. Up to 8 photos stay on the "
-                                          "CPU with\n--device auto: opening a GPU takes longer.",
-                                          own,
-                                          csi_shared_table(&shared, table),
-                                          1,
-                                          0};
+    const struct csi_command_line line = {
+        "predict",
+        "[options] PATH…",
+        "Diagnoses photos; a directory is walked for .jpg, .jpeg, .jpe, "
+        ".jfif, .png and .webp; - (or a pipe)\n"
+        "is read as one photo. Results on stdout, errors on stderr. Up to 8 photos stay on the "
+        "CPU with\n--device auto: opening a GPU takes longer.",
+        own,
+        csi_shared_table(&shared, table),
+        1,
+        0};
     struct cs_diagnoser_options options;
     struct csi_paths paths = {0};
     int status = CSI_EXIT_OK;

@@ -38,7 +38,8 @@ static enum cs_status open_for(const struct cs_model_options *options, const str
         return CS_OK;
     if (options->device == CS_DEVICE_AUTO)
         return csi_fail(error, CS_MODEL_UNSUPPORTED,
-                        "the CPU engine computes in fp32 and int8 only, and there is no GPU: %s", why.message);
+                        "the CPU engine computes in fp32 and int8 only, and there is no GPU: %s",
+                        why.message);
     if (status == CS_NOT_FOUND)
         return csi_fail(error, CS_MODEL_UNSUPPORTED,
                         "device cuda has %s; a build with CS_CUDA=ON makes it; or use device auto or cpu",

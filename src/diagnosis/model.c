@@ -23,7 +23,8 @@
 #define DEFAULT_BATCH    8u
 #define MAX_BATCH        1024u
 #define DEFAULT_MAX_SIZE 800u
-#define GPU_SESSIONS     4u /* that keep it busy while others are with the CPU; each has memory of its own there */
+/* That keep a GPU busy while others are with the CPU: each has memory of its own there. */
+#define GPU_SESSIONS 4u
 
 enum cs_status csi_compute_create(const struct cs_model_options *options, struct csi_compute **compute,
                                   struct cs_error *error)

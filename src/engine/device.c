@@ -18,6 +18,7 @@ struct translation {
     struct csi_device_op *ops;
     int32_t *map_of; /* of each IR value, -1: none yet */
     int32_t *outputs;
+    bool *wanted; /* IR values that come back if the device computes them */
     size_t map_count, op_count, output_count;
 };
 
@@ -68,27 +69,21 @@ static void mark_nodes(struct csi_ir *ir)
     }
 }
 
-static bool reads(const struct csi_ir_node *node, int value)
+/* Values that are kept to the end of the run or that a node of the CPU reads. */
+static void find_wanted(const struct csi_ir *ir, bool *wanted)
 {
-    for (unsigned k = 0; k < node->input_count; k++) {
-        if (node->inputs[k] == value)
-            return true;
-    }
-    return node->residual == value;
-}
-
-/* Kept to the end of the run, or read by a node of the CPU. */
-static bool comes_back(const struct csi_ir *ir, int value)
-{
-    if (ir->values[value].kept)
-        return true;
+    for (size_t i = 0; i < ir->value_count; i++)
+        wanted[i] = ir->values[i].kept;
     for (size_t i = 0; i < ir->node_count; i++) {
         const struct csi_ir_node *node = &ir->nodes[i];
 
-        if (!node->dead && !node->on_device && reads(node, value))
-            return true;
+        if (node->dead || node->on_device)
+            continue;
+        for (unsigned k = 0; k < node->input_count; k++)
+            wanted[node->inputs[k]] = true;
+        if (node->residual >= 0)
+            wanted[node->residual] = true;
     }
-    return false;
 }
 
 /* The target first: it gives the step its name and place. */
@@ -100,11 +95,12 @@ static enum cs_status find_outputs(struct translation *t, struct cs_error *error
 
     if (slots == NULL)
         return csi_fail_memory(error, "outputs of the device");
+    find_wanted(ir, t->wanted);
     slots[count++] = ir->target;
     for (size_t i = 0; i < ir->node_count; i++) {
         const struct csi_ir_node *node = &ir->nodes[i];
 
-        if (!node->dead && node->on_device && node->output != ir->target && comes_back(ir, node->output))
+        if (!node->dead && node->on_device && node->output != ir->target && t->wanted[node->output])
             slots[count++] = node->output;
     }
     for (size_t i = 0; i < count; i++)
@@ -119,8 +115,8 @@ static enum cs_status find_outputs(struct translation *t, struct cs_error *error
 
 static int32_t add_map(struct translation *t, const struct csi_shape *shape, const float *constant)
 {
-    t->maps[t->map_count] = (struct csi_device_map){
-        (uint32_t)shape->channels, (uint32_t)shape->height, (uint32_t)shape->width, constant};
+    t->maps[t->map_count] = (struct csi_device_map){(uint32_t)shape->channels, (uint32_t)shape->height,
+                                                    (uint32_t)shape->width, constant};
     return (int32_t)t->map_count++;
 }
 
@@ -261,7 +257,8 @@ static enum cs_status translate(struct translation *t, struct cs_error *error)
     t->ops = calloc(ir->node_count + 1, sizeof *t->ops);
     t->map_of = malloc((ir->value_count + 1) * sizeof *t->map_of);
     t->outputs = calloc(ir->node_count + 1, sizeof *t->outputs);
-    if (t->maps == NULL || t->ops == NULL || t->map_of == NULL || t->outputs == NULL)
+    t->wanted = calloc(ir->value_count + 1, sizeof *t->wanted);
+    if (t->maps == NULL || t->ops == NULL || t->map_of == NULL || t->outputs == NULL || t->wanted == NULL)
         return csi_fail_memory(error, "compiling for a device");
     for (size_t i = 0; i < ir->value_count; i++)
         t->map_of[i] = -1;
@@ -324,19 +321,18 @@ enum cs_status csi_device_compile(struct csi_plan *plan, struct csi_ir *ir,
     free(t.ops);
     free(t.map_of);
     free(t.outputs);
+    free(t.wanted);
     return status;
 }
 
 static enum cs_status run_device(const struct csi_step *step, const struct csi_run *run)
 {
     const struct csi_plan *plan = run->plan;
-    enum cs_status status;
 
     (void)step;
     for (size_t i = 0; i < plan->device_output_count; i++)
         run->device_outputs[i] = csi_slot_data(run, plan->device_outputs[i]);
-    status = plan->device->run(run->device, run->input, run->batch, run->device_outputs, run->error);
-    return status;
+    return plan->device->run(run->device, run->input, run->batch, run->device_outputs, run->error);
 }
 
 void csi_step_device(const struct csi_plan *plan, const struct csi_ir *ir, struct csi_step *step)

@@ -26,8 +26,8 @@ struct csi_exec {
     struct csi_backward *backward; /* made at the first gradient without a closed form */
     struct csi_device_run *device; /* with a device */
     float **device_outputs;
-    size_t batch;                  /* of the last run, */
-    size_t alone;                  /* the first of them that had a thread each */
+    size_t batch; /* of the last run, */
+    size_t alone; /* the first of them that had a thread each */
 };
 
 static enum cs_status lend_device(struct csi_exec *exec, struct cs_error *error)

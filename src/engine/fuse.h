@@ -10,6 +10,7 @@ enum cs_status csi_ir_fuse(struct csi_ir *ir, struct cs_error *error);
 
 /* Multiplies a convolution's weights by the factors that fusing a batch norm left, if there are any: into a
  * copy of its own, they are the graph's. CS_MODEL_INVALID: they leave float32's range. */
-enum cs_status csi_ir_apply_factors(const struct csi_ir *ir, struct csi_ir_node *conv, struct cs_error *error);
+enum cs_status csi_ir_apply_factors(const struct csi_ir *ir, struct csi_ir_node *conv,
+                                    struct cs_error *error);
 
 #endif

@@ -19,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cropshield/cropshield.h"
 #include "kernels/functions.h"
+#include <cropshield/cropshield.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,10 +41,11 @@ struct csi_device_map {
 };
 
 enum csi_device_kind {
-    CSI_DEVICE_CONV,            /* window, groups, weight [O][I/groups][KH][KW], bias [O] or NULL; `pool`: a 2×2
-                                   max-pool of stride 2 behind the activation, odd last lines dropped */
-    CSI_DEVICE_MAX_POOL,        /* window; padding counts as nothing */
-    CSI_DEVICE_AVG_POOL,        /* window, count_include_pad; what a window has behind the padded input never counts */
+    CSI_DEVICE_CONV,     /* window, groups, weight [O][I/groups][KH][KW], bias [O] or NULL; `pool`: a 2×2
+                            max-pool of stride 2 behind the activation, odd last lines dropped */
+    CSI_DEVICE_MAX_POOL, /* window; padding counts as nothing */
+    CSI_DEVICE_AVG_POOL, /* window, count_include_pad; what a window has behind the padded input never counts
+                          */
     CSI_DEVICE_GLOBAL_AVG_POOL, /* to 1 × 1 */
     CSI_DEVICE_SCALE_SHIFT,     /* x·weight[c] + bias[c] */
     CSI_DEVICE_ACTIVATION,      /* act(x) */
@@ -58,12 +59,12 @@ enum csi_device_kind {
 /* act() stands behind CONV, SCALE_SHIFT and ARITH, too. */
 struct csi_device_op {
     enum csi_device_kind kind;
-    const char *name; /* the layer's, for messages */
+    const char *name;                      /* the layer's, for messages */
     int32_t inputs[CSI_DEVICE_MAX_INPUTS]; /* maps; a CONV has one */
     uint32_t input_count;
     int32_t output;
-    int32_t gate;           /* CONV: 1 × 1 map that multiplies the input's channels; -1: none */
-    int32_t residual;       /* CONV: map of the output's shape before pooling, added to the output; -1: none */
+    int32_t gate;     /* CONV: 1 × 1 map that multiplies the input's channels; -1: none */
+    int32_t residual; /* CONV: map of the output's shape before pooling, added to the output; -1: none */
     uint32_t residual_after; /* act(x) + residual instead of act(x + residual) */
     uint32_t pool, count_include_pad;
     uint32_t kernel[2], stride[2], dilation[2]; /* rows, columns */

@@ -9,11 +9,12 @@
 
 #define CSI_DEVICE_FILE "libcropshield_cuda.so"
 
-/* The plug-in of this installation, opened at the first call and kept until the process ends; every later call
- * says the same. It is looked for at absolute places only: the folder of the program or library that holds
- * this code, `../lib/cropshield` from there, and where it was installed. CS_NOT_FOUND: there is none, and the
- * message says where it was looked for; CS_MODEL_UNSUPPORTED: it is there and of no use, and the message says
- * which file and why. Thread-safe; `*api` is NULL then, and else lives as long as the process. */
+/* The plug-in of this installation, opened at the first call and kept until the process ends; every later
+ * call says the same. It is looked for at absolute places only: the folder of the program or library that
+ * holds this code, `../lib/cropshield` from there, and where it was installed. CS_NOT_FOUND: there is none,
+ * and the message says where it was looked for; CS_MODEL_UNSUPPORTED: it is there and of no use, and the
+ * message says which file and why. Thread-safe; `*api` is NULL then, and else lives as long as the process.
+ */
 enum cs_status csi_device_load(const struct csi_device_api **api, struct cs_error *error);
 
 /* The same of the first of `count` absolute folders that has the file; nothing is remembered. */

@@ -95,9 +95,8 @@ json_t *csi_describe_status(struct csi_server *server)
     json_object_set_new(status, "target_ms", json_real(options->target_ms));
     json_object_set_new(status, "model", model_object(server, &info));
     json_object_set_new(status, "device", json_string(cs_device_name(info.device)));
-    json_object_set_new(
-        status, "device_name",
-        json_string(info.device_name != NULL ? info.device_name : csi_cpu()->brand));
+    json_object_set_new(status, "device_name",
+                        json_string(info.device_name != NULL ? info.device_name : csi_cpu()->brand));
     json_object_set_new(status, "precision", json_string(cs_precision_name(info.precision)));
     json_object_set_new(status, "threads", json_integer((json_int_t)info.threads));
     json_object_set_new(status, "kernels", json_string(info.kernels == NULL ? "" : info.kernels));

@@ -7,6 +7,11 @@ for file in bin/cropshield include/cropshield/cropshield.h share/man/man1/cropsh
     share/zsh/site-functions/_cropshield share/fish/vendor_completions.d/cropshield.fish; do
     [ -s "$prefix/$file" ] || complain "not installed: $file"
 done
+# the GPU's plug-in where it was built, at a place where the installed program finds it
+if grep -q '^CS_CUDA:BOOL=ON' "$CROPSHIELD_BUILD/CMakeCache.txt"; then
+    [ -s "$prefix/lib/cropshield/libcropshield_cuda.so" ] || complain "the plug-in is not installed"
+    "$prefix/bin/cropshield" doctor >out; hasnt out "no plug-in"
+fi
 pc=$(find "$prefix" -name cropshield.pc)
 [ -n "$pc" ] || complain "no cropshield.pc"
 "$prefix/bin/cropshield" --version >out || complain "the installed program does not run"

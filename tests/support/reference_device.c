@@ -93,7 +93,8 @@ static float act(const struct csi_act_params *a, float value)
     case CSI_FN_TANH: return (float)tanh(x);
     case CSI_FN_ELU: return (float)(x < 0 ? alpha * (exp(x) - 1) : x);
     case CSI_FN_GELU: return (float)(x * 0.5 * (1 + erf(x / sqrt(2))));
-    case CSI_FN_GELU_TANH: return (float)(0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))));
+    case CSI_FN_GELU_TANH:
+        return (float)(0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))));
     }
     return value;
 }
@@ -122,13 +123,16 @@ static bool inside(uint32_t at, uint32_t stride, uint32_t k, uint32_t dilation, 
 
 /* One kernel position of one input plane, times its weight, over a whole output plane. */
 static void add_plane(const struct csi_device_op *op, const struct csi_device_map *in, uint32_t ky,
-                      uint32_t kx, const float *from, float weight, uint32_t height, uint32_t width, float *to)
+                      uint32_t kx, const float *from, float weight, uint32_t height, uint32_t width,
+                      float *to)
 {
     uint32_t first = 0, end = width, row, column;
 
-    while (first < width && !inside(first, op->stride[1], kx, op->dilation[1], op->pads[1], in->width, &column))
+    while (first < width &&
+           !inside(first, op->stride[1], kx, op->dilation[1], op->pads[1], in->width, &column))
         first++;
-    while (end > first && !inside(end - 1, op->stride[1], kx, op->dilation[1], op->pads[1], in->width, &column))
+    while (end > first &&
+           !inside(end - 1, op->stride[1], kx, op->dilation[1], op->pads[1], in->width, &column))
         end--;
     for (uint32_t y = 0; y < height; y++) {
         if (!inside(y, op->stride[0], ky, op->dilation[0], op->pads[0], in->height, &row))
@@ -237,7 +241,8 @@ static void pool(const struct csi_device_run *run, const struct csi_device_op *o
 
         for (uint32_t y = 0; y < out->height; y++) {
             for (uint32_t x = 0; x < out->width; x++)
-                run->data[op->output][c * area(out) + (size_t)y * out->width + x] = window(op, in, from, y, x);
+                run->data[op->output][c * area(out) + (size_t)y * out->width + x] =
+                    window(op, in, from, y, x);
         }
     }
 }
@@ -404,9 +409,9 @@ static void own_weights(struct csi_device_plan *plan, struct csi_device_op *op)
         op->weight = op->bias = NULL;
         return;
     }
-    op->weight = own(plan, op->weight,
-                     is_conv ? outputs * (inputs / op->groups) * op->kernel[0] * op->kernel[1] : outputs,
-                     !is_conv);
+    op->weight =
+        own(plan, op->weight,
+            is_conv ? outputs * (inputs / op->groups) * op->kernel[0] * op->kernel[1] : outputs, !is_conv);
     op->bias = own(plan, op->bias, outputs, true);
 }
 
@@ -476,7 +481,9 @@ static enum cs_status run_create(const struct csi_device_plan *plan, struct csi_
         run->data[i] = calloc(elements(map), sizeof(float));
         if (run->data[i] == NULL)
             abort();
-        most = most > (area(map) + 1) * 9 ? most : (area(map) + 1) * 9; /* before a pool: four times, and odd lines */
+        most = most > (area(map) + 1) * 9
+                   ? most
+                   : (area(map) + 1) * 9; /* before a pool: four times, and odd lines */
     }
     run->scratch = calloc(most, sizeof *run->scratch);
     if (run->scratch == NULL)

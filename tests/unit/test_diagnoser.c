@@ -310,6 +310,7 @@ static void outputs_that_are_no_numbers_are_refused(void **state)
 static void bad_options_are_refused(void **state)
 {
     struct cs_diagnoser_options options;
+    struct cs_gpu_info gpu;
     cs_diagnoser *diagnoser;
     struct cs_error error;
 
@@ -324,7 +325,19 @@ static void bad_options_are_refused(void **state)
     assert_int_equal(cs_diagnoser_create(&options, &diagnoser, &error), CS_BAD_REQUEST);
     options = tiny_options();
     options.model.device = CS_DEVICE_CUDA;
-    assert_int_not_equal(cs_diagnoser_create(&options, &diagnoser, &error), CS_OK);
+    options.model.device_index = 63; /* on no machine of ours */
+    assert_int_equal(cs_diagnoser_create(&options, &diagnoser, &error), CS_MODEL_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "cuda"));
+    options.model.device_index = -1;
+    assert_int_equal(cs_diagnoser_create(&options, &diagnoser, &error), CS_BAD_REQUEST);
+    options.model.device = CS_DEVICE_CPU;
+    options.model.device_index = 0;
+    options.model.precision = CS_PRECISION_BF16;
+    assert_int_equal(cs_diagnoser_create(&options, &diagnoser, &error), CS_MODEL_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "need device cuda"));
+    assert_int_equal(cs_gpu_info(-1, &gpu, &error), CS_BAD_REQUEST);
+    assert_int_not_equal(cs_gpu_info(63, &gpu, &error), CS_OK);
+    assert_string_equal(gpu.name, "");
     options = tiny_options();
     options.max_size = 100000;
     assert_int_equal(cs_diagnoser_create(&options, &diagnoser, &error), CS_BAD_REQUEST);
