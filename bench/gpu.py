@@ -27,18 +27,31 @@ def network(name):
         sys.path.insert(0, os.path.join(HERE, "..", "training"))
         from cropshield.models import CropShieldCNN
 
-        return CropShieldCNN().eval()
+        return CropShieldCNN()
     import torchvision
 
-    return getattr(torchvision.models, name)(weights=None, num_classes=22).eval()
+    return getattr(torchvision.models, name)(weights=None, num_classes=22)
+
+
+def settled(model, photos):
+    """Batch norms that know these photos: with fresh ones, numbers vanish or leave fp16's range layer by layer."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    model.train()
+    with torch.no_grad():
+        forward_of(model)(photos)
+    return model.eval()
 
 
 def prepare(folder, name):
     """model.pth, input.bin, logits.bin; the network's weights without the reject output, which only training knows."""
     import torch
 
-    model = network(name)
     photos = torch.randn(max(BATCHES), 3, 224, 224, generator=torch.Generator().manual_seed(11))
+    model = settled(network(name), photos)
     os.makedirs(folder, exist_ok=True)
     with torch.inference_mode():
         logits = forward_of(model)(photos)
@@ -49,7 +62,7 @@ def prepare(folder, name):
 
 
 def forward_of(model):
-    if hasattr(model, "activations"): # its own forward goes on in float32
+    if hasattr(model, "activations"):  # its own forward goes on in float32
         return lambda x: model.classifier(model.activations(x).mean((2, 3)))
     return model
 
@@ -63,7 +76,9 @@ def peer(folder, name, engine, batch, iterations):
     torch.backends.cudnn.benchmark = True
     how, precision = engine.split()
     dtype = torch.float16 if precision == "fp16" else torch.float32
-    model = network(name).to("cuda", dtype, memory_format=torch.channels_last)
+    model = network(name)
+    model.load_state_dict(torch.load(os.path.join(folder, "model.pth"), weights_only=True), strict=False)
+    model = model.eval().to("cuda", dtype, memory_format=torch.channels_last)
     forward = forward_of(model)
     photos = torch.from_numpy(np.fromfile(os.path.join(folder, "input.bin"), "<f4").reshape(-1, 3, 224, 224)[:batch]).pin_memory()
     want = np.fromfile(os.path.join(folder, "logits.bin"), "<f4").reshape(-1, 22)[:batch]

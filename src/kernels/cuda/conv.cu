@@ -11,8 +11,7 @@ namespace {
 
 using namespace nvcuda;
 
-constexpr int stages = 3;      /* of shared memory, being filled ahead */
-constexpr int line_bytes = 80; /* depth_units units and one of padding, so that 8 lines meet no bank twice */
+constexpr int line_bytes = 80; /* of shared memory: depth_units units and one of padding, so that 8 lines meet no bank twice */
 
 template <typename T> struct product {
     const T *in, *weights, *residual;
@@ -66,12 +65,15 @@ template <typename T, int BM, int BN, int threads> struct copier {
     const T *row_base[rows]; /* the window's first pixel: may lie outside the map */
     int row_y[rows], row_x[rows];
     const T *column_base[columns];
-    int unit, line; /* in the tile */
+    int unit, line;  /* in the tile */
+    depth_unit next; /* read a tile ahead: the address of a copy waits for it */
 
-    __device__ copier(const product<T> &product, int64_t first_row, int first_column) : p(product)
+    __device__ copier(const product<T> &product, int64_t first_row, int first_column, int first_tile)
+        : p(product)
     {
         unit = (int)threadIdx.x % depth_units;
         line = (int)threadIdx.x / depth_units;
+        next = p.units[first_tile * depth_units + unit];
 #pragma unroll
         for (int i = 0; i < rows; i++) {
             int64_t m = first_row + line + i * (threads / depth_units);
@@ -106,11 +108,13 @@ template <typename T, int BM, int BN, int threads> struct copier {
                              unit * unit_size<T>;
     }
 
-    __device__ void copy(int tile, char *a, char *b) const
+    /* Tile by tile. */
+    __device__ void copy(int tile, char *a, char *b)
     {
-        const depth_unit u = p.units[tile * depth_units + unit];
+        const depth_unit u = next;
         char *to_a = a + line * line_bytes + unit * 16, *to_b = b + line * line_bytes + unit * 16;
 
+        next = p.units[(tile + 1) * depth_units + unit]; /* one tile of padding stands behind the last */
 #pragma unroll
         for (int i = 0; i < rows; i++) {
             bool used = u.used != 0 && (unsigned)(row_y[i] + u.row) < (unsigned)p.in_height &&
@@ -127,8 +131,8 @@ template <typename T, int BM, int BN, int threads> struct copier {
 };
 
 /* Depth tiles [first, last) through `stages` buffers: compute(a, b) once for each, in order. */
-template <typename T, int BM, int BN, int threads, typename Compute>
-__device__ void for_depth(const copier<T, BM, BN, threads> &copies, char *shared, int first, int last,
+template <int stages, typename T, int BM, int BN, int threads, typename Compute>
+__device__ void for_depth(copier<T, BM, BN, threads> &copies, char *shared, int first, int last,
                           Compute compute)
 {
     constexpr int stage_bytes = (BM + BN) * line_bytes;
@@ -173,7 +177,7 @@ __device__ inline float finished(const product<T> &p, float sum, int channel, co
 
 /* ---- tensor cores ---- */
 
-template <typename T, int BM, int BN, int WM, int WN>
+template <typename T, int BM, int BN, int WM, int WN, int stages>
 __global__ void __launch_bounds__(BM / WM * (BN / WN) * 32) multiply_tensor(product<T> p)
 {
 #if __CUDA_ARCH__ >= 800 || !defined(__CUDA_ARCH__)
@@ -191,14 +195,14 @@ __global__ void __launch_bounds__(BM / WM * (BN / WN) * 32) multiply_tensor(prod
         const int first_tile = (int)blockIdx.z * p.tiles_a_part;
         const int last_tile = min(first_tile + p.tiles_a_part, p.tiles);
         wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[WM / 16][WN / 16];
-        copier<T, BM, BN, threads> copies(p, first_row, first_column);
+        copier<T, BM, BN, threads> copies(p, first_row, first_column, first_tile);
 
 #pragma unroll
         for (int i = 0; i < WM / 16; i++)
 #pragma unroll
             for (int j = 0; j < WN / 16; j++)
                 wmma::fill_fragment(sums[i][j], 0.0f);
-        for_depth(copies, shared, first_tile, last_tile, [&](const char *a, const char *b) {
+        for_depth<stages>(copies, shared, first_tile, last_tile, [&](const char *a, const char *b) {
             const T *rows = (const T *)a + warp_row * ld, *columns = (const T *)b + warp_column * ld;
 
 #pragma unroll
@@ -275,7 +279,7 @@ __global__ void __launch_bounds__(BM / WM * (BN / WN) * 32) multiply_tensor(prod
 /* ---- plain cores, float32 ---- */
 
 /* A thread has 8 rows, in two runs of 4 (a pool's window is one), and TN columns. */
-template <int BM, int BN, int TN>
+template <int BM, int BN, int TN, int stages>
 __global__ void __launch_bounds__(BM / 8 * (BN / TN)) multiply_plain(product<float> p)
 {
     constexpr int threads = BM / 8 * (BN / TN), across = BN / TN, ld = line_bytes / 4;
@@ -286,9 +290,9 @@ __global__ void __launch_bounds__(BM / 8 * (BN / TN)) multiply_plain(product<flo
     const int first_tile = (int)blockIdx.z * p.tiles_a_part;
     const int last_tile = min(first_tile + p.tiles_a_part, p.tiles);
     float sums[8][TN] = {};
-    copier<float, BM, BN, threads> copies(p, first_row, first_column);
+    copier<float, BM, BN, threads> copies(p, first_row, first_column, first_tile);
 
-    for_depth(copies, shared, first_tile, last_tile, [&](const char *a, const char *b) {
+    for_depth<stages>(copies, shared, first_tile, last_tile, [&](const char *a, const char *b) {
         const float *rows = (const float *)a + ty * 4 * ld, *columns = (const float *)b + tx * ld;
 
 #pragma unroll
@@ -346,18 +350,26 @@ __global__ void __launch_bounds__(BM / 8 * (BN / TN)) multiply_plain(product<flo
     }
 }
 
-/* Adds up the parts of a cut depth, in order. */
+/* Adds up the parts of a cut depth, in order. One thread: a number of the output. */
 template <typename T> __global__ void add_parts(product<T> p, int splits)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, count = p.positions * p.out_pitch;
-    float sum = 0.0f;
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    const int64_t count = p.positions * p.out_pitch, pixel = i / p.out_pitch;
+    const int channel = (int)(i % p.out_pitch), corners = p.pooled_height > 0 ? 4 : 1;
+    float most = 0.0f;
 
-    if (i >= count)
+    if (pixel * corners >= p.positions)
         return;
-    for (int s = 0; s < splits; s++)
-        sum += p.parts[s * count + i];
-    p.out[i] = from_float<T>(
-        finished(p, sum, (int)(i % p.out_pitch), p.residual != nullptr ? p.residual + i : nullptr));
+    for (int corner = 0; corner < corners; corner++) {
+        const float *parts = p.parts + (pixel * corners + corner) * p.out_pitch + channel;
+        float sum = 0.0f;
+
+        for (int s = 0; s < splits; s++)
+            sum += parts[s * count];
+        sum = finished(p, sum, channel, p.residual != nullptr ? p.residual + i : nullptr);
+        most = corner == 0 ? sum : larger(most, sum);
+    }
+    p.out[i] = from_float<T>(most);
 }
 
 /* ---- groups ---- */
@@ -503,43 +515,45 @@ void launch_groups(const conv &c, const T *in, const T *residual, T *out, int ba
     }
 }
 
-constexpr int shared_bytes(int BM, int BN) { return stages * (BM + BN) * line_bytes; }
+constexpr int shared_bytes(int BM, int BN, int stages) { return stages * (BM + BN) * line_bytes; }
 
+/* Stages: 64 KB are what the oldest have. Small tiles compute little and wait for memory: they ask further
+ * ahead. */
 template <typename T> struct tiles;
 template <typename T> struct tensor_tiles {
-    static void large(dim3 grid, const product<T> &p, cudaStream_t stream)
-    {
-        multiply_tensor<T, 128, 128, 64, 32><<<grid, 256, shared_bytes(128, 128), stream>>>(p);
-    }
-    static void tall(dim3 grid, const product<T> &p, cudaStream_t stream)
-    {
-        multiply_tensor<T, 128, 64, 32, 32><<<grid, 256, shared_bytes(128, 64), stream>>>(p);
-    }
-    static void small(dim3 grid, const product<T> &p, cudaStream_t stream)
-    {
-        multiply_tensor<T, 64, 64, 32, 32><<<grid, 128, shared_bytes(64, 64), stream>>>(p);
-    }
+    static constexpr auto large = multiply_tensor<T, 128, 128, 64, 32, 3>;
+    static constexpr auto tall = multiply_tensor<T, 128, 64, 32, 32, 4>;
+    static constexpr auto small = multiply_tensor<T, 64, 64, 32, 32, 4>;
+    static constexpr int tall_threads = 256;
 };
 template <> struct tiles<half_t> : tensor_tiles<half_t> {};
 template <> struct tiles<bf16_t> : tensor_tiles<bf16_t> {};
 template <> struct tiles<float> {
-    static void large(dim3 grid, const product<float> &p, cudaStream_t stream)
-    {
-        multiply_plain<128, 128, 8><<<grid, 256, shared_bytes(128, 128), stream>>>(p);
-    }
-    static void tall(dim3 grid, const product<float> &p, cudaStream_t stream)
-    {
-        multiply_plain<128, 64, 8><<<grid, 128, shared_bytes(128, 64), stream>>>(p);
-    }
-    static void small(dim3 grid, const product<float> &p, cudaStream_t stream)
-    {
-        multiply_plain<64, 64, 4><<<grid, 128, shared_bytes(64, 64), stream>>>(p);
-    }
+    static constexpr auto large = multiply_plain<128, 128, 8, 3>;
+    static constexpr auto tall = multiply_plain<128, 64, 8, 4>;
+    static constexpr auto small = multiply_plain<64, 64, 4, 4>;
+    static constexpr int tall_threads = 128;
 };
 
 int64_t tiles_of(int64_t positions, int channels, int BM, int BN)
 {
     return (positions + BM - 1) / BM * ((channels + BN - 1) / BN);
+}
+
+dim3 grid_of(int64_t positions, int channels, int splits, int BM, int BN)
+{
+    return dim3((unsigned)((positions + BM - 1) / BM), (unsigned)((channels + BN - 1) / BN), (unsigned)splits);
+}
+
+template <typename T> cudaError_t prepare()
+{
+    cudaError_t result = cudaFuncSetAttribute(
+        tiles<T>::large, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes(128, 128, 3));
+
+    if (result == cudaSuccess)
+        result = cudaFuncSetAttribute(tiles<T>::tall, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                      shared_bytes(128, 64, 4));
+    return result;
 }
 
 } // namespace
@@ -548,16 +562,17 @@ int choose_splits(const conv_shape &s, int unit_count, int processors)
 {
     const int64_t tiles64 = tiles_of((int64_t)s.out.height * s.out.width, s.out.channels, 64, 64);
     const int depth_tiles = unit_count / depth_units;
-    int64_t splits;
+    int64_t splits, a_part;
 
-    /* A part that is shorter than 8 tiles is all start and end. With a pool the parts' sums would have to be
-     * sorted into windows: such layers have large maps anyway. */
-    if (s.pool || s.groups != 1 || tiles64 * 2 > processors)
+    /* A part that is shorter than 8 tiles is all start and end. */
+    if (s.groups != 1)
         return 1;
-    splits = processors / tiles64;
+    splits = 2 * processors / tiles64; /* two blocks a processor hide each other's waits */
     splits = splits < depth_tiles / 8 ? splits : depth_tiles / 8;
     splits = splits < 16 ? splits : 16;
-    return splits < 1 ? 1 : (int)splits;
+    splits = splits < 1 ? 1 : splits;
+    a_part = (depth_tiles + splits - 1) / splits;
+    return (int)((depth_tiles + a_part - 1) / a_part); /* no part is empty */
 }
 
 size_t conv_scratch_bytes(const conv &c)
@@ -574,7 +589,6 @@ void launch_conv(const conv &c, const T *in, const T *residual, T *out, float *s
 {
     const conv_shape &s = c.shape;
     product<T> p = {};
-    int64_t enough;
 
     if (s.groups != 1) {
         launch_groups(c, in, residual, out, batch, stream);
@@ -607,22 +621,20 @@ void launch_conv(const conv &c, const T *in, const T *residual, T *out, float *s
     p.positions = s.pool ? (int64_t)batch * p.pooled_height * p.pooled_width * 4
                          : (int64_t)batch * s.out.height * s.out.width;
     /* The largest tiles that still give every processor two. */
-    enough = 2 * (int64_t)processors;
-    if (s.out.channels > 64 && c.splits * tiles_of(p.positions, s.out.channels, 128, 128) >= enough) {
-        tiles<T>::large(dim3((unsigned)((p.positions + 127) / 128), (unsigned)((s.out.channels + 127) / 128),
-                             (unsigned)c.splits),
-                        p, stream);
-    } else if (c.splits * tiles_of(p.positions, s.out.channels, 128, 64) >= enough) {
-        tiles<T>::tall(dim3((unsigned)((p.positions + 127) / 128), (unsigned)((s.out.channels + 63) / 64),
-                            (unsigned)c.splits),
-                       p, stream);
-    } else {
-        tiles<T>::small(dim3((unsigned)((p.positions + 63) / 64), (unsigned)((s.out.channels + 63) / 64),
-                             (unsigned)c.splits),
-                        p, stream);
+    if (s.out.channels > 64 && c.splits * tiles_of(p.positions, s.out.channels, 128, 128) >= 2 * processors)
+        tiles<T>::large<<<grid_of(p.positions, s.out.channels, c.splits, 128, 128), 256,
+                          shared_bytes(128, 128, 3), stream>>>(p);
+    else if (c.splits * tiles_of(p.positions, s.out.channels, 128, 64) >= 2 * processors)
+        tiles<T>::tall<<<grid_of(p.positions, s.out.channels, c.splits, 128, 64), tiles<T>::tall_threads,
+                         shared_bytes(128, 64, 4), stream>>>(p);
+    else
+        tiles<T>::small<<<grid_of(p.positions, s.out.channels, c.splits, 64, 64), 128,
+                          shared_bytes(64, 64, 4), stream>>>(p);
+    if (c.splits > 1) {
+        const int64_t count = p.positions / (s.pool ? 4 : 1) * p.out_pitch;
+
+        add_parts<T><<<blocks_for(count), block, 0, stream>>>(p, c.splits);
     }
-    if (c.splits > 1)
-        add_parts<T><<<blocks_for(p.positions * p.out_pitch), block, 0, stream>>>(p, c.splits);
 }
 
 template void launch_conv(const conv &, const float *, const float *, float *, float *, int, int,
@@ -634,16 +646,11 @@ template void launch_conv(const conv &, const bf16_t *, const bf16_t *, bf16_t *
 
 cudaError_t prepare_convs()
 {
-    const void *kernels[] = {(const void *)multiply_tensor<half_t, 128, 128, 64, 32>,
-                             (const void *)multiply_tensor<bf16_t, 128, 128, 64, 32>,
-                             (const void *)multiply_plain<128, 128, 8>};
-    cudaError_t result = cudaSuccess;
+    cudaError_t result = prepare<float>();
 
-    for (const void *kernel : kernels)
-        if (result == cudaSuccess)
-            result = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                          shared_bytes(128, 128));
-    return result;
+    if (result == cudaSuccess)
+        result = prepare<half_t>();
+    return result == cudaSuccess ? prepare<bf16_t>() : result;
 }
 
 } // namespace csi_cuda

@@ -40,7 +40,7 @@ struct conv {
      * [channel][tap][group's inputs] float. */
     const void *weights;
     const float *bias; /* [pitch], zeroes behind the channels */
-    const depth_unit *units;
+    const depth_unit *units; /* and a tile of unused ones behind them */
     int unit_count; /* whole tiles of the depth */
     int splits;     /* 1: none. Else sums of the parts go through scratch memory */
 };

@@ -119,10 +119,10 @@ enum cs_status pack_product(const csi_device_op &op, const conv_shape &s, csi_de
 
                 units.push_back({row, column, (row * s.in.width + column) * s.in.pitch + c * size, 1});
             }
-    units.resize((size_t)round_up((int)units.size(), depth_units), depth_unit{0, 0, 0, 0});
-    made->unit_count = (int)units.size();
+    made->unit_count = round_up((int)units.size(), depth_units);
+    units.resize((size_t)made->unit_count + depth_units, depth_unit{0, 0, 0, 0}); /* a tile more: see copier */
 
-    const size_t depth = units.size() * size;
+    const size_t depth = (size_t)made->unit_count * size;
     std::vector<T> packed((size_t)round_up(s.out.channels, channel_padding) * depth, from_float<T>(0.0f));
 
     for (int o = 0; o < s.out.channels; o++)

@@ -18,6 +18,7 @@ struct csi_device_run {
     std::vector<size_t> output_floats; /* of one photo */
     size_t photo_floats = 0;
     std::map<size_t, cudaGraphExec_t> graphs; /* by batch */
+    std::vector<cudaEvent_t> arrived;         /* photo i's maps are in outputs_host */
     csi_cuda::device_memory memory;
 };
 
@@ -108,19 +109,13 @@ template <typename T> void launch_all(const csi_device_run &run, int batch)
                          batch, run.stream);
 }
 
-/* Photos there, everything, maps back: all of it asynchronous. */
-void enqueue(const csi_device_run &run, size_t batch)
+void launch(const csi_device_run &run, size_t batch)
 {
-    cudaMemcpyAsync(run.photos, run.photos_host, batch * run.photo_floats * sizeof(float),
-                    cudaMemcpyHostToDevice, run.stream);
     switch (run.plan->type) {
     case CSI_DEVICE_FP32: launch_all<float>(run, (int)batch); break;
     case CSI_DEVICE_FP16: launch_all<half_t>(run, (int)batch); break;
     default: launch_all<bf16_t>(run, (int)batch); break;
     }
-    for (size_t i = 0; i < run.outputs.size(); i++)
-        cudaMemcpyAsync(run.outputs_host[i], run.outputs[i], batch * run.output_floats[i] * sizeof(float),
-                        cudaMemcpyDeviceToHost, run.stream);
 }
 
 enum cs_status record(csi_device_run *run, size_t batch, cs_error *error)
@@ -133,7 +128,7 @@ enum cs_status record(csi_device_run *run, size_t batch, cs_error *error)
     status = check(cudaStreamBeginCapture(run->stream, cudaStreamCaptureModeThreadLocal), "recording", error);
     if (status != CS_OK)
         return status;
-    enqueue(*run, batch);
+    launch(*run, batch);
     status = check(cudaStreamEndCapture(run->stream, &graph), "recording the network", error);
     if (status == CS_OK)
         status = check(cudaGraphInstantiate(&made, graph, 0), "preparing the network", error);
@@ -147,6 +142,47 @@ enum cs_status record(csi_device_run *run, size_t batch, cs_error *error)
 enum cs_status allocate_pinned(size_t floats, float **memory, cs_error *error)
 {
     return check(cudaMallocHost((void **)memory, floats * sizeof(float)), "allocating pinned memory", error);
+}
+
+/* A photo travels while the next one is copied into pinned memory. */
+enum cs_status send_photos(const csi_device_run &run, const float *input, size_t batch, cs_error *error)
+{
+    enum cs_status status = CS_OK;
+
+    for (size_t n = 0; n < batch && status == CS_OK; n++) {
+        const size_t first = n * run.photo_floats, bytes = run.photo_floats * sizeof(float);
+
+        memcpy(run.photos_host + first, input + first, bytes);
+        status = check(cudaMemcpyAsync(run.photos + first, run.photos_host + first, bytes,
+                                       cudaMemcpyHostToDevice, run.stream),
+                       "copying a photo", error);
+    }
+    return status;
+}
+
+enum cs_status fetch_maps(const csi_device_run &run, size_t batch, float *const *outputs, cs_error *error)
+{
+    enum cs_status status = CS_OK;
+
+    for (size_t n = 0; n < batch && status == CS_OK; n++) {
+        for (size_t i = 0; i < run.outputs.size() && status == CS_OK; i++) {
+            const size_t first = n * run.output_floats[i];
+
+            status = check(cudaMemcpyAsync(run.outputs_host[i] + first, run.outputs[i] + first,
+                                           run.output_floats[i] * sizeof(float), cudaMemcpyDeviceToHost,
+                                           run.stream),
+                           "copying a map", error);
+        }
+        if (status == CS_OK)
+            status = check(cudaEventRecord(run.arrived[n], run.stream), "copying a map", error);
+    }
+    for (size_t n = 0; n < batch && status == CS_OK; n++) {
+        status = check(cudaEventSynchronize(run.arrived[n]), "running the network", error);
+        for (size_t i = 0; i < run.outputs.size() && status == CS_OK; i++)
+            memcpy(outputs[i] + n * run.output_floats[i], run.outputs_host[i] + n * run.output_floats[i],
+                   run.output_floats[i] * sizeof(float));
+    }
+    return status;
 }
 
 } // namespace
@@ -168,6 +204,13 @@ enum cs_status create_run(const csi_device_plan *plan, csi_device_run **out, cs_
         status = run->memory.allocate(run->photo_floats * plan->max_batch * sizeof(float), &photos, error);
     if (status == CS_OK)
         status = allocate_pinned(run->photo_floats * plan->max_batch, &run->photos_host, error);
+    for (unsigned n = 0; n < plan->max_batch && status == CS_OK; n++) {
+        cudaEvent_t event = nullptr;
+
+        status = check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event", error);
+        if (status == CS_OK)
+            run->arrived.push_back(event);
+    }
     run->arena = (char *)arena;
     run->photos = (float *)photos;
     for (int output : plan->outputs) {
@@ -195,6 +238,8 @@ void destroy_run(csi_device_run *run)
     for (float *memory : run->outputs_host)
         cudaFreeHost(memory);
     cudaFreeHost(run->photos_host);
+    for (cudaEvent_t event : run->arrived)
+        cudaEventDestroy(event);
     if (run->stream != nullptr)
         cudaStreamDestroy(run->stream);
     delete run;
@@ -211,12 +256,13 @@ enum cs_status execute(csi_device_run *run, const float *input, size_t batch, fl
         status = record(run, batch, error);
     if (status != CS_OK)
         return status;
-    memcpy(run->photos_host, input, batch * run->photo_floats * sizeof(float));
-    status = check(cudaGraphLaunch(run->graphs[batch], run->stream), "starting the network", error);
+    status = send_photos(*run, input, batch, error);
     if (status == CS_OK)
-        status = check(cudaStreamSynchronize(run->stream), "running the network", error);
-    for (size_t i = 0; i < run->outputs.size() && status == CS_OK; i++)
-        memcpy(outputs[i], run->outputs_host[i], batch * run->output_floats[i] * sizeof(float));
+        status = check(cudaGraphLaunch(run->graphs[batch], run->stream), "starting the network", error);
+    if (status == CS_OK)
+        status = fetch_maps(*run, batch, outputs, error);
+    if (status != CS_OK)
+        cudaStreamSynchronize(run->stream); /* nothing may be under way when the caller goes on */
     return status;
 }
 
