@@ -30,7 +30,8 @@ int main(int argc, char **argv)
     cs_session *session = NULL;
 
     if (argc < 6) {
-        fprintf(stderr, "usage: bench_forward MODEL DIR THREADS BATCH ITERATIONS [PRECISION] [CPU-MASK] [cuda]\n");
+        fprintf(stderr,
+                "usage: bench_forward MODEL DIR THREADS BATCH ITERATIONS [PRECISION] [CPU-MASK] [cuda]\n");
         return 2;
     }
     size_t batch = (size_t)atoi(argv[4]), iterations = (size_t)atoi(argv[5]);

@@ -283,12 +283,11 @@ enum cs_status csi_exec_check(const struct csi_exec *exec, size_t index, struct 
         const float logit = exec->logits[index * classes + i];
 
         if (!isfinite(logit))
-            return csi_fail(error, CS_MODEL_INVALID,
-                            "the network's outputs are no finite numbers: output %zu is %s%s", i,
-                            isnan(logit) ? "NaN" : "infinite",
-                            exec->plan->info.precision == CS_PRECISION_FP16
-                                ? " (fp16 ends at 65504: try bf16 or fp32)"
-                                : "");
+            return csi_fail(
+                error, CS_MODEL_INVALID, "the network's outputs are no finite numbers: output %zu is %s%s", i,
+                isnan(logit) ? "NaN" : "infinite",
+                exec->plan->info.precision == CS_PRECISION_FP16 ? " (fp16 ends at 65504: try bf16 or fp32)"
+                                                                : "");
     }
     return CS_OK;
 }

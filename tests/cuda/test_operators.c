@@ -218,8 +218,8 @@ static void check_type(struct net *net, enum csi_device_type type, double bound,
     free(got);
 }
 
-/* Sums in another order; and one in some hundred numbers then rounds to the neighbour: 2^-11 and 2^-8, twice in
- * a row where a map in between does. */
+/* Sums in another order; and one in some hundred numbers then rounds to the neighbour: 2^-11 and 2^-8, twice
+ * in a row where a map in between does. */
 static void check_net(struct net *net, int32_t output, const char *what)
 {
     net->outputs[0] = output;
@@ -347,8 +347,7 @@ static void test_pools(void **state)
     for (uint32_t round = 0; round < 60; round += stride) {
         struct net net;
         int32_t before = start(&net, round, 1 + round * 5 % 70, 12 + round % 7, 10 + round % 5);
-        struct csi_device_op *op = add(
-            &net, round % 2 ? CSI_DEVICE_AVG_POOL : CSI_DEVICE_MAX_POOL, before);
+        struct csi_device_op *op = add(&net, round % 2 ? CSI_DEVICE_AVG_POOL : CSI_DEVICE_MAX_POOL, before);
 
         random_window(&net, op);
         op->dilation[0] = op->dilation[1] = round % 2 ? 1 : op->dilation[0];
@@ -377,7 +376,8 @@ static void test_arithmetic(void **state)
         uint32_t channels = 1 + round * 3 % 40, height = 6, width = 5 + round % 4;
         int32_t before = start(&net, round, channels, height, width), other;
         bool constant = round / 4 % 2 == 1;
-        uint32_t c = round / 8 % 2 ? 1 : channels, h = round / 16 % 2 ? 1 : height, w = round / 32 % 2 ? 1 : width;
+        uint32_t c = round / 8 % 2 ? 1 : channels, h = round / 16 % 2 ? 1 : height,
+                 w = round / 32 % 2 ? 1 : width;
         struct csi_device_op *op;
 
         if (constant) {
@@ -432,7 +432,8 @@ static void test_others(void **state)
             op->output = map(&net, channels, 6, 8);
             break;
         case 2: {
-            int32_t second = pointwise(&net, before, 3 + round), third = pointwise(&net, before, 1 + round % 20);
+            int32_t second = pointwise(&net, before, 3 + round),
+                    third = pointwise(&net, before, 1 + round % 20);
 
             what = "concatenation";
             op = add(&net, CSI_DEVICE_CONCAT, second);

@@ -1,8 +1,8 @@
 /*
  * What the plug-in's files share: number types, activations, errors.
  *
- * Maps on the device are NHWC like the engine's, in the type T that the network is computed in. A "unit" is 16
- * bytes of neighbouring channels: what one thread loads or stores at once. Pitches are whole units.
+ * Maps on the device are NHWC like the engine's, in the type T that the network is computed in. A "unit" is
+ * 16 bytes of neighbouring channels: what one thread loads or stores at once. Pitches are whole units.
  */
 #ifndef CSI_KERNELS_CUDA_COMMON_CUH
 #define CSI_KERNELS_CUDA_COMMON_CUH
@@ -13,21 +13,40 @@
 
 #include "kernels/device.h"
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
 using half_t = __half;
 using bf16_t = __nv_bfloat16;
 
 template <typename T> constexpr int unit_size = 16 / (int)sizeof(T); /* channels of a unit */
 
-__host__ __device__ inline float to_float(float x) { return x; }
-__host__ __device__ inline float to_float(half_t x) { return __half2float(x); }
-__host__ __device__ inline float to_float(bf16_t x) { return __bfloat162float(x); }
+__host__ __device__ inline float to_float(float x)
+{
+    return x;
+}
+__host__ __device__ inline float to_float(half_t x)
+{
+    return __half2float(x);
+}
+__host__ __device__ inline float to_float(bf16_t x)
+{
+    return __bfloat162float(x);
+}
 
 template <typename T> __host__ __device__ inline T from_float(float x);
-template <> __host__ __device__ inline float from_float<float>(float x) { return x; }
-template <> __host__ __device__ inline half_t from_float<half_t>(float x) { return __float2half_rn(x); }
-template <> __host__ __device__ inline bf16_t from_float<bf16_t>(float x) { return __float2bfloat16_rn(x); }
+template <> __host__ __device__ inline float from_float<float>(float x)
+{
+    return x;
+}
+template <> __host__ __device__ inline half_t from_float<half_t>(float x)
+{
+    return __float2half_rn(x);
+}
+template <> __host__ __device__ inline bf16_t from_float<bf16_t>(float x)
+{
+    return __float2bfloat16_rn(x);
+}
 
 /* 16 bytes at once. */
 template <typename T> struct alignas(16) unit {
@@ -63,7 +82,10 @@ __device__ inline float activate(const csi_act_params &act, float x)
 }
 
 /* The larger; a NaN counts as largest. */
-__device__ inline float larger(float a, float b) { return a > b || isnan(a) ? a : b; }
+__device__ inline float larger(float a, float b)
+{
+    return a > b || isnan(a) ? a : b;
+}
 
 /* A map where it lies: T for computed ones, float for constants. */
 struct map_view {

@@ -5,13 +5,16 @@
 #include <mma.h>
 #include <type_traits>
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
-namespace {
+namespace
+{
 
 using namespace nvcuda;
 
-constexpr int line_bytes = 80; /* of shared memory: depth_units units and one of padding, so that 8 lines meet no bank twice */
+constexpr int line_bytes =
+    80; /* of shared memory: depth_units units and one of padding, so that 8 lines meet no bank twice */
 
 template <typename T> struct product {
     const T *in, *weights, *residual;
@@ -478,15 +481,17 @@ __global__ void convolve_grouped(window w, const T *in, const float *weights, co
                 sum = fmaf(to_float(from[c]), tap[c], sum);
         }
     }
-    out[i] = from_float<T>(
-        finished_alone<T>(w, sum, channel, residual != nullptr ? residual + i : nullptr));
+    out[i] = from_float<T>(finished_alone<T>(w, sum, channel, residual != nullptr ? residual + i : nullptr));
 }
 
 /* ---- launches ---- */
 
 constexpr int block = 256;
 
-unsigned blocks_for(int64_t count) { return (unsigned)((count + block - 1) / block); }
+unsigned blocks_for(int64_t count)
+{
+    return (unsigned)((count + block - 1) / block);
+}
 
 template <typename T>
 void launch_groups(const conv &c, const T *in, const T *residual, T *out, int batch, cudaStream_t stream)
@@ -515,7 +520,10 @@ void launch_groups(const conv &c, const T *in, const T *residual, T *out, int ba
     }
 }
 
-constexpr int shared_bytes(int BM, int BN, int stages) { return stages * (BM + BN) * line_bytes; }
+constexpr int shared_bytes(int BM, int BN, int stages)
+{
+    return stages * (BM + BN) * line_bytes;
+}
 
 /* Stages: 64 KB are what the oldest have. Small tiles compute little and wait for memory: they ask further
  * ahead. */
@@ -526,8 +534,10 @@ template <typename T> struct tensor_tiles {
     static constexpr auto small = multiply_tensor<T, 64, 64, 32, 32, 4>;
     static constexpr int tall_threads = 256;
 };
-template <> struct tiles<half_t> : tensor_tiles<half_t> {};
-template <> struct tiles<bf16_t> : tensor_tiles<bf16_t> {};
+template <> struct tiles<half_t> : tensor_tiles<half_t> {
+};
+template <> struct tiles<bf16_t> : tensor_tiles<bf16_t> {
+};
 template <> struct tiles<float> {
     static constexpr auto large = multiply_plain<128, 128, 8, 3>;
     static constexpr auto tall = multiply_plain<128, 64, 8, 4>;
@@ -542,13 +552,14 @@ int64_t tiles_of(int64_t positions, int channels, int BM, int BN)
 
 dim3 grid_of(int64_t positions, int channels, int splits, int BM, int BN)
 {
-    return dim3((unsigned)((positions + BM - 1) / BM), (unsigned)((channels + BN - 1) / BN), (unsigned)splits);
+    return dim3((unsigned)((positions + BM - 1) / BM), (unsigned)((channels + BN - 1) / BN),
+                (unsigned)splits);
 }
 
 template <typename T> cudaError_t prepare()
 {
-    cudaError_t result = cudaFuncSetAttribute(
-        tiles<T>::large, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes(128, 128, 3));
+    cudaError_t result = cudaFuncSetAttribute(tiles<T>::large, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                              shared_bytes(128, 128, 3));
 
     if (result == cudaSuccess)
         result = cudaFuncSetAttribute(tiles<T>::tall, cudaFuncAttributeMaxDynamicSharedMemorySize,

@@ -12,7 +12,8 @@
 
 #include "kernels/cuda/common.cuh"
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
 /* Depth units that a tile takes at a time, and what packed weights are padded to: zeroes. */
 constexpr int depth_units = 4;
@@ -25,7 +26,7 @@ struct alignas(16) depth_unit {
 };
 
 struct conv_shape {
-    map_view in, out; /* `out` before pooling */
+    map_view in, out;                               /* `out` before pooling */
     int kernel[2], stride[2], dilation[2], pads[2]; /* pads: top, left */
     int groups;
     bool pool; /* 2×2 behind the activation */
@@ -39,10 +40,10 @@ struct conv {
     /* One group: [channel, padded][depth, padded] of T. Depthwise: [tap][pitch] float. Other groups:
      * [channel][tap][group's inputs] float. */
     const void *weights;
-    const float *bias; /* [pitch], zeroes behind the channels */
+    const float *bias;       /* [pitch], zeroes behind the channels */
     const depth_unit *units; /* and a tile of unused ones behind them */
-    int unit_count; /* whole tiles of the depth */
-    int splits;     /* 1: none. Else sums of the parts go through scratch memory */
+    int unit_count;          /* whole tiles of the depth */
+    int splits;              /* 1: none. Else sums of the parts go through scratch memory */
 };
 
 inline bool is_depthwise(const conv_shape &s)

@@ -1,17 +1,28 @@
 /* See maps.cuh. */
 #include "kernels/cuda/maps.cuh"
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
-namespace {
+namespace
+{
 
 constexpr int block = 256;
 
-unsigned blocks_for(int64_t count) { return (unsigned)((count + block - 1) / block); }
+unsigned blocks_for(int64_t count)
+{
+    return (unsigned)((count + block - 1) / block);
+}
 
-int64_t values_of(const map_view &map, int batch) { return (int64_t)batch * map.height * map.width * map.pitch; }
+int64_t values_of(const map_view &map, int batch)
+{
+    return (int64_t)batch * map.height * map.width * map.pitch;
+}
 
-__device__ inline int64_t thread_index() { return (int64_t)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ inline int64_t thread_index()
+{
+    return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+}
 
 /* The place of number `index` of a map. */
 struct place {
@@ -41,13 +52,14 @@ template <typename T> __global__ void pack(const float *in, map_view out, T *to,
     if (i >= count)
         return;
     place p(out, i);
-    to[i] = from_float<T>(
-        p.channel < out.channels
-            ? in[((p.photo * out.channels + p.channel) * out.height + p.y) * out.width + p.x]
-            : 0.0f);
+    to[i] =
+        from_float<T>(p.channel < out.channels
+                          ? in[((p.photo * out.channels + p.channel) * out.height + p.y) * out.width + p.x]
+                          : 0.0f);
 }
 
-template <typename T> __global__ void unpack(map_view in, const T *from, map_view out, float *to, int64_t count)
+template <typename T>
+__global__ void unpack(map_view in, const T *from, map_view out, float *to, int64_t count)
 {
     int64_t i = thread_index();
 

@@ -4,7 +4,8 @@
 
 #include "kernels/cuda/common.cuh"
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
 /* The photo: float NCHW to T NHWC. */
 template <typename T>

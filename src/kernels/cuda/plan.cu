@@ -5,7 +5,8 @@
 #include <climits>
 #include <cmath>
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
 device_memory::~device_memory()
 {
@@ -37,12 +38,16 @@ enum cs_status device_memory::upload(const void *bytes, size_t size, const void 
     return status;
 }
 
-namespace {
+namespace
+{
 
 constexpr int pitch_unit = 16;
 constexpr size_t line = 128; /* of the cache: maps begin on one */
 
-int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }
+int round_up(int n, int unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
 
 /* ---- maps ---- */
 
@@ -72,8 +77,8 @@ enum cs_status take_maps(const csi_device_network &network, int unit, size_t ele
         const size_t values = (size_t)from.channels * from.height * from.width;
 
         if (from.channels > INT_MAX / 2 || from.height > INT_MAX / 2 || from.width > INT_MAX / 2)
-            return fail(error, CS_MODEL_UNSUPPORTED, "a map of %u×%u×%u is too large for the GPU", from.channels,
-                        from.height, from.width);
+            return fail(error, CS_MODEL_UNSUPPORTED, "a map of %u×%u×%u is too large for the GPU",
+                        from.channels, from.height, from.width);
         map.view = {(int)from.channels, (int)from.height, (int)from.width,
                     round_up((int)from.channels, pitch_unit)};
         if ((int)i == network.input && feeds_products_only(network, (int)i))
@@ -120,7 +125,8 @@ enum cs_status pack_product(const csi_device_op &op, const conv_shape &s, csi_de
                 units.push_back({row, column, (row * s.in.width + column) * s.in.pitch + c * size, 1});
             }
     made->unit_count = round_up((int)units.size(), depth_units);
-    units.resize((size_t)made->unit_count + depth_units, depth_unit{0, 0, 0, 0}); /* a tile more: see copier */
+    units.resize((size_t)made->unit_count + depth_units,
+                 depth_unit{0, 0, 0, 0}); /* a tile more: see copier */
 
     const size_t depth = (size_t)made->unit_count * size;
     std::vector<T> packed((size_t)round_up(s.out.channels, channel_padding) * depth, from_float<T>(0.0f));
@@ -128,7 +134,8 @@ enum cs_status pack_product(const csi_device_op &op, const conv_shape &s, csi_de
     for (int o = 0; o < s.out.channels; o++)
         for (int c = 0; c < s.in.channels; c++)
             for (int tap = 0; tap < taps; tap++) {
-                const float weight = op.weight[((size_t)o * (size_t)s.in.channels + (size_t)c) * (size_t)taps + (size_t)tap];
+                const float weight =
+                    op.weight[((size_t)o * (size_t)s.in.channels + (size_t)c) * (size_t)taps + (size_t)tap];
                 const T rounded = from_float<T>(weight);
 
                 if (std::isfinite(weight) && !std::isfinite(to_float(rounded)))
@@ -153,7 +160,8 @@ enum cs_status pack_groups(const csi_device_op &op, const conv_shape &s, csi_dev
     const size_t taps = (size_t)s.kernel[0] * (size_t)s.kernel[1];
     const size_t inputs = (size_t)(s.in.channels / s.groups);
     const bool depthwise = is_depthwise(s);
-    std::vector<float> packed(depthwise ? taps * (size_t)s.out.pitch : (size_t)s.out.channels * taps * inputs);
+    std::vector<float> packed(depthwise ? taps * (size_t)s.out.pitch
+                                        : (size_t)s.out.channels * taps * inputs);
     const void *weights = nullptr;
     enum cs_status status;
 

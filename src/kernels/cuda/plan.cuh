@@ -11,7 +11,8 @@
 #include "kernels/cuda/conv.cuh"
 #include "kernels/cuda/maps.cuh"
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
 /* A map, or a step's scratch memory, in a run's arena: `offset` · max_batch bytes from its start. */
 struct stored {
@@ -25,7 +26,7 @@ struct stored {
 struct step {
     csi_device_kind kind;
     std::string name;
-    std::vector<int> inputs; /* maps */
+    std::vector<int> inputs;    /* maps */
     int output, gate, residual; /* -1: none */
     int gated, scratch;         /* scratch memory: the input times its gate; parts of sums. -1: none */
     conv convolution;
@@ -38,7 +39,8 @@ struct step {
 };
 
 /* Device memory that goes with its owner. */
-class device_memory {
+class device_memory
+{
   public:
     device_memory() = default;
     device_memory(const device_memory &) = delete;
@@ -67,7 +69,8 @@ struct csi_device_plan {
     csi_cuda::device_memory memory;
 };
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
 /* Fills `plan`, whose device is the current one. */
 enum cs_status make_plan(const csi_device_network &network, csi_device_plan *plan, cs_error *error);

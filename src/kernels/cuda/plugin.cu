@@ -8,7 +8,8 @@
 #include "kernels/cuda/plan.cuh"
 #include "kernels/cuda/run.cuh"
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
 enum cs_status fail(cs_error *error, enum cs_status status, const char *format, ...)
 {
@@ -28,7 +29,8 @@ enum cs_status check(cudaError_t result, const char *what, cs_error *error)
     return fail(error, CS_INTERNAL, "%s on the GPU failed: %s", what, cudaGetErrorString(result));
 }
 
-namespace {
+namespace
+{
 
 constexpr int oldest = 75; /* compute capability 7.5: Turing, 2018 */
 
@@ -56,8 +58,9 @@ enum cs_status properties_of(int index, cudaDeviceProp *properties, cs_error *er
     if (result != cudaSuccess)
         return check(result, "asking for the properties", error);
     if (properties->major * 10 + properties->minor < oldest)
-        return fail(error, CS_NOT_FOUND, "GPU %d, %s, is older than this build knows: compute capability %d.%d, not 7.5",
-                    index, properties->name, properties->major, properties->minor);
+        return fail(error, CS_NOT_FOUND,
+                    "GPU %d, %s, is older than this build knows: compute capability %d.%d, not 7.5", index,
+                    properties->name, properties->major, properties->minor);
     return CS_OK;
 }
 
@@ -82,37 +85,39 @@ void plan_destroy(csi_device_plan *plan)
     delete plan;
 }
 
-enum cs_status plan_create(int index, const csi_device_network *network, csi_device_plan **out, cs_error *error)
+enum cs_status plan_create(int index, const csi_device_network *network, csi_device_plan **out,
+                           cs_error *error)
 {
-    return guarded(error, [&]() -> enum cs_status {
-        cudaDeviceProp properties;
-        csi_device_plan *plan;
-        enum cs_status status = properties_of(index, &properties, error);
+    return guarded(
+        error, [&]() -> enum cs_status {
+            cudaDeviceProp properties;
+            csi_device_plan *plan;
+            enum cs_status status = properties_of(index, &properties, error);
 
-        *out = nullptr;
-        if (status != CS_OK)
+            *out = nullptr;
+            if (status != CS_OK)
+                return status;
+            if (network->type == CSI_DEVICE_BF16 && properties.major < 8)
+                return fail(error, CS_MODEL_UNSUPPORTED, "GPU %d, %s, has no bf16: use fp16 or fp32", index,
+                            properties.name);
+            status = check(cudaSetDevice(index), "opening the device", error);
+            if (status != CS_OK)
+                return status;
+            plan = new csi_device_plan;
+            plan->device = index;
+            plan->processors = properties.multiProcessorCount;
+            try {
+                status = make_plan(*network, plan, error);
+            } catch (...) {
+                plan_destroy(plan);
+                throw;
+            }
+            if (status != CS_OK)
+                plan_destroy(plan);
+            else
+                *out = plan;
             return status;
-        if (network->type == CSI_DEVICE_BF16 && properties.major < 8)
-            return fail(error, CS_MODEL_UNSUPPORTED, "GPU %d, %s, has no bf16: use fp16 or fp32", index,
-                        properties.name);
-        status = check(cudaSetDevice(index), "opening the device", error);
-        if (status != CS_OK)
-            return status;
-        plan = new csi_device_plan;
-        plan->device = index;
-        plan->processors = properties.multiProcessorCount;
-        try {
-            status = make_plan(*network, plan, error);
-        } catch (...) {
-            plan_destroy(plan);
-            throw;
-        }
-        if (status != CS_OK)
-            plan_destroy(plan);
-        else
-            *out = plan;
-        return status;
-    });
+        });
 }
 
 void run_destroy(csi_device_run *run)
@@ -126,11 +131,12 @@ void run_destroy(csi_device_run *run)
 enum cs_status run_create(const csi_device_plan *plan, csi_device_run **out, cs_error *error)
 {
     csi_device_run *run = nullptr;
-    enum cs_status status = guarded(error, [&]() -> enum cs_status {
-        enum cs_status opened = check(cudaSetDevice(plan->device), "opening the device", error);
+    enum cs_status status = guarded(
+        error, [&]() -> enum cs_status {
+            enum cs_status opened = check(cudaSetDevice(plan->device), "opening the device", error);
 
-        return opened != CS_OK ? opened : create_run(plan, &run, error);
-    });
+            return opened != CS_OK ? opened : create_run(plan, &run, error);
+        });
 
     *out = nullptr;
     if (status != CS_OK)
@@ -140,13 +146,15 @@ enum cs_status run_create(const csi_device_plan *plan, csi_device_run **out, cs_
     return status;
 }
 
-enum cs_status run(csi_device_run *run, const float *input, size_t batch, float *const *outputs, cs_error *error)
+enum cs_status run(csi_device_run *run, const float *input, size_t batch, float *const *outputs,
+                   cs_error *error)
 {
-    return guarded(error, [&]() -> enum cs_status {
-        enum cs_status status = check(cudaSetDevice(device_of(*run)), "opening the device", error);
+    return guarded(
+        error, [&]() -> enum cs_status {
+            enum cs_status status = check(cudaSetDevice(device_of(*run)), "opening the device", error);
 
-        return status != CS_OK ? status : execute(run, input, batch, outputs, error);
-    });
+            return status != CS_OK ? status : execute(run, input, batch, outputs, error);
+        });
 }
 
 const csi_device_api api = {CSI_DEVICE_ABI, info, plan_create, plan_destroy, run_create, run_destroy, run};

@@ -22,9 +22,11 @@ struct csi_device_run {
     csi_cuda::device_memory memory;
 };
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
-namespace {
+namespace
+{
 
 template <typename T> T *at(const csi_device_run &run, int map)
 {
@@ -39,7 +41,8 @@ template <typename T> void launch_conv_step(const csi_device_run &run, const ste
     const T *in = at<T>(run, s.inputs[0]);
 
     if (s.gate >= 0) {
-        launch_gate<T>(s.convolution.shape.in, in, at<T>(run, s.gate), at<T>(run, s.gated), batch, run.stream);
+        launch_gate<T>(s.convolution.shape.in, in, at<T>(run, s.gate), at<T>(run, s.gated), batch,
+                       run.stream);
         in = at<T>(run, s.gated);
     }
     launch_conv<T>(s.convolution, in, at<T>(run, s.residual), at<T>(run, s.output), at<float>(run, s.scratch),
@@ -266,6 +269,9 @@ enum cs_status execute(csi_device_run *run, const float *input, size_t batch, fl
     return status;
 }
 
-int device_of(const csi_device_run &run) { return run.plan->device; }
+int device_of(const csi_device_run &run)
+{
+    return run.plan->device;
+}
 
 } // namespace csi_cuda

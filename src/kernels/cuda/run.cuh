@@ -4,7 +4,8 @@
 
 #include "kernels/cuda/plan.cuh"
 
-namespace csi_cuda {
+namespace csi_cuda
+{
 
 /* Also when it fails *run is what destroy_run wants, unless it throws. */
 enum cs_status create_run(const csi_device_plan *plan, csi_device_run **run, cs_error *error);
