@@ -42,6 +42,11 @@ sys.exit(0 if ($1) else 1)" || { complain "not true of the JSON: $1"; head -c 60
 # Whether this is a build with sanitizers or coverage, in which large pictures take too long.
 instrumented() { case ${CROPSHIELD_BUILD:-} in *san | *coverage) ;; *) false ;; esac; }
 
+# For scripts that start the program dozens of times: with CROPSHIELD_TESTS=short (sanitizers) the starts that follow use the small
+# network. What the scripts ask is the same. The large one runs instrumented in front of this line and in other scripts of this folder
+# (eval, quantize, serve); its steps, narrower and with every instruction set, in tests/parity.
+small_network() { [ "${CROPSHIELD_TESTS:-}" != short ] || export CROPSHIELD_MODEL=lite; }
+
 finish() {
     [ $failures = 0 ] && echo "all as expected"
     exit $((failures > 0))

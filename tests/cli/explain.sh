@@ -2,6 +2,8 @@
 # explain: pictures at display size, classes by name and number, colour maps, the raw map as .npy.
 . "$(dirname "$0")/_lib.sh"
 samples
+run 0 explain -o large_network.png leaf.jpg; has out "heat map of"
+small_network
 run 0 explain -o map.png leaf.jpg; has out "heat map of"
 run 0 explain -o map.jpg --class 9 --colormap viridis --alpha 0.7 leaf.jpg; has out "arly blight"
 run 0 explain -o map.webp --class Tomato__early_blight leaf.jpg

@@ -3,6 +3,7 @@
 . "$(dirname "$0")/_lib.sh"
 samples
 run 0 predict leaf.jpg; has out "leaf.jpg"; has out "%"; empty err
+small_network
 run 0 predict --json leaf.jpg; empty err
 json "sorted(o) == sorted(['id','image','verdict','predictions','model','cache','timings_ms'] + [k for k in ('hints','leaf_score') if k in o])"
 json "len(o['id']) == 64 and o['image']['format'] == 'jpeg' and o['image']['name'] == 'leaf.jpg'"

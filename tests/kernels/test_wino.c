@@ -244,25 +244,42 @@ static void check(struct problem *p, const char *name)
     memset(p->output.bytes, 0xff, p->output.size);
 }
 
-static void run_unchecked(struct problem *p, const struct csi_wino *kernel, struct csi_pool *pool)
+static struct guarded pack(const struct problem *p, const struct csi_wino *kernel)
 {
     struct guarded packed = guarded_make(csi_wino_packed_size(kernel, &p->desc));
-    struct guarded scratch =
-        guarded_make(csi_wino_scratch_size(kernel, &p->desc, p->batch, pool ? csi_pool_threads(pool) : 1));
     for (size_t s = 0; s < csi_wino_pack_slices(kernel, &p->desc); s++)
         csi_wino_pack(kernel, &p->desc, (const float *)p->weights.bytes, NULL, (const float *)p->bias.bytes,
                       packed.bytes, s);
-    csi_wino_run(kernel, &p->desc, packed.bytes, (const float *)p->input.bytes,
+    return packed;
+}
+
+static void run_packed(struct problem *p, const struct csi_wino *kernel, const struct guarded *packed,
+                       struct csi_pool *pool)
+{
+    struct guarded scratch =
+        guarded_make(csi_wino_scratch_size(kernel, &p->desc, p->batch, pool ? csi_pool_threads(pool) : 1));
+    csi_wino_run(kernel, &p->desc, packed->bytes, (const float *)p->input.bytes,
                  p->desc.residual ? (const float *)p->residual.bytes : NULL, (float *)p->output.bytes,
                  p->batch, scratch.bytes, pool);
-    guarded_free(&packed);
     guarded_free(&scratch);
 }
 
+static void run_unchecked(struct problem *p, const struct csi_wino *kernel)
+{
+    struct guarded packed = pack(p, kernel);
+    run_packed(p, kernel, &packed, NULL);
+    guarded_free(&packed);
+}
+
+/* On one thread and in the pool, from weights packed once: that takes longer than running. */
 static void run_variant(struct problem *p, const struct csi_wino *kernel, struct csi_pool *pool)
 {
-    run_unchecked(p, kernel, pool);
-    check(p, csi_wino_name(kernel));
+    struct guarded packed = pack(p, kernel);
+    for (int threads = 0; threads < 2; threads++) {
+        run_packed(p, kernel, &packed, threads ? pool : NULL);
+        check(p, csi_wino_name(kernel));
+    }
+    guarded_free(&packed);
 }
 
 static void try_shape(struct csi_wino_desc desc, size_t batch, struct csi_pool *pool)
@@ -270,11 +287,9 @@ static void try_shape(struct csi_wino_desc desc, size_t batch, struct csi_pool *
     struct problem p = problem_make(desc, batch, false);
     const struct csi_wino *kernel;
     for (size_t i = 0; (kernel = csi_wino_variant(csi_cpu()->features, i)) != NULL; i++) {
-        run_variant(&p, kernel, NULL);
         run_variant(&p, kernel, pool);
     }
     for (size_t i = 0; (kernel = csi_wino_fixed_variant(csi_cpu()->features, i)) != NULL; i++) {
-        run_variant(&p, kernel, NULL);
         run_variant(&p, kernel, pool);
     }
     problem_free(&p);
@@ -314,15 +329,16 @@ static void test_many_channels(void **state)
 /* Right on one thread and in the pool, with the same bytes. */
 static void check_alone_and_together(struct problem *p, const struct csi_wino *kernel, struct csi_pool *pool)
 {
-    struct guarded alone = guarded_make(p->output.size);
+    struct guarded alone = guarded_make(p->output.size), packed = pack(p, kernel);
     for (int threads = 0; threads < 2; threads++) {
-        run_unchecked(p, kernel, threads ? pool : NULL);
+        run_packed(p, kernel, &packed, threads ? pool : NULL);
         if (threads)
             assert_memory_equal(alone.bytes, p->output.bytes, p->output.size);
         memcpy(alone.bytes, p->output.bytes, p->output.size);
         check(p, csi_wino_name(kernel));
     }
     guarded_free(&alone);
+    guarded_free(&packed);
 }
 
 /* More input channels than are transformed at a time, in chunks of unequal size; and results that do not
@@ -539,7 +555,7 @@ static bool run_numbered(struct problem *p, size_t variant, const char **name)
     if (kernel == NULL)
         return false;
     *name = csi_wino_name(kernel);
-    run_unchecked(p, kernel, NULL);
+    run_unchecked(p, kernel);
     return true;
 }
 
