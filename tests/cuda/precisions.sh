@@ -4,7 +4,7 @@
 set -eu
 photos=${CROPSHIELD_DATA:-}/test
 [ -d "$photos" ] || { echo "no photos: CROPSHIELD_DATA"; exit 77; }
-"$CROPSHIELD" doctor | grep -q '^ok .*gpu.*cuda' || { echo "no plug-in or no GPU"; exit 77; }
+"$CROPSHIELD" doctor | grep -q '^ok  *gpu .*cuda_sm' || { echo "no plug-in or no GPU"; exit 77; }
 top1() { "$CROPSHIELD" eval "$photos" --json "$@" | python3 -c 'import json, sys; print(json.load(sys.stdin)["top1"] * 100)'; }
 for model in "" lite; do
     cpu=$(top1 ${model:+--model $model} --device cpu)
