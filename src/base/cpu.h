@@ -43,9 +43,10 @@ const struct csi_cpu *csi_cpu(void);
  * features ∩ mask. CS_BAD_REQUEST names an unknown word. */
 enum cs_status csi_cpu_allowed(const char *mask, uint32_t *allowed, struct cs_error *error);
 
-/* Space-separated names of `features` into `text`. */
 /* The kernel set for CPUs with `features`: "generic", "avx2", … A constant string. */
 const char *csi_cpu_kernels(uint32_t features);
+
+/* Space-separated names of `features` into `text`. */
 void csi_cpu_feature_names(uint32_t features, char *text, size_t size);
 
 /* The parts of detection that tests feed with recorded files: cgroup v2 "cpu.max" content -> whole CPUs (0:
