@@ -10,9 +10,9 @@
  *
  * Batch 0 takes the first way, or the second when there are fewer photos than workers and cores would idle
  * (one photo is diagnosed over the whole pool, as a request is), and for networks whose weights are hundreds
- * of megabytes (VGG), which a batch reads once. A photo that comes
- * more than once is computed once, as everywhere: the first way goes through the cache's single flight; by
- * the second, later ones wait in their place for the first.
+ * of megabytes (VGG), which a batch reads once. A photo that comes more than once is computed once, as
+ * everywhere: the first way goes through the cache's single flight; by the second, later ones wait in their
+ * place for the first.
  *
  * Results are delivered in order on the calling thread. At most `window` photos are anywhere between load and
  * done.
@@ -30,7 +30,7 @@
 #define HEAVY_BYTES     ((size_t)32 << 20)
 #define HEAVY_PER_GFLOP 30e6
 
-static bool wants_batches(const struct csi_plan_info *info)
+static bool has_heavy_weights(const struct csi_plan_info *info)
 {
     return info->weight_bytes > HEAVY_BYTES && (double)info->weight_bytes > info->gflop * HEAVY_PER_GFLOP;
 }
@@ -375,9 +375,9 @@ enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stre
             return diagnoser->slot.first_error.status;
         }
         if (user->batch == 0)
-            stream.batch = user->count < workers             ? user->count
-                           : wants_batches(model->plan_info) ? model->max_batch
-                                                             : 1;
+            stream.batch = user->count < workers                 ? user->count
+                           : has_heavy_weights(model->plan_info) ? model->max_batch
+                                                                 : 1;
         stream.batch = stream.batch > model->max_batch ? model->max_batch : stream.batch;
         csi_model_release(model);
     }
