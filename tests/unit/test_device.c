@@ -242,6 +242,28 @@ static void test_types(void **state)
     csi_graph_destroy(net.graph);
 }
 
+/* A photo too bright for fp16 does not pass for an answer, and the message says what does compute it. */
+static void test_range_of_fp16(void **state)
+{
+    struct net net;
+    struct pair pair;
+    struct cs_error error = {0};
+
+    (void)state;
+    start_small(&net);
+    open_pair(&pair, net.graph, NULL, CS_PRECISION_FP16);
+    for (size_t i = 0; i < pair.photo; i++)
+        pair.input[i] *= 1e9f;
+    assert_int_equal(csi_exec_run(pair.device_exec, pair.input, 2, false, NULL), CS_OK);
+    assert_int_equal(csi_exec_check(pair.device_exec, 0, &error), CS_MODEL_INVALID);
+    assert_non_null(strstr(error.message, "fp16 ends at 65504"));
+    assert_int_equal(csi_exec_check(pair.device_exec, 1, &error), CS_OK);
+    assert_int_equal(csi_exec_run(pair.cpu_exec, pair.input, 1, false, NULL), CS_OK);
+    assert_int_equal(csi_exec_check(pair.cpu_exec, 0, &error), CS_OK);
+    close_pair(&pair);
+    csi_graph_destroy(net.graph);
+}
+
 static void test_profile(void **state)
 {
     struct net net;
@@ -503,17 +525,12 @@ static void test_loader(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_architectures),
-        cmocka_unit_test(test_targets_in_the_middle),
-        cmocka_unit_test(test_info),
-        cmocka_unit_test(test_types),
-        cmocka_unit_test(test_profile),
-        cmocka_unit_test(test_late_readers),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_unknown_operator),
-        cmocka_unit_test(test_failing_device),
-        cmocka_unit_test(test_loader),
+        cmocka_unit_test(test_architectures),  cmocka_unit_test(test_targets_in_the_middle),
+        cmocka_unit_test(test_info),           cmocka_unit_test(test_types),
+        cmocka_unit_test(test_range_of_fp16),  cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_late_readers),   cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_unknown_operator),
+        cmocka_unit_test(test_failing_device), cmocka_unit_test(test_loader),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
