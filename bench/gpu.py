@@ -149,6 +149,9 @@ def main():
             print(f"| {name} | {batch} | " + " | ".join(f"{row[e]:.2f}" for e in ENGINES) +
                   f" | {row['graph fp16'] / row['ours fp16']:.2f} × | {row['graph fp32'] / row['ours fp32']:.2f} × |")
     print("\nErrors of the logits, relative to the largest:", ", ".join(f"{n} {e} {v:.0e}" for (n, e), v in errors.items()))
+    failed = [f"{n} ({e}, batch {b})" for n in names for b in BATCHES for e in ENGINES if (n, b, e) not in ms]
+    if failed:
+        sys.exit("bench: no result: " + "; ".join(failed))
     wrong = [f"{n} ({e})" for (n, e), v in errors.items() if not v <= BOUND[e.split()[1]]]
     if wrong:
         sys.exit("bench: logits too far from the reference: " + "; ".join(wrong))
