@@ -13,8 +13,8 @@ namespace
 
 using namespace nvcuda;
 
-constexpr int line_bytes =
-    80; /* of shared memory: depth_units units and one of padding, so that 8 lines meet no bank twice */
+/* Of shared memory: depth_units units and one of padding, so that 8 lines meet no bank twice. */
+constexpr int line_bytes = 80;
 
 template <typename T> struct product {
     const T *in, *weights, *residual;
