@@ -13,7 +13,7 @@
 #include "kernels/wino.h"
 
 #define LAYERS         8u
-#define VARIANTS       8u /* of an instruction set */
+#define VARIANTS       8u /* of an instruction set; with AMX its two and six of the next one */
 #define FIXED_VARIANTS 6u
 #define MOST_ROUNDS    512u
 

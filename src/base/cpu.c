@@ -44,6 +44,9 @@ static const struct {
     {"amxint8", CSI_CPU_AMX_INT8,
      CSI_CPU_SSE41 | CSI_CPU_AVX2 | CSI_CPU_AVX_VNNI | CSI_CPU_AVX512 | CSI_CPU_AVX512_VNNI |
          CSI_CPU_AMX_INT8},
+    {"amxbf16", CSI_CPU_AMX_BF16,
+     CSI_CPU_SSE41 | CSI_CPU_AVX2 | CSI_CPU_AVX_VNNI | CSI_CPU_AVX512 | CSI_CPU_AVX512_VNNI |
+         CSI_CPU_AVX512_BF16 | CSI_CPU_AMX_BF16},
     {"neon", CSI_CPU_NEON, CSI_CPU_NEON},
     {"dotprod", CSI_CPU_DOTPROD, CSI_CPU_NEON | CSI_CPU_DOTPROD},
     {"i8mm", CSI_CPU_I8MM, CSI_CPU_NEON | CSI_CPU_DOTPROD | CSI_CPU_I8MM},
@@ -109,8 +112,12 @@ static uint32_t detect_features(void)
                 features |= CSI_CPU_AVX512_VNNI;
             if (has(a71, 5))
                 features |= CSI_CPU_AVX512_BF16;
-            if (has(c7, 11) && tiles && has(d7, 24) && has(d7, 25) && may_use_tiles()) /* TILE, INT8 */
-                features |= CSI_CPU_AMX_INT8;
+            if (tiles && has(d7, 24) && may_use_tiles()) { /* TILE */
+                if (has(c7, 11) && has(d7, 25))
+                    features |= CSI_CPU_AMX_INT8;
+                if (has(a71, 5) && has(d7, 22))
+                    features |= CSI_CPU_AMX_BF16;
+            }
         }
     }
     return features;
@@ -443,7 +450,7 @@ enum cs_status csi_cpu_allowed(const char *mask, uint32_t *allowed, struct cs_er
             return csi_fail(
                 error, CS_BAD_REQUEST,
                 "unknown instruction set '%.*s' (generic, sse41, avx2, avxvnni, avx512, avx512vnni, "
-                "avx512bf16, amxint8, neon, dotprod, i8mm, all)",
+                "avx512bf16, amxint8, amxbf16, neon, dotprod, i8mm, all)",
                 (int)(length > 40 ? 40 : length), mask);
         mask += length;
         if (*mask == ',')

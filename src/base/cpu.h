@@ -20,6 +20,7 @@ enum csi_cpu_feature {
     CSI_CPU_AVX512_BF16 = 1u << 4,
     CSI_CPU_AVX_VNNI = 1u << 5, /* the 256-bit VEX form */
     CSI_CPU_AMX_INT8 = 1u << 6, /* tiles of bytes, beside AVX-512 VNNI; this process may use them */
+    CSI_CPU_AMX_BF16 = 1u << 7, /* tiles of bfloat16, beside AVX-512 BF16; likewise */
     CSI_CPU_NEON = 1u << 8,
     CSI_CPU_DOTPROD = 1u << 9,
     CSI_CPU_I8MM = 1u << 10
@@ -38,9 +39,9 @@ struct csi_cpu {
 const struct csi_cpu *csi_cpu(void);
 
 /* `mask`: comma-separated names of the most that may be used: "generic", "sse41", "avx2", "avx512",
- * "avxvnni", "avx512vnni", "avx512bf16", "amxint8", "neon", "dotprod", "i8mm", "all"; a name allows what
- * stands below it too ("avx512" allows avx2). NULL or "": everything. The result is `allowed` = machine
- * features ∩ mask. CS_BAD_REQUEST names an unknown word. */
+ * "avxvnni", "avx512vnni", "avx512bf16", "amxint8", "amxbf16", "neon", "dotprod", "i8mm", "all"; a name
+ * allows what stands below it too ("avx512" allows avx2). NULL or "": everything. The result is `allowed` =
+ * machine features ∩ mask. CS_BAD_REQUEST names an unknown word. */
 enum cs_status csi_cpu_allowed(const char *mask, uint32_t *allowed, struct cs_error *error);
 
 /* The kernel set for CPUs with `features`: "generic", "avx2", … A constant string. */

@@ -222,7 +222,8 @@ static int wider(int width, const char *text)
 }
 
 /* The peak that bounds a layer, GOP/s, and its name: kernels on integers are called so. A 16-bit dot product
- * does half as much as an 8-bit one. 0 and NULL: none was measured, it runs on a GPU. */
+ * does half as much as an 8-bit one; so does a tile of bfloat16, and split numbers take three of them. 0 and
+ * NULL: none was measured, it runs on a GPU. */
 static double peak_of(const struct cs_layer_profile *layer, const struct cs_machine_peaks *peaks,
                       const char **name)
 {
@@ -231,6 +232,10 @@ static double peak_of(const struct cs_layer_profile *layer, const struct cs_mach
     if (strncmp(layer->algorithm, "cuda_", 5) == 0) {
         *name = NULL;
         return 0;
+    }
+    if (strstr(layer->algorithm, "_split") != NULL && peaks->tile_gops > 0) {
+        *name = "split float32";
+        return peaks->tile_gops / 6;
     }
     if (strstr(layer->algorithm, "amx") != NULL && peaks->tile_gops > 0) {
         *name = "int8 tiles";

@@ -6,6 +6,10 @@
  * Transformed input V:  [position][panel][channel block of 16][tile of the panel][16]
  * Transformed weights:  [position][output block][input channel][ops->lanes]
  * Compact weights:      [output block][input channel][9 taps][ops->lanes]
+ * Split (ops->split):   a number as the sum of two bfloat16, the second what rounding to the first leaves;
+ *                       V [position][panel][channel block of 32][tile of the panel][first, second][32],
+ *                       weights [position][output block][channel block of 32][first, second][half of the
+ *                       lanes][channel pair][lanes / 2][2]; padded with zeros
  * Products M:           [position][output block][tile][ops->lanes]
  */
 #ifndef CSI_KERNELS_WINO_OPS_H
@@ -32,7 +36,8 @@
 /* CSI_FORGET(pointer): the compiler no longer knows where it points. Straight-line code over a grid of
  * addresses needs this: otherwise compilers compute all of them first and keep them on the stack. */
 
-#define CSI_WINO_BLOCK 16u /* channels of a block of V */
+#define CSI_WINO_BLOCK       16u /* channels of a block of V */
+#define CSI_WINO_SPLIT_BLOCK 32u
 
 /* One image, NHWCp. */
 struct csi_wino_plane {
@@ -86,8 +91,13 @@ typedef void csi_wino_output_fn(const float *m, size_t position_stride, const st
 struct csi_wino_ops {
     const char *set;
     uint32_t features;
-    size_t rows;                                  /* most tiles of a panel */
-    size_t lanes;                                 /* output channels of a block */
+    bool split;                 /* V and weights are pairs of bfloat16; the input transform then takes one
+                                   channel block, and its block stride does not matter */
+    void (*begin)(size_t rows); /* split: before products of panels of up to `rows` tiles; those of fewer
+                                   also read V and write M where the missing tiles would stand */
+    void (*end)(void);          /* after a thread's products; or NULL */
+    size_t rows;                /* most tiles of a panel */
+    size_t lanes;               /* output channels of a block */
     csi_wino_input_fn *input[CSI_WINO_SIZES];     /* by enum csi_wino_size */
     csi_wino_weights_fn *weights[CSI_WINO_SIZES]; /* NULL: no compact variant of this size */
     csi_wino_gemm_fn *gemm;
@@ -141,6 +151,6 @@ struct csi_wino_fixed_ops {
 
 extern const struct csi_wino_fixed_ops csi_wino_fixed_avx512vnni;
 extern const struct csi_wino_ops csi_wino_ops_generic, csi_wino_ops_avx2, csi_wino_ops_avx512,
-    csi_wino_ops_neon;
+    csi_wino_ops_avx512amx, csi_wino_ops_neon;
 
 #endif

@@ -34,14 +34,24 @@ static inline size_t csi_wino_compact_floats(const struct csi_wino_shape *shape)
     return 9 * shape->kpitch * shape->ops->lanes;
 }
 
+/* Input channels padded to whole blocks of split numbers; a number takes as much memory as a float. */
+static inline size_t csi_wino_split_pitch(const struct csi_wino_shape *shape)
+{
+    return (shape->kpitch + CSI_WINO_SPLIT_BLOCK - 1) / CSI_WINO_SPLIT_BLOCK * CSI_WINO_SPLIT_BLOCK;
+}
+
 /* Floats of memory that the weights of one position and output block take, and V of one tile (without the
  * panels' heads). */
 static inline size_t csi_wino_weight_floats(const struct csi_wino_shape *shape)
 {
+    if (shape->ops->split)
+        return shape->ops->lanes * csi_wino_split_pitch(shape);
     return shape->fixed ? shape->ops->lanes * (1 + shape->kpitch / 2) : shape->ops->lanes * shape->kpitch;
 }
 static inline size_t csi_wino_tile_floats(const struct csi_wino_shape *shape)
 {
+    if (shape->ops->split)
+        return csi_wino_split_pitch(shape);
     return shape->fixed ? (shape->kpitch + 16) / 32 * 16 : shape->kpitch;
 }
 

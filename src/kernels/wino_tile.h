@@ -8,6 +8,11 @@
 #include <math.h>
 #include <string.h>
 
+/* How the input transform stores a vector of V. */
+#ifndef V_STORE_INPUT
+#define V_STORE_INPUT v_store
+#endif
+
 /* Bᵀ·d of F(4,3), points 0, ±1, ±2, ∞: 12 operations. */
 CSI_INLINE void input_line4(const vec *d, vec *o)
 {
@@ -193,7 +198,7 @@ CSI_INLINE void store_line(size_t side, const vec *line, float *v, size_t positi
     CSI_UNROLL
     for (size_t j = 0; j < side + 2; j++, v += position_stride) {
         CSI_FORGET(v);
-        v_store(v, o[j]);
+        V_STORE_INPUT(v, o[j]);
     }
 }
 
@@ -281,7 +286,7 @@ static CSI_NOINLINE void input_vector8(const float *src, size_t row, size_t pixe
         CSI_UNROLL
         for (size_t j = 0; j < 10; j++, v += position_stride) {
             CSI_FORGET(v);
-            v_store(v, o[j]);
+            V_STORE_INPUT(v, o[j]);
         }
     }
 }
@@ -623,38 +628,38 @@ CSI_INLINE void output_tile(size_t side, const float *m, size_t position_stride,
     }
 }
 
-static void input4(const struct csi_wino_plane *image, size_t y, size_t x, float *v, size_t block_stride,
-                   size_t position_stride)
+static inline void input4(const struct csi_wino_plane *image, size_t y, size_t x, float *v,
+                          size_t block_stride, size_t position_stride)
 {
     input_tile(4, image, y, x, v, block_stride, position_stride);
 }
 
-static void input6(const struct csi_wino_plane *image, size_t y, size_t x, float *v, size_t block_stride,
-                   size_t position_stride)
+static inline void input6(const struct csi_wino_plane *image, size_t y, size_t x, float *v,
+                          size_t block_stride, size_t position_stride)
 {
     input_tile(6, image, y, x, v, block_stride, position_stride);
 }
 
-static void input8(const struct csi_wino_plane *image, size_t y, size_t x, float *v, size_t block_stride,
-                   size_t position_stride)
+static inline void input8(const struct csi_wino_plane *image, size_t y, size_t x, float *v,
+                          size_t block_stride, size_t position_stride)
 {
     input_tile(8, image, y, x, v, block_stride, position_stride);
 }
 
-static void output4(const float *m, size_t position_stride, const struct csi_wino_target *target, size_t y,
-                    size_t x, size_t channel, size_t blocks)
+static inline void output4(const float *m, size_t position_stride, const struct csi_wino_target *target,
+                           size_t y, size_t x, size_t channel, size_t blocks)
 {
     output_tile(4, m, position_stride, target, y, x, channel, blocks);
 }
 
-static void output6(const float *m, size_t position_stride, const struct csi_wino_target *target, size_t y,
-                    size_t x, size_t channel, size_t blocks)
+static inline void output6(const float *m, size_t position_stride, const struct csi_wino_target *target,
+                           size_t y, size_t x, size_t channel, size_t blocks)
 {
     output_tile(6, m, position_stride, target, y, x, channel, blocks);
 }
 
-static void output8(const float *m, size_t position_stride, const struct csi_wino_target *target, size_t y,
-                    size_t x, size_t channel, size_t blocks)
+static inline void output8(const float *m, size_t position_stride, const struct csi_wino_target *target,
+                           size_t y, size_t x, size_t channel, size_t blocks)
 {
     output_tile(8, m, position_stride, target, y, x, channel, blocks);
 }

@@ -57,7 +57,11 @@ static void test_masks(void **state)
     assert_int_equal(allowed & CSI_CPU_AMX_INT8, 0);
     assert_int_equal(csi_cpu_allowed("amxint8", &allowed, NULL), CS_OK);
     assert_int_equal(allowed & CSI_CPU_AMX_INT8, all & CSI_CPU_AMX_INT8);
-    assert_int_equal(allowed & CSI_CPU_AVX512_BF16, 0);
+    assert_int_equal(allowed & (CSI_CPU_AVX512_BF16 | CSI_CPU_AMX_BF16), 0);
+    assert_int_equal(csi_cpu_allowed("avx512bf16", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed & (CSI_CPU_AVX512_BF16 | CSI_CPU_AMX_BF16), all & CSI_CPU_AVX512_BF16);
+    assert_int_equal(csi_cpu_allowed("amxbf16", &allowed, NULL), CS_OK);
+    assert_int_equal(allowed & (CSI_CPU_AMX_BF16 | CSI_CPU_AMX_INT8), all & CSI_CPU_AMX_BF16);
     assert_int_equal(csi_cpu_allowed("generic,sse41", &allowed, NULL), CS_OK);
     assert_int_equal(allowed, all & CSI_CPU_SSE41);
     assert_int_equal(csi_cpu_allowed("neon", &allowed, NULL), CS_OK);
@@ -165,7 +169,8 @@ static void test_cores_of_recorded_machines(void **state)
 /* The best set that the mask leaves, and before it each lesser one, plain C first. */
 static void test_kernel_sets(void **state)
 {
-    static const char *const masks[] = {"generic", "avx2", "avx512", "avx512vnni", "amxint8", "neon", "all"};
+    static const char *const masks[] = {"generic", "avx2",    "avx512", "avx512vnni",
+                                        "amxint8", "amxbf16", "neon",   "all"};
 
     (void)state;
     for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {

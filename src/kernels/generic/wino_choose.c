@@ -7,6 +7,10 @@
 #include "base/cpu.h"
 #include "kernels/wino_plan.h"
 
+#define SPLIT(name, size, schedule)                                                                          \
+    {                                                                                                        \
+        "conv3x3_" name "_avx512amx", &csi_wino_ops_avx512amx, size, schedule, NULL                          \
+    }
 #define VARIANTS(set)                                                                                        \
     {"conv3x3_wino4_" #set, &csi_wino_ops_##set, CSI_WINO_4, CSI_WINO_BANDED, NULL},                         \
         {"conv3x3_wino6_" #set, &csi_wino_ops_##set, CSI_WINO_6, CSI_WINO_BANDED, NULL},                     \
@@ -20,9 +24,12 @@
     }
 
 /* Best instruction set first; in this order for each. */
+enum split_variant { SPLIT_BANDED, SPLIT_STAGED };
 enum variant { BANDED_4, BANDED_6, BANDED_8, STAGED_4, STAGED_6, STAGED_8, COMPACT_4, COMPACT_6 };
 static const struct csi_wino variants[] = {
 #if defined(__x86_64__)
+    SPLIT("wino4_split", CSI_WINO_4, CSI_WINO_BANDED),
+    SPLIT("wino4_split_staged", CSI_WINO_4, CSI_WINO_STAGED),
     VARIANTS(avx512),
     VARIANTS(avx2),
 #elif defined(__aarch64__)
@@ -135,10 +142,24 @@ static bool own_bands(const struct csi_wino *banded, const struct csi_wino_desc 
     return threads <= 4 && rows >= 14 && tiles >= rows * threads && weights <= (3u << 20) / 2;
 }
 
+/* F(4,3) alone: where products are cheap, larger tiles save less than their larger weights cost. */
+static const struct csi_wino *choose_split(const struct csi_wino_desc *desc, uint32_t features,
+                                           unsigned threads)
+{
+    const struct csi_wino *banded = csi_wino_variant(features, SPLIT_BANDED);
+    const bool staged = few_tiles(desc) ? !own_bands(banded, desc, threads)
+                                        : desc->height * desc->width <= 64u * 64u && desc->cin >= 128;
+    return staged ? csi_wino_variant(features, SPLIT_STAGED) : banded;
+}
+
 const struct csi_wino *csi_wino_choose(const struct csi_wino_desc *desc, uint32_t features, unsigned threads,
                                        bool compact)
 {
+    if (compact)
+        features &= ~(uint32_t)CSI_CPU_AMX_BF16; /* has no compact variants */
     const struct csi_wino *banded = csi_wino_variant(features, BANDED_4);
+    if (banded->ops->split)
+        return choose_split(desc, features, threads);
     if (few_tiles(desc) && !compact && own_bands(banded, desc, threads))
         return banded;
     if (few_tiles(desc))

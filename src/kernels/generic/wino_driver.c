@@ -1,6 +1,7 @@
 /*
  * Winograd convolutions: which tiles and channels are computed when, and by whom. Arithmetic is the
- * instruction sets' part, packing is in wino_pack.c, the choice for a shape in wino_choose.c.
+ * instruction sets' part, packing is in wino_pack.c, the order of products in wino_products.c, the choice for
+ * a shape in wino_choose.c.
  *
  * Three schedules:
  *  - banded: a task takes a band of tiles through all three steps, so that its V and M stay in the core's L2.
@@ -16,7 +17,7 @@
 
 #include "base/checked.h"
 #include "kernels/conv3x3_first_ops.h"
-#include "kernels/wino_plan.h"
+#include "kernels/wino_panels.h"
 
 /* The slots of a band should take about this much of L2; the rest is for weights and pixels passing by. */
 #define BAND_BYTES (640u << 10)
@@ -27,9 +28,6 @@
 #define WORKER_GAP (64u << 10)
 /* Most tiles of a staged group: bounds the memory that a big batch takes. */
 #define STAGED_TILES 208u
-/* F(8,3): input channels whose products are added up before they join the others. Its output transform
- * magnifies the rounding errors of sums, which grow with their length. */
-#define SUM_CHANNELS 64u
 /* Most input channels whose weights are transformed at a time: a row of F(6,3) for 32 outputs then takes a
  * quarter of a mebibyte. */
 #define COMPACT_CHANNELS 256u
@@ -52,30 +50,6 @@ struct run {
     size_t tile_worker_floats;     /* and from one worker's to the next */
 };
 
-/* The i-th of `parts` nearly equal ranges of `total` begins here. */
-static size_t part(size_t total, size_t parts, size_t i)
-{
-    return total * i / parts;
-}
-
-static size_t panels_of(const struct csi_wino_shape *shape, size_t tiles)
-{
-    return (tiles + shape->ops->rows - 1) / shape->ops->rows;
-}
-
-/* Position strides: one more cache line than the data, so that powers of two do not fall into one cache set.
- */
-static size_t v_stride(const struct csi_wino_shape *shape, size_t tiles)
-{
-    const size_t heads = shape->fixed ? panels_of(shape, tiles) * CSI_WINO_FIXED_HEAD : 0;
-    return csi_round_up(tiles * csi_wino_tile_floats(shape), 16) + heads + 16;
-}
-
-static size_t m_stride(const struct csi_wino_shape *shape, size_t tiles)
-{
-    return csi_round_up(tiles * shape->ops->lanes, 16) + 16;
-}
-
 /* Fixed point: from one position to the next of a tile's V in float32; and all of it. */
 static size_t tile_stride(const struct csi_wino_shape *shape)
 {
@@ -87,18 +61,13 @@ static size_t tile_floats(const struct csi_wino_shape *shape)
     return shape->fixed ? shape->positions * tile_stride(shape) : 0;
 }
 
-/* Where in V (of one position) a panel that starts with tile `start` stands. */
-static size_t panel_offset(const struct csi_wino_shape *shape, size_t panel, size_t start)
-{
-    return start * csi_wino_tile_floats(shape) + (shape->fixed ? panel * CSI_WINO_FIXED_HEAD : 0);
-}
-
 /* Banded: V and M share one row of slots. V of position p stands in slot p + 1 and M of position p goes to
  * slot p, where V of the position before has been used up. An odd number of cache lines. */
 static size_t slot_stride(const struct csi_wino_shape *shape, size_t tiles)
 {
-    const size_t m = csi_round_up(tiles * shape->outputs * shape->ops->lanes, 16) + 16;
-    return csi_max_size(v_stride(shape, tiles), m) | 16;
+    const size_t rows = tiles * (shape->outputs - 1) + csi_wino_padded_tiles(shape, tiles);
+    const size_t m = csi_round_up(rows * shape->ops->lanes, 16) + 16;
+    return csi_max_size(csi_wino_v_stride(shape, tiles), m) | 16;
 }
 
 static size_t band_tiles(const struct csi_wino_shape *shape)
@@ -137,7 +106,7 @@ static size_t u_floats(const struct csi_wino_shape *shape)
 /* Of one worker, with `tiles` tiles. */
 static size_t compact_floats(const struct csi_wino_shape *shape, size_t tiles)
 {
-    return u_floats(shape) + shape->positions * m_stride(shape, tiles);
+    return u_floats(shape) + shape->positions * csi_wino_m_stride(shape, tiles);
 }
 
 /* From the scratch of a worker to the next one's: see CSI_WORKER_FLOATS. */
@@ -156,11 +125,12 @@ size_t csi_wino_scratch_size(const struct csi_wino *kernel, const struct csi_win
         return worker_stride(banded_floats(&shape)) * threads * sizeof(float);
     const size_t tiles = group_tiles(&shape, batch);
     if (kernel->schedule == CSI_WINO_COMPACT)
-        return (CSI_WORKER_FLOATS * threads + shape.positions * v_stride(&shape, tiles) +
+        return (CSI_WORKER_FLOATS * threads + shape.positions * csi_wino_v_stride(&shape, tiles) +
                 compact_floats(&shape, tiles) * threads) *
                sizeof(float);
     return (CSI_WORKER_FLOATS * threads +
-            shape.positions * (v_stride(&shape, tiles) + shape.outputs * m_stride(&shape, tiles)) +
+            shape.positions *
+                (csi_wino_v_stride(&shape, tiles) + shape.outputs * csi_wino_m_stride(&shape, tiles)) +
             tile_floats(&shape) * threads) *
            sizeof(float);
 }
@@ -193,6 +163,29 @@ struct strip {
     size_t left;
 };
 
+/* A tile of `plane` → split V at `v`, `stride` floats from a block of 32 channels to the next. */
+static void transform_split(const struct run *run, struct csi_wino_plane *plane, size_t y, size_t x, float *v,
+                            size_t stride)
+{
+    const size_t half = CSI_WINO_SPLIT_BLOCK / 4,
+                 channels = plane->last; /* half a block's bfloat16: floats */
+    for (size_t k = 0; k < channels; k += CSI_WINO_BLOCK) {
+        plane->first = k;
+        plane->last = k + CSI_WINO_BLOCK;
+        run->shape->ops->input[run->shape->size](plane, y, x,
+                                                 v + k / CSI_WINO_SPLIT_BLOCK * stride +
+                                                     k % CSI_WINO_SPLIT_BLOCK / CSI_WINO_BLOCK * half,
+                                                 0, run->v_position);
+    }
+    if (channels % CSI_WINO_SPLIT_BLOCK == 0)
+        return;
+    v += channels / CSI_WINO_SPLIT_BLOCK * stride + half;
+    for (size_t position = 0; position < run->shape->positions; position++, v += run->v_position) {
+        memset(v, 0, half * sizeof(float));
+        memset(v + 2 * half, 0, half * sizeof(float));
+    }
+}
+
 /* The tile at `place` → V at `to`, its place in a panel of `rows` tiles whose V starts at `panel`. With a
  * `strip`, the pixels come from there. */
 static void transform_tile(const struct run *run, struct place place, const struct strip *strip, float *panel,
@@ -213,6 +206,10 @@ static void transform_tile(const struct run *run, struct place place, const stru
         plane.pitch = shape->kpitch;
     }
     plane.last = shape->kpitch;
+    if (shape->ops->split) {
+        transform_split(run, &plane, y, x, panel + row * CSI_WINO_SPLIT_BLOCK, rows * CSI_WINO_SPLIT_BLOCK);
+        return;
+    }
     if (!shape->fixed) {
         transform(&plane, y, x, panel + row * CSI_WINO_BLOCK, rows * CSI_WINO_BLOCK, run->v_position);
         return;
@@ -238,54 +235,11 @@ static void transform_in(const struct run *run, float *v, size_t tiles, size_t f
                          struct place place, const struct strip *strip, unsigned worker)
 {
     const struct csi_wino_shape *shape = run->shape;
-    const size_t panels = panels_of(shape, tiles);
-    size_t panel = first * panels / tiles;
-    while (part(tiles, panels, panel + 1) <= first)
-        panel++;
+    const size_t rows = csi_wino_panel_rows(shape, tiles);
     for (size_t t = first; t < last; t++, next_place(shape, &place)) {
-        if (t >= part(tiles, panels, panel + 1))
-            panel++;
-        const size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
-        transform_tile(run, place, strip, v + panel_offset(shape, panel, start), t - start, rows,
-                       run->tile + worker * run->tile_worker_floats);
-    }
-}
-
-/* A panel's product as csi_wino_gemm_fn makes it, but with the sums of `parts` parts of the channels made
- * apart. */
-static void multiply_in_parts(const struct csi_wino_shape *shape, size_t parts, size_t rows, const float *v,
-                              const float *w, float *m, const float *ahead, size_t ahead_lines)
-{
-    const size_t blocks = shape->kpitch / CSI_WINO_BLOCK, lanes = shape->ops->lanes;
-    for (size_t i = 0; i < parts; i++) {
-        const size_t first = part(blocks, parts, i), k = first * CSI_WINO_BLOCK;
-        shape->ops->row_gemm(rows, part(blocks, parts, i + 1) - first, v + k * rows, w + k * lanes, lanes, m,
-                             i > 0, ahead + k * 4 * ahead_lines, ahead_lines);
-    }
-}
-
-/* M of one position and output block for all `tiles` tiles; `next`: weights to fetch meanwhile. */
-static void multiply(const struct run *run, const float *v, const float *w, const float *next, float *m,
-                     size_t tiles)
-{
-    const struct csi_wino_shape *shape = run->shape;
-    const struct csi_wino_ops *ops = shape->ops;
-    csi_wino_gemm_fn *gemm = shape->fixed ? shape->fixed->gemm : ops->gemm;
-    /* Weights come next in `lines` cache lines for every 4 channels (8 in fixed point); each panel fetches
-     * its share. */
-    const size_t panels = panels_of(shape, tiles), lines = ops->lanes / 4,
-                 share = (lines + panels - 1) / panels;
-    const size_t steps = shape->kpitch / (shape->fixed ? 8 : 4);
-    const size_t parts =
-        shape->size == CSI_WINO_8 && !shape->fixed ? (shape->kpitch + SUM_CHANNELS - 1) / SUM_CHANNELS : 1;
-    for (size_t panel = 0; panel < panels; panel++) {
-        const size_t start = part(tiles, panels, panel), rows = part(tiles, panels, panel + 1) - start;
-        const float *from = v + panel_offset(shape, panel, start), *ahead = next + panel * share * steps * 16;
-        const size_t ahead_lines = panel * share < lines ? share : 0;
-        if (parts > 1)
-            multiply_in_parts(shape, parts, rows, from, w, m + start * ops->lanes, ahead, ahead_lines);
-        else
-            gemm(rows, shape->kpitch / CSI_WINO_BLOCK, from, w, m + start * ops->lanes, ahead, ahead_lines);
+        const struct csi_wino_panel panel = csi_wino_panel_at(shape, tiles, t / rows);
+        transform_tile(run, place, strip, v + csi_wino_panel_offset(shape, t / rows, panel.start),
+                       t - panel.start, panel.rows, run->tile + worker * run->tile_worker_floats);
     }
 }
 
@@ -326,10 +280,12 @@ static void run_band(const struct run *run, float *v, float *m, size_t first, si
     const size_t units = shape->positions * shape->outputs;
     for (size_t unit = 0; unit < units; unit++) {
         const size_t position = unit / shape->outputs, block = unit % shape->outputs;
-        multiply(run, v + position * run->v_position, weights_of(run, unit),
-                 weights_of(run, (unit + 1) % units),
-                 m + position * run->m_position + block * tiles * shape->ops->lanes, tiles);
+        csi_wino_multiply(shape, v + position * run->v_position, weights_of(run, unit),
+                          weights_of(run, (unit + 1) % units),
+                          m + position * run->m_position + block * tiles * shape->ops->lanes, tiles);
     }
+    if (shape->ops->end)
+        shape->ops->end();
     struct place place = start;
     for (size_t t = 0; t < tiles; t++, next_place(shape, &place)) {
         for (size_t block = 0; block < shape->outputs; block++)
@@ -340,8 +296,8 @@ static void run_band(const struct run *run, float *v, float *m, size_t first, si
 static void band_task(void *context, size_t index, unsigned worker)
 {
     const struct run *run = context;
-    const size_t first = part(run->tiles, run->bands, index),
-                 tiles = part(run->tiles, run->bands, index + 1) - first;
+    const size_t first = csi_wino_part(run->tiles, run->bands, index),
+                 tiles = csi_wino_part(run->tiles, run->bands, index + 1) - first;
     run_band(run, run->v + worker * run->worker_floats, run->m + worker * run->worker_floats, first, tiles,
              NULL, worker);
 }
@@ -349,8 +305,8 @@ static void band_task(void *context, size_t index, unsigned worker)
 static void staged_in_task(void *context, size_t index, unsigned worker)
 {
     const struct run *run = context;
-    const size_t first = part(run->count, run->chunks, index),
-                 last = part(run->count, run->chunks, index + 1);
+    const size_t first = csi_wino_part(run->count, run->chunks, index),
+                 last = csi_wino_part(run->count, run->chunks, index + 1);
     transform_in(run, run->v, run->count, first, last, place_of(run->shape, run->first + first), NULL,
                  worker);
 }
@@ -361,12 +317,15 @@ static void staged_multiply_task(void *context, size_t index, unsigned worker)
     const struct run *run = context;
     const struct csi_wino_shape *shape = run->shape;
     const size_t units = shape->positions * shape->outputs;
-    for (size_t unit = part(units, run->chunks, index); unit < part(units, run->chunks, index + 1); unit++) {
+    for (size_t unit = csi_wino_part(units, run->chunks, index);
+         unit < csi_wino_part(units, run->chunks, index + 1); unit++) {
         const size_t position = unit / shape->outputs, block = unit % shape->outputs;
-        multiply(run, run->v + position * run->v_position, weights_of(run, unit),
-                 weights_of(run, (unit + 1) % units),
-                 run->m + (block * shape->positions + position) * run->m_position, run->count);
+        csi_wino_multiply(shape, run->v + position * run->v_position, weights_of(run, unit),
+                          weights_of(run, (unit + 1) % units),
+                          run->m + (block * shape->positions + position) * run->m_position, run->count);
     }
+    if (shape->ops->end)
+        shape->ops->end();
 }
 
 static void staged_out_task(void *context, size_t index, unsigned worker)
@@ -375,7 +334,8 @@ static void staged_out_task(void *context, size_t index, unsigned worker)
     const struct run *run = context;
     const struct csi_wino_shape *shape = run->shape;
     const size_t units = run->count * shape->outputs;
-    for (size_t unit = part(units, run->chunks, index); unit < part(units, run->chunks, index + 1); unit++) {
+    for (size_t unit = csi_wino_part(units, run->chunks, index);
+         unit < csi_wino_part(units, run->chunks, index + 1); unit++) {
         const size_t block = unit % shape->outputs, t = unit / shape->outputs;
         transform_out(run, run->m + block * shape->positions * run->m_position + t * shape->ops->lanes,
                       place_of(shape, run->first + t), block);
@@ -400,16 +360,16 @@ static void multiply_row(const struct run *run, size_t row, size_t k, size_t cha
 {
     const struct csi_wino_shape *shape = run->shape;
     const struct csi_wino_ops *ops = shape->ops;
-    const size_t n = shape->side + 2, panels = panels_of(shape, run->count);
+    const size_t n = shape->side + 2;
     for (size_t j = 0; j < n; j++) {
         const size_t position = row * n + j, next = position + 1 < shape->positions ? run->v_position : 0;
-        for (size_t panel = first_panel; panel < last_panel; panel++) {
-            const size_t start = part(run->count, panels, panel),
-                         rows = part(run->count, panels, panel + 1) - start;
-            const float *v = run->v + position * run->v_position + start * shape->kpitch + k * rows;
-            ops->row_gemm(rows, channels / CSI_WINO_BLOCK, v, u + j * ops->lanes, u_stride(shape),
-                          m + position * run->m_position + start * ops->lanes, k > 0, v + next,
-                          next > 0 ? (rows + 3) / 4 : 0);
+        for (size_t p = first_panel; p < last_panel; p++) {
+            const struct csi_wino_panel panel = csi_wino_panel_at(shape, run->count, p);
+            const float *v =
+                run->v + position * run->v_position + panel.start * shape->kpitch + k * panel.rows;
+            ops->row_gemm(panel.rows, channels / CSI_WINO_BLOCK, v, u + j * ops->lanes, u_stride(shape),
+                          m + position * run->m_position + panel.start * ops->lanes, k > 0, v + next,
+                          next > 0 ? (panel.rows + 3) / 4 : 0);
         }
     }
 }
@@ -419,24 +379,25 @@ static void compact_task(void *context, size_t index, unsigned worker)
     const struct run *run = context;
     const struct csi_wino_shape *shape = run->shape;
     const size_t block = index / run->splits, split = index % run->splits,
-                 panels = panels_of(shape, run->count);
-    const size_t first_panel = part(panels, run->splits, split),
-                 last_panel = part(panels, run->splits, split + 1);
+                 panels = csi_wino_panels(shape, run->count);
+    const size_t first_panel = csi_wino_part(panels, run->splits, split),
+                 last_panel = csi_wino_part(panels, run->splits, split + 1);
     const size_t blocks = shape->kpitch / CSI_WINO_BLOCK,
                  chunks = (shape->kpitch + COMPACT_CHANNELS - 1) / COMPACT_CHANNELS;
     const float *g = run->weights + block * csi_wino_compact_floats(shape);
     float *u = run->u + worker * run->worker_floats, *m = u + u_floats(shape);
     for (size_t chunk = 0; chunk < chunks; chunk++) {
-        const size_t k = part(blocks, chunks, chunk) * CSI_WINO_BLOCK,
-                     channels = part(blocks, chunks, chunk + 1) * CSI_WINO_BLOCK - k;
+        const size_t k = csi_wino_part(blocks, chunks, chunk) * CSI_WINO_BLOCK,
+                     channels = csi_wino_part(blocks, chunks, chunk + 1) * CSI_WINO_BLOCK - k;
         for (size_t row = 0; row < shape->side + 2; row++) {
             shape->ops->weights[shape->size](g + k * 9 * shape->ops->lanes, row, channels, u,
                                              u_stride(shape));
             multiply_row(run, row, k, channels, u, m, first_panel, last_panel);
         }
     }
-    const size_t last = part(run->count, panels, last_panel);
-    for (size_t t = part(run->count, panels, first_panel); t < last; t++)
+    const size_t rows = csi_wino_panel_rows(shape, run->count),
+                 last = csi_min_size(last_panel * rows, run->count);
+    for (size_t t = first_panel * rows; t < last; t++)
         transform_out(run, m + t * shape->ops->lanes, place_of(shape, run->first + t), block);
 }
 
@@ -447,18 +408,18 @@ static void run_compact(struct run *run, size_t batch, float *scratch, struct cs
     const size_t most = group_tiles(shape, batch), groups = (run->tiles + most - 1) / most;
     scratch += CSI_WORKER_FLOATS * threads;
     run->v = scratch;
-    run->u = scratch + shape->positions * v_stride(shape, most);
+    run->u = scratch + shape->positions * csi_wino_v_stride(shape, most);
     run->worker_floats = compact_floats(shape, most);
     for (size_t group = 0; group < groups; group++) {
-        run->first = part(run->tiles, groups, group);
-        run->count = part(run->tiles, groups, group + 1) - run->first;
-        run->v_position = v_stride(shape, run->count);
-        run->m_position = m_stride(shape, run->count);
+        run->first = csi_wino_part(run->tiles, groups, group);
+        run->count = csi_wino_part(run->tiles, groups, group + 1) - run->first;
+        run->v_position = csi_wino_v_stride(shape, run->count);
+        run->m_position = csi_wino_m_stride(shape, run->count);
         run->chunks = csi_min_size(run->count, 4u * threads);
         spread(pool, run->chunks, staged_in_task, run);
         /* Parts of the tiles transform the weights again: only where threads would have nothing to do. */
         run->splits =
-            csi_min_size((threads + shape->outputs - 1) / shape->outputs, panels_of(shape, run->count));
+            csi_min_size((threads + shape->outputs - 1) / shape->outputs, csi_wino_panels(shape, run->count));
         spread(pool, shape->outputs * run->splits, compact_task, run);
     }
 }
@@ -469,14 +430,14 @@ static void run_staged(struct run *run, size_t batch, float *scratch, struct csi
     const size_t most = group_tiles(shape, batch), groups = (run->tiles + most - 1) / most;
     scratch += CSI_WORKER_FLOATS * threads;
     run->v = scratch;
-    run->m = scratch + shape->positions * v_stride(shape, most);
-    run->tile = run->m + shape->positions * shape->outputs * m_stride(shape, most);
+    run->m = scratch + shape->positions * csi_wino_v_stride(shape, most);
+    run->tile = run->m + shape->positions * shape->outputs * csi_wino_m_stride(shape, most);
     run->tile_worker_floats = tile_floats(shape);
     for (size_t group = 0; group < groups; group++) {
-        run->first = part(run->tiles, groups, group);
-        run->count = part(run->tiles, groups, group + 1) - run->first;
-        run->v_position = v_stride(shape, run->count);
-        run->m_position = m_stride(shape, run->count);
+        run->first = csi_wino_part(run->tiles, groups, group);
+        run->count = csi_wino_part(run->tiles, groups, group + 1) - run->first;
+        run->v_position = csi_wino_v_stride(shape, run->count);
+        run->m_position = csi_wino_m_stride(shape, run->count);
         run->chunks = csi_min_size(run->count, 4u * threads);
         spread(pool, run->chunks, staged_in_task, run);
         run->chunks = csi_min_size(shape->positions * shape->outputs, 24u * threads);
@@ -595,14 +556,14 @@ static void pair_task(void *context, size_t index, unsigned worker)
     const struct csi_wino_shape *shape = run->shape;
     const size_t tasks = shape->tiles_y * pair->segments, image = index / tasks, side = shape->side;
     size_t chunk = 0;
-    while (part(shape->tiles_y, pair->chunks, chunk + 1) * pair->segments <= index % tasks)
+    while (csi_wino_part(shape->tiles_y, pair->chunks, chunk + 1) * pair->segments <= index % tasks)
         chunk++;
-    const size_t top = part(shape->tiles_y, pair->chunks, chunk),
-                 rows = part(shape->tiles_y, pair->chunks, chunk + 1) - top;
+    const size_t top = csi_wino_part(shape->tiles_y, pair->chunks, chunk),
+                 rows = csi_wino_part(shape->tiles_y, pair->chunks, chunk + 1) - top;
     const size_t segment = (index % tasks - top * pair->segments) / rows,
                  y = top + (index % tasks - top * pair->segments) % rows;
-    const size_t start = part(shape->tiles_x, pair->segments, segment),
-                 end = part(shape->tiles_x, pair->segments, segment + 1);
+    const size_t start = csi_wino_part(shape->tiles_x, pair->segments, segment),
+                 end = csi_wino_part(shape->tiles_x, pair->segments, segment + 1);
     const size_t left = start > 0 ? start * side - 1 : 0,
                  right = csi_min_size(end * side + 1, run->desc->width), row = (right - left) * shape->kpitch;
     float *pixels = pair->strips + worker * run->worker_floats,

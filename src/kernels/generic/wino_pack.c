@@ -188,6 +188,53 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
     }
 }
 
+/* The bfloat16 nearest to a finite number, ties to even. */
+static uint32_t to_bfloat16(float number)
+{
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof(bits));
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+/* What rounding to it leaves. */
+static float rest_of(float number, uint32_t rounded)
+{
+    const uint32_t bits = rounded << 16;
+    float first;
+    memcpy(&first, &bits, sizeof(first));
+    return number - first;
+}
+
+/* Two input channels' weights of a position, [2][lanes] → the lanes of a pair in split weights. */
+static void split_pair(const float *even, const float *odd, size_t lanes, uint32_t *out)
+{
+    const size_t tile = lanes / 2 * (CSI_WINO_SPLIT_BLOCK / 2); /* [channel pair][lanes / 2] */
+    for (size_t c = 0; c < lanes; c++, out += c == lanes / 2 ? tile - lanes / 2 + 1 : 1) {
+        const uint32_t a = to_bfloat16(even[c]), b = to_bfloat16(odd[c]);
+        out[0] = a | b << 16;
+        out[2 * tile] = to_bfloat16(rest_of(even[c], a)) | to_bfloat16(rest_of(odd[c], b)) << 16;
+    }
+}
+
+static void pack_split(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc,
+                       const struct filters *filters, size_t first, size_t here, float *out)
+{
+    const double *matrix = matrix_of(shape->size);
+    const size_t lanes = shape->ops->lanes, step = shape->outputs * csi_wino_weight_floats(shape);
+    double g[9 * LANES_MOST];
+    float u[2][10 * 10 * LANES_MOST];
+    for (size_t k = 0; k < csi_wino_split_pitch(shape); k += 2) {
+        for (size_t i = 0; i < 2; i++) {
+            gather(desc, filters, first, here, k + i, lanes, g);
+            transform(matrix, shape->side + 2, lanes, g, u[i], lanes);
+        }
+        const size_t block = k / CSI_WINO_SPLIT_BLOCK, pair = k % CSI_WINO_SPLIT_BLOCK / 2;
+        float *position = out + block * CSI_WINO_SPLIT_BLOCK * lanes + pair * (lanes / 2);
+        for (size_t p = 0; p < shape->positions; p++, position += step)
+            split_pair(u[0] + p * lanes, u[1] + p * lanes, lanes, (uint32_t *)(void *)position);
+    }
+}
+
 static void pack_compact(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc,
                          const struct filters *filters, size_t first, size_t here, float *out)
 {
@@ -226,6 +273,10 @@ void csi_wino_pack(const struct csi_wino *kernel, const struct csi_wino_desc *de
     }
     if (kernel->fixed) {
         pack_fixed(&shape, desc, &filters, first, here, out);
+        return;
+    }
+    if (kernel->ops->split) {
+        pack_split(&shape, desc, &filters, first, here, out);
         return;
     }
     for (size_t k = 0; k < shape.kpitch; k++) {
