@@ -31,7 +31,8 @@ struct csi_wino_panel {
     size_t start, rows;
 };
 
-static inline struct csi_wino_panel csi_wino_panel_at(const struct csi_wino_shape *shape, size_t tiles, size_t index)
+static inline struct csi_wino_panel csi_wino_panel_at(const struct csi_wino_shape *shape, size_t tiles,
+                                                      size_t index)
 {
     const size_t rows = csi_wino_panel_rows(shape, tiles), start = index * rows;
     return (struct csi_wino_panel){start, csi_min_size(rows, tiles - start)};

@@ -592,6 +592,28 @@ static void test_not_a_number(void **state)
     }
 }
 
+/* A weight that is no number, of the largest payload that float16 has: all of its output channel is none. */
+static void test_weight_not_a_number(void **state)
+{
+    struct csi_wino_desc desc = {.cin = 20, .cout = 18, .height = 9, .width = 6};
+    struct problem p = problem_make(desc, 1, false);
+    const uint32_t bits = 0x7fffe000;
+    const struct csi_wino *kernel;
+    (void)state;
+    memcpy((float *)p.weights.bytes + (7 * desc.cin + 13) * 9 + 4, &bits, sizeof(bits));
+    for (size_t k = 0; (kernel = csi_wino_variant(csi_cpu()->features, k)) != NULL; k++) {
+        run_unchecked(&p, kernel);
+        for (size_t i = 0; i < desc.height * desc.width; i++) {
+            const float *out = (const float *)p.output.bytes + i * csi_wino_pitch(desc.cout);
+            for (size_t n = 0; n < desc.cout; n++) {
+                if (!isnan(out[n]) != (n != 7))
+                    fail_msg("%s: pixel %zu, channel %zu: %g", csi_wino_name(kernel), i, n, (double)out[n]);
+            }
+        }
+    }
+    problem_free(&p);
+}
+
 static void test_first_layer_not_a_number(void **state)
 {
     (void)state;
@@ -720,12 +742,19 @@ static int stop_pool(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),        cmocka_unit_test(test_many_channels),
-        cmocka_unit_test(test_random_shapes), cmocka_unit_test(test_first_layer),
-        cmocka_unit_test(test_pair),          cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_compact),       cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_factors),       cmocka_unit_test(test_fixed_extremes),
-        cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_first_layer_not_a_number),
+        cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_many_channels),
+        cmocka_unit_test(test_random_shapes),
+        cmocka_unit_test(test_first_layer),
+        cmocka_unit_test(test_pair),
+        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_factors),
+        cmocka_unit_test(test_fixed_extremes),
+        cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_weight_not_a_number),
+        cmocka_unit_test(test_first_layer_not_a_number),
     };
     return cmocka_run_group_tests(tests, start_pool, stop_pool);
 }

@@ -188,12 +188,12 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
     }
 }
 
-/* The bfloat16 nearest to a finite number, ties to even. */
+/* The nearest bfloat16, ties to even. A NaN stays one, though its bits might be carried away. */
 static uint32_t to_bfloat16(float number)
 {
     uint32_t bits;
     memcpy(&bits, &number, sizeof(bits));
-    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    return isnan(number) ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
 /* What rounding to it leaves. */

@@ -18,8 +18,8 @@ static void multiply_in_parts(const struct csi_wino_shape *shape, size_t parts, 
     const size_t blocks = shape->kpitch / CSI_WINO_BLOCK, lanes = shape->ops->lanes;
     for (size_t i = 0; i < parts; i++) {
         const size_t first = csi_wino_part(blocks, parts, i), k = first * CSI_WINO_BLOCK;
-        shape->ops->row_gemm(rows, csi_wino_part(blocks, parts, i + 1) - first, v + k * rows, w + k * lanes, lanes, m,
-                             i > 0, ahead + k * 4 * ahead_lines, ahead_lines);
+        shape->ops->row_gemm(rows, csi_wino_part(blocks, parts, i + 1) - first, v + k * rows, w + k * lanes,
+                             lanes, m, i > 0, ahead + k * 4 * ahead_lines, ahead_lines);
     }
 }
 
@@ -35,8 +35,8 @@ static size_t channel_parts(const struct csi_wino_shape *shape)
 
 /* Split numbers: parts outside, so that a part's weights stay in the first-level cache from panel to panel.
  */
-static void multiply_split(const struct csi_wino_shape *shape, const float *v, const float *w, const float *next, float *m,
-                           size_t tiles)
+static void multiply_split(const struct csi_wino_shape *shape, const float *v, const float *w,
+                           const float *next, float *m, size_t tiles)
 {
     const struct csi_wino_ops *ops = shape->ops;
     const size_t panels = csi_wino_panels(shape, tiles), parts = channel_parts(shape);
@@ -49,16 +49,16 @@ static void multiply_split(const struct csi_wino_shape *shape, const float *v, c
         for (size_t p = 0; p < panels; p++) {
             const struct csi_wino_panel panel = csi_wino_panel_at(shape, tiles, p);
             ops->row_gemm(panel.rows, channels / CSI_WINO_BLOCK,
-                          v + csi_wino_panel_offset(shape, p, panel.start) + k * panel.rows, w + k * ops->lanes,
-                          ops->lanes, m + panel.start * ops->lanes, i > 0,
+                          v + csi_wino_panel_offset(shape, p, panel.start) + k * panel.rows,
+                          w + k * ops->lanes, ops->lanes, m + panel.start * ops->lanes, i > 0,
                           next + (p * share * blocks * 8 + k / 4 * share) * 16,
                           p * share < lines ? share : 0);
         }
     }
 }
 
-void csi_wino_multiply(const struct csi_wino_shape *shape, const float *v, const float *w, const float *next, float *m,
-                     size_t tiles)
+void csi_wino_multiply(const struct csi_wino_shape *shape, const float *v, const float *w, const float *next,
+                       float *m, size_t tiles)
 {
     const struct csi_wino_ops *ops = shape->ops;
     if (ops->split) {
@@ -74,7 +74,8 @@ void csi_wino_multiply(const struct csi_wino_shape *shape, const float *v, const
     const size_t parts = channel_parts(shape);
     for (size_t p = 0; p < panels; p++) {
         const struct csi_wino_panel panel = csi_wino_panel_at(shape, tiles, p);
-        const float *from = v + csi_wino_panel_offset(shape, p, panel.start), *ahead = next + p * share * steps * 16;
+        const float *from = v + csi_wino_panel_offset(shape, p, panel.start),
+                    *ahead = next + p * share * steps * 16;
         const size_t ahead_lines = p * share < lines ? share : 0;
         float *to = m + panel.start * ops->lanes;
         if (parts > 1)
