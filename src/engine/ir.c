@@ -137,6 +137,24 @@ static enum cs_status fold_parameters(const struct csi_ir *ir, struct csi_ir_nod
     return CS_OK;
 }
 
+/* A weight or bias that is no finite number: training that ran away. Integers would hide it. */
+static enum cs_status check_finite(const struct csi_ir *ir, const struct csi_node *node, unsigned index,
+                                   struct cs_error *error)
+{
+    const float *data = constant_of(ir, node, index);
+    size_t count = data == NULL ? 0 : csi_value_elements(&ir->graph->values[node->inputs[index]]);
+    int bad = 0;
+
+    for (size_t i = 0; i < count; i++)
+        bad |= !isfinite(data[i]);
+    for (size_t i = 0; bad != 0 && i < count; i++) {
+        if (!isfinite(data[i]))
+            return csi_fail(error, CS_MODEL_INVALID, "'%s': number %zu of its %s is %s", node->name, i,
+                            index == 1 ? "weights" : "bias", isnan(data[i]) ? "no number" : "infinite");
+    }
+    return CS_OK;
+}
+
 static enum cs_status lower_node(struct csi_ir *ir, const struct csi_node *from, struct csi_ir_node *node,
                                  struct cs_error *error)
 {
@@ -149,6 +167,14 @@ static enum cs_status lower_node(struct csi_ir *ir, const struct csi_node *from,
                             : from->input_count;
     for (unsigned k = 0; k < node->input_count; k++)
         node->inputs[k] = csi_ir_resolve(ir, from->inputs[k]);
+    if (from->op == CSI_OP_CONV || from->op == CSI_OP_LINEAR) {
+        for (unsigned k = 1; k < 3; k++) {
+            enum cs_status status = check_finite(ir, from, k, error);
+
+            if (status != CS_OK)
+                return status;
+        }
+    }
     take_window(node, from);
     in = &ir->values[node->inputs[0]].shape;
     switch (from->op) {

@@ -774,6 +774,27 @@ static void test_products_out_of_range(void **state)
     }
 }
 
+/* Weights and biases of convolutions and linear layers that are no finite numbers are named. */
+static void test_weights_not_finite(void **state)
+{
+    static const char *const words[] = {"': number 5 of its weights is no number",
+                                        "': number 5 of its bias is infinite"};
+    struct net net;
+
+    (void)state;
+    for (int bias = 0; bias < 2; bias++) {
+        for (int linear = 0; linear < 2; linear++) {
+            start(&net, 16, 24, 24);
+            conv(&net, net.last, (struct conv_shape){16, 3, 1, 1, 1, 1, true});
+            const size_t convolution = net.graph->node_count - 1;
+            head(&net, 8);
+            const struct csi_node *node = linear ? last_node(&net) : &net.graph->nodes[convolution];
+            net.graph->values[node->inputs[1 + bias]].data[5] = bias ? -INFINITY : NAN;
+            check_refused(&net, words[bias]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -787,6 +808,7 @@ int main(void)
         cmocka_unit_test(test_arithmetic),
         cmocka_unit_test(test_normalised_input),
         cmocka_unit_test(test_moving_numbers),
+        cmocka_unit_test(test_weights_not_finite),
         cmocka_unit_test(test_one_pixel),
         cmocka_unit_test(test_linear_over_large_maps),
         cmocka_unit_test(test_final_softmax_is_left_off),
