@@ -40,8 +40,10 @@ static enum cs_status lend_device(struct csi_exec *exec, struct cs_error *error)
     if (exec->device_outputs == NULL)
         return csi_fail_memory(error, "execution context");
     status = plan->device->run_create(plan->device_plan, &exec->device, &said);
-    if (status == CS_OK)
+    if (status == CS_OK) {
+        plan->device->lend(exec->device, exec->memory, plan->info.arena_bytes);
         return CS_OK;
+    }
     exec->device = NULL;
     return csi_fail(error, status, "%s", said.message);
 }

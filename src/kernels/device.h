@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of what follows; a plug-in of another number is refused. */
-#define CSI_DEVICE_ABI 1u
+#define CSI_DEVICE_ABI 2u
 
 #define CSI_DEVICE_MAX_INPUTS 8
 
@@ -109,6 +109,9 @@ struct csi_device_api {
     enum cs_status (*run_create)(const struct csi_device_plan *plan, struct csi_device_run **run,
                                  struct cs_error *error);
     void (*run_destroy)(struct csi_device_run *run); /* NULL: nothing */
+    /* `memory` is there as long as the run: where outputs lie in it, a device may write them itself. Once,
+     * before the first run. */
+    void (*lend)(struct csi_device_run *run, void *memory, size_t bytes);
     /* input: batch photos NCHW, 1 ≤ batch ≤ max_batch. outputs[i]: room for `batch` maps of network output i.
      * Blocking. */
     enum cs_status (*run)(struct csi_device_run *run, const float *input, size_t batch, float *const *outputs,

@@ -20,7 +20,7 @@
 static bool is_complete(const struct csi_device_api *api)
 {
     return api->info != NULL && api->plan_create != NULL && api->plan_destroy != NULL &&
-           api->run_create != NULL && api->run_destroy != NULL && api->run != NULL;
+           api->run_create != NULL && api->run_destroy != NULL && api->lend != NULL && api->run != NULL;
 }
 
 /* A file of another kind than the program's own is refused whole: closed again. */

@@ -146,15 +146,20 @@ static size_t floats_of(const struct csi_device_map *m)
     return (size_t)m->height * m->width * ((m->channels + 15u) / 16u * 16u);
 }
 
+/* `lent`: bytes from `out` that the device may write to itself; 0: none. */
 static void run_on(const struct csi_device_api *api, const struct net *net, const float *photos, size_t batch,
-                   float *out)
+                   float *out, size_t lent)
 {
     struct cs_error error = {0};
     struct csi_device_plan *plan = NULL;
     struct csi_device_run *run = NULL;
 
     if (api->plan_create(0, &net->network, &plan, &error) != CS_OK ||
-        api->run_create(plan, &run, &error) != CS_OK || api->run(run, photos, batch, &out, &error) != CS_OK)
+        api->run_create(plan, &run, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    if (lent > 0)
+        api->lend(run, out, lent);
+    if (api->run(run, photos, batch, &out, &error) != CS_OK)
         fail_msg("%s", error.message);
     api->run_destroy(run);
     api->plan_destroy(plan);
@@ -169,15 +174,17 @@ static double largest_of(const float *values, size_t count)
     return most;
 }
 
-/* Each photo alone gives what it gave in the batch. */
+/* Each photo alone gives what it gave in the batch; in memory that the device writes to, too. */
 static void check_alone(const struct net *net, const float *photos, size_t photo, const float *together,
                         size_t floats)
 {
-    float *alone = malloc(floats * sizeof *alone);
+    size_t room = net->network.max_batch * floats * sizeof(float);
+    float *alone = malloc(room);
 
     assert_non_null(alone);
-    for (size_t n = 0; n < BATCH; n++) {
-        run_on(gpu, net, photos + n * photo, 1, alone);
+    for (size_t n = 0; n < net->network.max_batch; n++) {
+        memset(alone, 0xff, floats * sizeof *alone);
+        run_on(gpu, net, photos + n * photo, 1, alone, n == 1 ? room : 0);
         assert_memory_equal(alone, together + n * floats, floats * sizeof *alone);
     }
     free(alone);
@@ -199,8 +206,8 @@ static void check_type(struct net *net, enum csi_device_type type, double bound,
     for (size_t i = 0; i < BATCH * floats; i++)
         got[i] = NAN; /* what is not written is seen */
     net->network.type = type;
-    run_on(reference_device(), net, photos, BATCH, expected);
-    run_on(gpu, net, photos, BATCH, got);
+    run_on(reference_device(), net, photos, BATCH, expected, 0);
+    run_on(gpu, net, photos, BATCH, got, 0);
     most = largest_of(expected, BATCH * floats);
     for (size_t i = 0; i < BATCH * floats; i++) {
         double error = fabs((double)got[i] - (double)expected[i]) / most;
@@ -321,11 +328,38 @@ static void test_large_convolutions(void **state)
     }
 }
 
+/* A batch that is computed in pieces, in other tiles than a photo alone; and in parts of the depth. */
+static void test_batches(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 4; round++) {
+        struct net net;
+        uint32_t channels = round % 2 ? 300 : 40, size = round % 2 ? 7 : 30, batch = 14;
+        int32_t before = start(&net, 2000 + round, channels, size, size);
+        struct csi_device_op *op = add(&net, CSI_DEVICE_CONV, before);
+        size_t photo = (size_t)3 * size * size, floats;
+        float *photos = numbers(&net, batch * photo, 1.0f), *together;
+
+        op->kernel[0] = op->kernel[1] = 3;
+        op->pads[0] = op->pads[1] = op->pads[2] = op->pads[3] = 1;
+        net.outputs[0] = finish_conv(&net, op, 150, true);
+        floats = floats_of(&net.maps[net.outputs[0]]);
+        together = malloc(batch * floats * sizeof *together);
+        assert_non_null(together);
+        net.network.max_batch = batch;
+        net.network.type = round < 2 ? CSI_DEVICE_FP16 : CSI_DEVICE_FP32;
+        run_on(gpu, &net, photos, batch, together, round % 2 ? batch * floats * sizeof *together : 0);
+        check_alone(&net, photos, photo, together, floats);
+        free(together);
+        free_net(&net);
+    }
+}
+
 /* The first layer reads the photo itself, of any number of channels. */
 static void test_photos(void **state)
 {
     (void)state;
-    for (uint32_t channels = 1; channels <= 17; channels += 4) {
+    for (uint32_t channels = 1; channels <= 17; channels += 2) {
         struct net net;
         struct csi_device_op *op;
 
@@ -337,6 +371,20 @@ static void test_photos(void **state)
         op = add(&net, CSI_DEVICE_CONV, 0);
         op->kernel[0] = op->kernel[1] = 3;
         op->pads[0] = op->pads[3] = 1;
+        if (channels % 4 == 3)
+            random_window(&net, op);
+        if (channels % 8 == 5) { /* another reads the photo as it is */
+            int32_t second;
+
+            op->pads[1] = op->pads[2] = 1;
+            second = finish_conv(&net, op, 24, true);
+            op = add(&net, CSI_DEVICE_CONCAT, 0);
+            op->inputs[1] = second;
+            op->input_count = 2;
+            op->output = map(&net, channels + 24, 21, 18);
+            check_net(&net, op->output, "a photo that is read twice");
+            continue;
+        }
         check_net(&net, finish_conv(&net, op, 24, true), "first layer");
     }
 }
@@ -515,7 +563,7 @@ static void test_nan_stays(void **state)
         photo[i] = NAN;
     for (int type = CSI_DEVICE_FP32; type <= CSI_DEVICE_FP16; type++) {
         net.network.type = (enum csi_device_type)type;
-        run_on(gpu, &net, photo, 1, out);
+        run_on(gpu, &net, photo, 1, out, 0);
         for (size_t i = 0; i < sizeof out / sizeof out[0]; i++)
             assert_true(isnan(out[i]));
     }
@@ -529,9 +577,10 @@ int main(void)
     struct cs_error error = {0};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convolutions), cmocka_unit_test(test_large_convolutions),
-        cmocka_unit_test(test_photos),       cmocka_unit_test(test_pools),
-        cmocka_unit_test(test_arithmetic),   cmocka_unit_test(test_others),
-        cmocka_unit_test(test_ranges),       cmocka_unit_test(test_nan_stays),
+        cmocka_unit_test(test_batches),      cmocka_unit_test(test_photos),
+        cmocka_unit_test(test_pools),        cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_others),       cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_nan_stays),
     };
 
     if (csi_device_load_from(folders, 1, &gpu, &error) != CS_OK || gpu->info(0, &gpu_info, &error) != CS_OK) {

@@ -498,7 +498,7 @@ static void test_loader(void **state)
 
     (void)state;
     assert_loads("right", CS_OK, NULL);
-    assert_loads("old", CS_MODEL_UNSUPPORTED, "interface is number 77, this program's 1");
+    assert_loads("old", CS_MODEL_UNSUPPORTED, "interface is number 77, this program's 2");
     assert_loads("without_entry", CS_MODEL_UNSUPPORTED, "it has no csi_device_plugin");
     assert_loads("without_run", CS_MODEL_UNSUPPORTED, "functions are missing");
     assert_loads("none", CS_NOT_FOUND, "libcropshield_cuda.so is not in '/nowhere/at/all', '");

@@ -16,12 +16,13 @@ namespace csi_cuda
 {
 
 /* Depth units that a tile takes at a time, and what packed weights are padded to: zeroes. */
-constexpr int depth_units = 4;
+template <typename T> inline constexpr int depth_units = 8;
+template <> inline constexpr int depth_units<float> = 4;
 constexpr int channel_padding = 128;
 
 /* Where the input of a depth unit lies, seen from the window's first pixel. */
 struct alignas(16) depth_unit {
-    int row, column, offset; /* elements */
+    int row, column, offset; /* the last in units */
     int used;                /* 0: padding of the depth */
 };
 
@@ -51,18 +52,27 @@ inline bool is_depthwise(const conv_shape &s)
     return s.groups > 1 && s.groups == s.in.channels && s.groups == s.out.channels;
 }
 
+/* What launches want to know of the device. */
+struct gpu {
+    int processors;
+    bool turing; /* compute capability 7.5 */
+};
+
 /* Parts that the depth of `unit_count` units is cut into so that one photo keeps `processors` busy. */
-int choose_splits(const conv_shape &shape, int unit_count, int processors);
+int choose_splits(const conv_shape &shape, int unit_count, int units_a_tile, int processors);
 /* Bytes of scratch memory for one photo. */
 size_t conv_scratch_bytes(const conv &c);
 
-/* `residual`: NULL or a map like the output. `processors`: of the device. */
+/* `residual`: NULL or a map like the output. */
 template <typename T>
 void launch_conv(const conv &c, const T *in, const T *residual, T *out, float *scratch, int batch,
-                 int processors, cudaStream_t stream);
+                 const gpu &gpu, cudaStream_t stream);
+/* The same where there are several groups. */
+template <typename T>
+void launch_groups(const conv &c, const T *in, const T *residual, T *out, int batch, cudaStream_t stream);
 
 /* Allows the large tiles their shared memory: once for each device. */
-cudaError_t prepare_convs();
+cudaError_t prepare_convs(const gpu &gpu);
 
 } // namespace csi_cuda
 

@@ -1,6 +1,8 @@
 /* See maps.cuh. */
 #include "kernels/cuda/maps.cuh"
 
+#include <climits>
+
 namespace csi_cuda
 {
 
@@ -31,12 +33,19 @@ struct place {
 
     __device__ place(const map_view &map, int64_t index)
     {
-        int64_t pixel = index / map.pitch, row = pixel / map.width;
+        if (index <= UINT_MAX) /* 64 bits are divided by a hundred instructions */
+            find(map, (unsigned)index);
+        else
+            find(map, (uint64_t)index);
+    }
+    template <typename Unsigned> __device__ void find(const map_view &map, Unsigned index)
+    {
+        const Unsigned pixel = index / (unsigned)map.pitch, row = pixel / (unsigned)map.width;
 
-        channel = (int)(index % map.pitch);
-        x = (int)(pixel % map.width);
-        y = (int)(row % map.height);
-        photo = row / map.height;
+        channel = (int)(index % (unsigned)map.pitch);
+        x = (int)(pixel % (unsigned)map.width);
+        y = (int)(row % (unsigned)map.height);
+        photo = (int64_t)(row / (unsigned)map.height);
     }
 };
 
@@ -45,28 +54,49 @@ __device__ inline int64_t index_of(const map_view &map, int64_t photo, int y, in
     return ((photo * map.height + y) * map.width + x) * map.pitch + channel;
 }
 
-template <typename T> __global__ void pack(const float *in, map_view out, T *to, int64_t count)
+/* One thread: a unit. */
+template <typename T>
+__global__ void pack(const float *in, photo_shape photo, map_view out, T *to, int64_t count)
 {
-    int64_t i = thread_index();
+    constexpr int size = unit_size<T>;
+    const int64_t i = thread_index();
+    unit<T> packed;
 
     if (i >= count)
         return;
-    place p(out, i);
-    to[i] =
-        from_float<T>(p.channel < out.channels
-                          ? in[((p.photo * out.channels + p.channel) * out.height + p.y) * out.width + p.x]
-                          : 0.0f);
+    const place p(out, i * size);
+#pragma unroll
+    for (int k = 0; k < size; k++) {
+        const int tap = (p.channel + k) / photo.channels, channel = (p.channel + k) % photo.channels;
+        const int column = p.x * photo.stride - photo.pad + tap * photo.dilation;
+        const bool used = tap < photo.columns && (unsigned)column < (unsigned)photo.width;
+
+        packed.v[k] = from_float<T>(
+            used ? in[((p.photo * photo.channels + channel) * photo.height + p.y) * photo.width + column]
+                 : 0.0f);
+    }
+    *(unit<T> *)(to + i * size) = packed;
 }
 
+/* One thread: a unit of T. */
 template <typename T>
 __global__ void unpack(map_view in, const T *from, map_view out, float *to, int64_t count)
 {
-    int64_t i = thread_index();
+    constexpr int size = unit_size<T>;
+    const int64_t i = thread_index();
+    float values[size];
 
     if (i >= count)
         return;
-    place p(out, i);
-    to[i] = p.channel < in.channels ? to_float(from[index_of(in, p.photo, p.y, p.x, p.channel)]) : 0.0f;
+    const place p(out, i * size);
+    const unit<T> packed = *(const unit<T> *)(from + index_of(in, p.photo, p.y, p.x, p.channel));
+
+#pragma unroll
+    for (int k = 0; k < size; k++)
+        values[k] = p.channel + k < in.channels ? to_float(packed.v[k]) : 0.0f;
+#pragma unroll
+    for (int k = 0; k < size; k += 4)
+        *(float4 *)(to + i * size + k) = *(const float4 *)(values + k);
 }
 
 /* One thread: a unit of channels of an output pixel. */
@@ -166,23 +196,24 @@ __device__ inline float operand(const map_view &map, const T *computed, const fl
 
 template <typename T> __device__ inline float plain_value(const plain_op<T> &op, const place &p, int64_t i)
 {
-    switch (op.kind) {
+    switch (op.shape.kind) {
     case CSI_DEVICE_SCALE_SHIFT:
-        return activate(op.act, to_float(op.from[i]) * op.scale[p.channel] + op.shift[p.channel]);
-    case CSI_DEVICE_ACTIVATION: return activate(op.act, to_float(op.from[i]));
+        return activate(op.shape.act,
+                        to_float(op.from[i]) * op.shape.scale[p.channel] + op.shape.shift[p.channel]);
+    case CSI_DEVICE_ACTIVATION: return activate(op.shape.act, to_float(op.from[i]));
     case CSI_DEVICE_ARITH: {
         const float a = operand(op.in, op.from, op.first_values, p);
         const float b = operand(op.other, op.second, op.second_values, p);
 
-        switch (op.arith) {
-        case CSI_ARITH_ADD: return activate(op.act, a + b);
-        case CSI_ARITH_SUB: return activate(op.act, a - b);
-        case CSI_ARITH_MUL: return activate(op.act, a * b);
-        default: return activate(op.act, a / b);
+        switch (op.shape.arith) {
+        case CSI_ARITH_ADD: return activate(op.shape.act, a + b);
+        case CSI_ARITH_SUB: return activate(op.shape.act, a - b);
+        case CSI_ARITH_MUL: return activate(op.shape.act, a * b);
+        default: return activate(op.shape.act, a / b);
         }
     }
     case CSI_DEVICE_PAD: {
-        const int y = p.y - op.pad_top, x = p.x - op.pad_left;
+        const int y = p.y - op.shape.pad_top, x = p.x - op.shape.pad_left;
 
         if ((unsigned)y >= (unsigned)op.in.height || (unsigned)x >= (unsigned)op.in.width)
             return 0.0f;
@@ -196,10 +227,10 @@ template <typename T> __device__ inline float plain_value(const plain_op<T> &op,
             op.from[index_of(op.in, p.photo, inside / op.in.width, inside % op.in.width, number / plane)]);
     }
     default: { /* QUANTIZE */
-        float level = rintf(to_float(op.from[i]) / op.step) + op.zero;
+        float level = rintf(to_float(op.from[i]) / op.shape.step) + op.shape.zero;
 
-        level = level < op.low ? op.low : level > op.high ? op.high : level;
-        return (level - op.zero) * op.step;
+        level = level < op.shape.low ? op.shape.low : level > op.shape.high ? op.shape.high : level;
+        return (level - op.shape.zero) * op.shape.step;
     }
     }
 }
@@ -231,11 +262,12 @@ template <typename T> __global__ void concatenate(plain_op<T> op, bool last, int
 } // namespace
 
 template <typename T>
-void launch_pack(const float *in, const map_view &out, T *to, int batch, cudaStream_t stream)
+void launch_pack(const float *in, const photo_shape &photo, const map_view &out, T *to, int batch,
+                 cudaStream_t stream)
 {
-    const int64_t count = values_of(out, batch);
+    const int64_t count = values_of(out, batch) / unit_size<T>;
 
-    pack<T><<<blocks_for(count), block, 0, stream>>>(in, out, to, count);
+    pack<T><<<blocks_for(count), block, 0, stream>>>(in, photo, out, to, count);
 }
 
 template <typename T>
@@ -244,7 +276,7 @@ void launch_unpack(const map_view &in, const T *from, float *to, int batch, cuda
     map_view out = in;
 
     out.pitch = (in.channels + 15) / 16 * 16;
-    const int64_t count = values_of(out, batch);
+    const int64_t count = values_of(out, batch) / unit_size<T>;
 
     unpack<T><<<blocks_for(count), block, 0, stream>>>(in, from, out, to, count);
 }
@@ -275,7 +307,7 @@ void launch_gate(const map_view &in, const T *from, const T *gate, T *to, int ba
 
 template <typename T> void launch_plain(const plain_op<T> &op, int batch, cudaStream_t stream)
 {
-    if (op.kind == CSI_DEVICE_CONCAT) {
+    if (op.shape.kind == CSI_DEVICE_CONCAT) {
         const int64_t count = values_of(op.in, batch);
         const bool last = op.channel + op.in.channels == op.out.channels;
 
@@ -288,7 +320,8 @@ template <typename T> void launch_plain(const plain_op<T> &op, int batch, cudaSt
 }
 
 #define FOR_TYPE(T)                                                                                          \
-    template void launch_pack<T>(const float *, const map_view &, T *, int, cudaStream_t);                   \
+    template void launch_pack<T>(const float *, const photo_shape &, const map_view &, T *, int,             \
+                                 cudaStream_t);                                                              \
     template void launch_unpack<T>(const map_view &, const T *, float *, int, cudaStream_t);                 \
     template void launch_pool<T>(const pool_shape &, const T *, T *, int, cudaStream_t);                     \
     template void launch_global_pool<T>(const map_view &, const T *, const map_view &, T *, int,             \

@@ -7,9 +7,16 @@
 namespace csi_cuda
 {
 
+/* The photo, and how it is spread: channel c of column x of the map is channel c % channels of the photo's
+ * column x·stride - pad + c / channels·dilation. */
+struct photo_shape {
+    int channels, height, width;
+    int columns, stride, dilation, pad; /* 1, 1, 1, 0: as it is */
+};
 /* The photo: float NCHW to T NHWC. */
 template <typename T>
-void launch_pack(const float *in, const map_view &out, T *to, int batch, cudaStream_t stream);
+void launch_pack(const float *in, const photo_shape &photo, const map_view &out, T *to, int batch,
+                 cudaStream_t stream);
 /* A map for the engine: T to float, pitch 16. */
 template <typename T>
 void launch_unpack(const map_view &in, const T *from, float *to, int batch, cudaStream_t stream);
@@ -31,18 +38,22 @@ void launch_gate(const map_view &in, const T *from, const T *gate, T *to, int ba
 
 /* Operator `kind` of device.h: SCALE_SHIFT, ACTIVATION, ARITH, CONCAT (one of its inputs a launch), PAD,
  * RESHAPE, QUANTIZE. One thread a number: they are rare, what is frequent is part of a convolution. */
-template <typename T> struct plain_op {
+struct plain_shape {
     csi_device_kind kind;
+    const float *scale, *shift;
+    int pad_top, pad_left; /* PAD */
+    csi_arith arith;
+    csi_act_params act;
+    float step, zero, low, high; /* QUANTIZE */
+};
+template <typename T> struct plain_op {
+    plain_shape shape;
     map_view in, other, out;
     const T *from, *second;    /* `second`: of ARITH, when computed; */
     const float *first_values, /* operands that are constants */
         *second_values;
     T *to;
-    const float *scale, *shift;
-    int pad_top, pad_left, channel; /* PAD; CONCAT: where the input begins */
-    csi_arith arith;
-    csi_act_params act;
-    float step, zero, low, high; /* QUANTIZE */
+    int channel; /* CONCAT: where the input begins */
 };
 template <typename T> void launch_plain(const plain_op<T> &op, int batch, cudaStream_t stream);
 

@@ -14,7 +14,10 @@
 namespace csi_cuda
 {
 
-/* A map, or a step's scratch memory, in a run's arena: `offset` · max_batch bytes from its start. */
+/* Photos that are computed at once, at most. */
+constexpr int piece_photos = 8;
+
+/* A map, or a step's scratch memory, in a run's arena: `offset` · photos of a piece bytes from its start. */
 struct stored {
     map_view view;
     const float *constant;      /* on the device; NULL: computed */
@@ -31,11 +34,7 @@ struct step {
     int gated, scratch;         /* scratch memory: the input times its gate; parts of sums. -1: none */
     conv convolution;
     pool_shape pool;
-    const float *scale, *shift;
-    int pad_top, pad_left;
-    csi_arith arith;
-    csi_act_params act;
-    float quantum, zero, low, high;
+    plain_shape plain;
 };
 
 /* Device memory that goes with its owner. */
@@ -58,10 +57,13 @@ class device_memory
 
 /* The handle of device.h. */
 struct csi_device_plan {
-    int device = 0, processors = 0;
+    int device = 0;
+    csi_cuda::gpu gpu = {};
     csi_device_type type = CSI_DEVICE_FP32;
     unsigned max_batch = 1;
     int input = -1;
+    csi_cuda::photo_shape photo = {};
+    bool spread = false; /* the photo, for its first convolution */
     std::vector<int> outputs;
     std::vector<csi_cuda::stored> maps; /* those of the network, then scratch memory */
     std::vector<csi_cuda::step> steps;

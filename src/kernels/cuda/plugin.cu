@@ -105,7 +105,7 @@ enum cs_status plan_create(int index, const csi_device_network *network, csi_dev
                 return status;
             plan = new csi_device_plan;
             plan->device = index;
-            plan->processors = properties.multiProcessorCount;
+            plan->gpu = {properties.multiProcessorCount, properties.major < 8};
             try {
                 status = make_plan(*network, plan, error);
             } catch (...) {
@@ -157,7 +157,14 @@ enum cs_status run(csi_device_run *run, const float *input, size_t batch, float 
         });
 }
 
-const csi_device_api api = {CSI_DEVICE_ABI, info, plan_create, plan_destroy, run_create, run_destroy, run};
+void lend(csi_device_run *run, void *memory, size_t bytes)
+{
+    cudaSetDevice(device_of(*run));
+    take_memory(run, memory, bytes);
+}
+
+const csi_device_api api = {CSI_DEVICE_ABI, info,        plan_create, plan_destroy,
+                            run_create,     run_destroy, lend,        run};
 
 } // namespace
 
