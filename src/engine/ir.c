@@ -143,11 +143,8 @@ static enum cs_status check_finite(const struct csi_ir *ir, const struct csi_nod
 {
     const float *data = constant_of(ir, node, index);
     size_t count = data == NULL ? 0 : csi_value_elements(&ir->graph->values[node->inputs[index]]);
-    int bad = 0;
 
-    for (size_t i = 0; i < count; i++)
-        bad |= !isfinite(data[i]);
-    for (size_t i = 0; bad != 0 && i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (!isfinite(data[i]))
             return csi_fail(error, CS_MODEL_INVALID, "'%s': number %zu of its %s is %s", node->name, i,
                             index == 1 ? "weights" : "bias", isnan(data[i]) ? "no number" : "infinite");
