@@ -22,6 +22,9 @@ json "all(l['algorithm'] and l['ms'] >= 0 for l in o['layers'])"
 tiles=False; "$CROPSHIELD" doctor | grep -q amxint8 && tiles=True
 json "(o['peaks']['tile_gops'] > 0) == $tiles"
 run 0 bench --warmup 0 --iterations 1 --stage inference --layers --cpu-mask avx2; has out "peaks of this CPU"
+if [ $tiles = True ] && "$CROPSHIELD" doctor | grep -q amxbf16; then # float32 on tiles has a peak of its own
+    run 0 bench --warmup 0 --iterations 1 --stage inference --layers --model lite; has out "_split_"; has out "% split float32"
+fi
 run 0 bench --warmup 1 --iterations 2 --warm --image leaf.png --target-ms 0.001; has out "missed"
 run 0 bench --warmup 0 --iterations 2 --warm --image leaf.png; has out "2 iterations after 1, whole request, warm caches"
 run 2 bench --target-ms 0; has err "0 is out of range, 0.001 to 1000000"
