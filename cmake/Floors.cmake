@@ -65,6 +65,10 @@ include(GNUInstallDirs)
 if(TARGET csi_kernels)
   set_source_files_properties(${CMAKE_SOURCE_DIR}/src/kernels/device_plugin.c PROPERTIES COMPILE_DEFINITIONS
     CSI_PLUGIN_FOLDER="${CMAKE_INSTALL_FULL_LIBDIR}/cropshield")
+  # Both ask what ASan asks of every access anyway, and take a third of the time in which instrumented kernels are compiled.
+  if(CS_SANITIZE MATCHES "address.*undefined")
+    target_compile_options(csi_kernels PRIVATE -fno-sanitize=null,object-size)
+  endif()
 endif()
 
 # ONNX's schema comes from Debian's package and is compiled to C here: nothing of it is in the repository.

@@ -273,11 +273,11 @@ static inline bool golden_wanted(const char *name)
     return false;
 }
 
-/* Where tests are to be short, plain C computes one network of each kind: deeper ones repeat its steps, and
- * it computes them elsewhere, a hundred times as fast. */
+/* Where tests are to be short, plain C computes one network of each kind: deeper ones and larger photos
+ * repeat its steps, and it computes them elsewhere, a hundred times as fast. */
 static inline bool golden_repeats(const char *name, const char *mask)
 {
-    static const char *const deeper[] = {"resnet34", "resnet50", "vgg16_bn", "mobilenet_v3_large"};
+    static const char *const deeper[] = {"cnn224", "resnet34", "resnet50", "vgg16_bn", "mobilenet_v3_large"};
     const char *tests = getenv("CROPSHIELD_TESTS");
 
     if (tests == NULL || strcmp(tests, "short") != 0 || strcmp(mask, "generic") != 0)
