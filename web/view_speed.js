@@ -16,6 +16,7 @@ const LEFT = 34; // room for the scale
 const BOTTOM = 132;
 const TOP = 10;
 const SLOTS = 20;
+const NOTE = 13; // height of a line's words and the room around them
 
 /* A round number at or above `value` for the top of the scale. */
 function roundUp(value) {
@@ -23,20 +24,21 @@ function roundUp(value) {
     return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value);
 }
 
-function line(y, className, text, atStart) {
+/* A line across the chart and its words above it; below it where those would be struck through by another line, at `other`. */
+function line(y, other, className, text, atStart) {
+    const below = y > other && y - other < NOTE;
     return [
         s("line", { x1: LEFT, x2: WIDTH, y1: y, y2: y, class: className }),
-        text &&
-            s(
-                "text",
-                {
-                    x: atStart ? LEFT + 4 : WIDTH,
-                    y: y - 3,
-                    class: "chart-note " + className,
-                    "text-anchor": atStart ? "start" : "end",
-                },
-                text,
-            ),
+        s(
+            "text",
+            {
+                x: atStart ? LEFT + 4 : WIDTH,
+                y: below ? y + NOTE - 3 : y - 3,
+                class: "chart-note " + className,
+                "text-anchor": atStart ? "start" : "end",
+            },
+            text,
+        ),
     ];
 }
 
@@ -87,8 +89,9 @@ function chart(data) {
             ),
         ]),
         bars,
-        line(y(mean), "chart-mean", t("speed.mean_line", { mean: ms(mean) })),
-        showTarget && line(y(data.target_ms), "chart-target", t("speed.target", { target: ms(data.target_ms) }), true),
+        line(y(mean), showTarget ? y(data.target_ms) : Infinity, "chart-mean", t("speed.mean_line", { mean: ms(mean) })),
+        showTarget &&
+            line(y(data.target_ms), y(mean), "chart-target", t("speed.target", { target: ms(data.target_ms) }), true),
         s("text", { x: LEFT, y: HEIGHT - 4, class: "chart-scale" }, clock(data.requests[0].at)),
         s(
             "text",
