@@ -13,8 +13,8 @@
 #include "kernels/wino.h"
 
 #define LAYERS         8u
-#define VARIANTS       8u /* of an instruction set; with AMX its two and six of the next one */
-#define FIXED_VARIANTS 6u
+#define VARIANTS       8u  /* of an instruction set; with AMX its two and six of the next one */
+#define FIXED_VARIANTS 12u /* at most: six of an instruction set */
 #define MOST_ROUNDS    512u
 
 static const struct {
@@ -104,16 +104,18 @@ static void run_layer(const struct bench *bench, const struct csi_wino *kernel, 
 /* Every variant of the best set, each iteration running all of them in turn. */
 static void compare_variants(const struct bench *bench)
 {
-    const size_t count = bench->fixed ? FIXED_VARIANTS : VARIANTS;
-    static double ms[VARIANTS][MOST_ROUNDS];
+    static double ms[FIXED_VARIANTS][MOST_ROUNDS];
     for (size_t l = 1; l < LAYERS; l++) {
         const struct layer *layer = &bench->layers[l];
-        const struct csi_wino *kernels[VARIANTS];
-        void *packed[VARIANTS];
-        for (size_t k = 0; k < count; k++) {
-            kernels[k] = bench->fixed ? csi_wino_fixed_variant(bench->features, k)
-                                      : csi_wino_variant(bench->features, k);
-            packed[k] = pack(kernels[k], &layer->desc);
+        const struct csi_wino *kernels[FIXED_VARIANTS];
+        void *packed[FIXED_VARIANTS];
+        size_t count = 0;
+        for (; count < (bench->fixed ? FIXED_VARIANTS : VARIANTS); count++) {
+            kernels[count] = bench->fixed ? csi_wino_fixed_variant(bench->features, count)
+                                          : csi_wino_variant(bench->features, count);
+            if (!kernels[count])
+                break;
+            packed[count] = pack(kernels[count], &layer->desc);
         }
         for (size_t i = 0; i < bench->iterations; i++) {
             for (size_t k = 0; k < count; k++) {

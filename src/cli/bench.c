@@ -222,8 +222,8 @@ static int wider(int width, const char *text)
 }
 
 /* The peak that bounds a layer, GOP/s, and its name: kernels on integers are called so. A 16-bit dot product
- * does half as much as an 8-bit one; so does a tile of bfloat16, and split numbers take three of them. 0 and
- * NULL: none was measured, it runs on a GPU. */
+ * does half as much as an 8-bit one, on tiles a quarter; a tile of bfloat16 does half as much as one of
+ * bytes, and split numbers take three of them. 0 and NULL: none was measured, it runs on a GPU. */
 static double peak_of(const struct cs_layer_profile *layer, const struct cs_machine_peaks *peaks,
                       const char **name)
 {
@@ -238,8 +238,8 @@ static double peak_of(const struct cs_layer_profile *layer, const struct cs_mach
         return peaks->tile_gops / 6;
     }
     if (strstr(layer->algorithm, "amx") != NULL && peaks->tile_gops > 0) {
-        *name = "int8 tiles";
-        return peaks->tile_gops;
+        *name = words ? "int16 tiles" : "int8 tiles";
+        return words ? peaks->tile_gops / 4 : peaks->tile_gops;
     }
     if ((words || strstr(layer->algorithm, "_int8") != NULL) && peaks->int8_gops > 0) {
         *name = words ? "int16" : "int8";

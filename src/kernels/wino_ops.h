@@ -126,11 +126,10 @@ static inline float csi_wino_fixed_length(float most, size_t pitch)
     return (most - root / 2) * 0.9995F;
 }
 
-/* V of a panel of tiles: CSI_WINO_FIXED_HEAD scales, of its tiles, then [channel block of 32][tile][32]
- * int16, a cache line a tile; of the last block perhaps only the first half is used. Weights of a position
- * and output block: LANES scales, then [channel pair][LANES][2] int16. */
-#define CSI_WINO_FIXED_BLOCK 32u
-#define CSI_WINO_FIXED_HEAD  16u /* floats; no less than a panel has tiles */
+/* V of a panel of tiles: CSI_WINO_FIXED_HEAD scales, of its tiles, then [channel block][tile][block] int16,
+ * padded to whole blocks. Weights of a position and output block: ops->lanes scales, then integers. Both as
+ * the instruction set wants them; where it takes bytes, an integer's stand apart. */
+#define CSI_WINO_FIXED_HEAD 16u /* floats; no less than a panel has tiles */
 
 /* One tile of a panel: floats of its V, `stride` apart from position to position, `channels` each, become
  * integers, at `out` with these strides in int16, and scales, at `scales` with that stride in floats. */
@@ -143,13 +142,33 @@ struct csi_wino_fixed_tile {
     size_t scale_stride;
 };
 
-struct csi_wino_fixed_ops {
-    uint32_t features;
-    void (*quantize)(const struct csi_wino_fixed_tile *tile);
-    csi_wino_gemm_fn *gemm;
+struct csi_wino_shape;
+
+/* V of a position; weights of it and an output block. */
+struct csi_wino_factors {
+    const float *v, *w;
 };
 
-extern const struct csi_wino_fixed_ops csi_wino_fixed_avx512vnni;
+/* Several sets may stand beside one csi_wino_ops, whose transforms they share; `rows` and `end` are theirs
+ * instead of its own. Results are the same to the last bit. */
+struct csi_wino_fixed_ops {
+    uint32_t features;
+    size_t rows;          /* most tiles of a panel */
+    size_t block;         /* channels of a block of V */
+    size_t weights_block; /* weights are padded to a multiple of so many channels, with zeros */
+    bool padded;          /* products of a last panel with fewer tiles also read V where the missing ones
+                             would stand */
+    void (*quantize)(const struct csi_wino_fixed_tile *tile);
+    /* Puts an input channel's weights, of all lanes, where they belong among those of `pitch` channels. */
+    void (*put_weights)(void *integers, size_t pitch, size_t channel, const int16_t *weights);
+    csi_wino_gemm_fn *gemm; /* a panel's products; or NULL: */
+    /* those of all panels, see csi_wino_multiply() */
+    void (*multiply)(const struct csi_wino_shape *shape, struct csi_wino_factors factors,
+                     struct csi_wino_factors next, float *m, size_t tiles);
+    void (*end)(void); /* after a thread's products, whose last ones may not stand in M before; or NULL */
+};
+
+extern const struct csi_wino_fixed_ops csi_wino_fixed_avx512vnni, csi_wino_fixed_avx512amx;
 extern const struct csi_wino_ops csi_wino_ops_generic, csi_wino_ops_avx2, csi_wino_ops_avx512,
     csi_wino_ops_avx512amx, csi_wino_ops_neon;
 

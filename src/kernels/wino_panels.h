@@ -5,7 +5,6 @@
 #ifndef CSI_KERNELS_WINO_PANELS_H
 #define CSI_KERNELS_WINO_PANELS_H
 
-#include "base/checked.h"
 #include "kernels/wino_plan.h"
 
 /* The i-th of `parts` nearly equal ranges of `total` begins here. */
@@ -16,7 +15,7 @@ static inline size_t csi_wino_part(size_t total, size_t parts, size_t i)
 
 static inline size_t csi_wino_panels(const struct csi_wino_shape *shape, size_t tiles)
 {
-    return (tiles + shape->ops->rows - 1) / shape->ops->rows;
+    return (tiles + shape->rows - 1) / shape->rows;
 }
 
 /* Tiles of each panel but the last, which may have fewer. */
@@ -38,11 +37,11 @@ static inline struct csi_wino_panel csi_wino_panel_at(const struct csi_wino_shap
     return (struct csi_wino_panel){start, csi_min_size(rows, tiles - start)};
 }
 
-/* As many as V and M have room for: products of split numbers take the last panel for as many tiles as the
+/* As many as V and M have room for: products on tile registers take the last panel for as many tiles as the
  * others. */
 static inline size_t csi_wino_padded_tiles(const struct csi_wino_shape *shape, size_t tiles)
 {
-    return shape->ops->split ? csi_wino_panels(shape, tiles) * csi_wino_panel_rows(shape, tiles) : tiles;
+    return shape->padded ? csi_wino_panels(shape, tiles) * csi_wino_panel_rows(shape, tiles) : tiles;
 }
 
 /* Position strides: one more cache line than the data, so that powers of two do not fall into one cache set.
@@ -64,8 +63,9 @@ static inline size_t csi_wino_panel_offset(const struct csi_wino_shape *shape, s
     return start * csi_wino_tile_floats(shape) + (shape->fixed ? panel * CSI_WINO_FIXED_HEAD : 0);
 }
 
-/* M of one position and output block for all tiles; `next`: weights to fetch meanwhile. */
-void csi_wino_multiply(const struct csi_wino_shape *shape, const float *v, const float *w, const float *next,
-                       float *m, size_t tiles);
+/* M of one position and output block for all tiles; `next`: what the next call multiplies, to be fetched
+ * meanwhile. M may be incomplete until shape->end is called. */
+void csi_wino_multiply(const struct csi_wino_shape *shape, struct csi_wino_factors factors,
+                       struct csi_wino_factors next, float *m, size_t tiles);
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef CSI_KERNELS_WINO_PLAN_H
 #define CSI_KERNELS_WINO_PLAN_H
 
+#include "base/checked.h"
 #include "kernels/wino_ops.h"
 
 /* See generic/wino_driver.c. */
@@ -24,6 +25,9 @@ struct csi_wino_shape {
     size_t side, positions;  /* output pixels a tile side; (side + 2)² */
     size_t kpitch, npitch;   /* padded input and output channels */
     size_t outputs;          /* blocks of ops->lanes output channels */
+    size_t rows;             /* most tiles of a panel */
+    bool padded;             /* V and M have room for a last panel of as many tiles as the others */
+    void (*end)(void);       /* after a thread's products; or NULL */
     size_t tiles_y, tiles_x; /* of one image */
     bool compact;            /* weights are packed as they are and transformed while the layer runs */
 };
@@ -40,19 +44,25 @@ static inline size_t csi_wino_split_pitch(const struct csi_wino_shape *shape)
     return (shape->kpitch + CSI_WINO_SPLIT_BLOCK - 1) / CSI_WINO_SPLIT_BLOCK * CSI_WINO_SPLIT_BLOCK;
 }
 
+/* Fixed point: input channels padded as weights are. */
+static inline size_t csi_wino_fixed_pitch(const struct csi_wino_shape *shape)
+{
+    return csi_round_up(shape->kpitch, shape->fixed->weights_block);
+}
+
 /* Floats of memory that the weights of one position and output block take, and V of one tile (without the
  * panels' heads). */
 static inline size_t csi_wino_weight_floats(const struct csi_wino_shape *shape)
 {
     if (shape->ops->split)
         return shape->ops->lanes * csi_wino_split_pitch(shape);
-    return shape->fixed ? shape->ops->lanes * (1 + shape->kpitch / 2) : shape->ops->lanes * shape->kpitch;
+    return shape->ops->lanes * (shape->fixed ? 1 + csi_wino_fixed_pitch(shape) / 2 : shape->kpitch);
 }
 static inline size_t csi_wino_tile_floats(const struct csi_wino_shape *shape)
 {
     if (shape->ops->split)
         return csi_wino_split_pitch(shape);
-    return shape->fixed ? (shape->kpitch + 16) / 32 * 16 : shape->kpitch;
+    return shape->fixed ? csi_round_up(shape->kpitch, shape->fixed->block) / 2 : shape->kpitch;
 }
 
 /* False when a size is zero or out of range. */

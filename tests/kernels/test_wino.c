@@ -438,6 +438,96 @@ static void test_fixed_extremes(void **state)
     }
 }
 
+#define WITHOUT_AMX (csi_cpu()->features & ~(uint32_t)CSI_CPU_AMX_INT8)
+
+/* Fixed point with AMX and without: the same bytes by every variant. */
+static void check_sets(struct problem *p, struct csi_pool *pool)
+{
+    struct guarded want = guarded_make(p->output.size);
+    const struct csi_wino *plain;
+    for (size_t k = 0; (plain = csi_wino_fixed_variant(WITHOUT_AMX, k)) != NULL; k++) {
+        const struct csi_wino *tiled = csi_wino_fixed_variant(csi_cpu()->features, k);
+        assert_non_null(strstr(csi_wino_name(tiled), "_avx512amx"));
+        struct guarded packed = pack(p, plain), tiles = pack(p, tiled);
+        run_packed(p, plain, &packed, NULL);
+        memcpy(want.bytes, p->output.bytes, p->output.size);
+        for (int threads = 0; threads < 2; threads++) {
+            memset(p->output.bytes, 0xff, p->output.size);
+            run_packed(p, tiled, &tiles, threads ? pool : NULL);
+            if (memcmp(want.bytes, p->output.bytes, p->output.size) != 0)
+                fail_msg("%s: %zu -> %zu, %zux%zu, batch %zu: not the bytes of %s", csi_wino_name(tiled),
+                         p->desc.cin, p->desc.cout, p->desc.height, p->desc.width, p->batch,
+                         csi_wino_name(plain));
+        }
+        guarded_free(&packed);
+        guarded_free(&tiles);
+    }
+    guarded_free(&want);
+}
+
+/* Integers as large as they get: what points the same way, of either sign, and one channel far larger. */
+static void make_extreme(struct problem *p, int which)
+{
+    const size_t pitch = csi_wino_pitch(p->desc.cin), pixels = p->batch * p->desc.height * p->desc.width;
+    float *weights = (float *)p->weights.bytes, *input = (float *)p->input.bytes;
+    for (size_t k = 0; k < p->desc.cin * p->desc.cout * 9; k++)
+        weights[k] = which > 1 && k / 9 % p->desc.cin > 0 ? 1e-20F : which == 1 ? -3e-9F : 3e-9F;
+    for (size_t c = 0; c < pixels * pitch; c++)
+        input[c] = c % pitch >= p->desc.cin ? 0.0F : which > 1 && c % pitch > 0 ? -1e-3F : 2e12F;
+}
+
+static void test_fixed_sets(void **state)
+{
+    if (WITHOUT_AMX == csi_cpu()->features)
+        skip();
+    static const size_t shapes[][4] = {{64, 40, 24, 25},  {200, 33, 13, 14}, {48, 70, 41, 6},
+                                       {130, 16, 32, 31}, {1, 5, 2, 1},      {512, 32, 14, 28}};
+    for (int i = 0; i < 24; i++) {
+        random_state = random_state * 1664525u + 1013904223u;
+        const uint32_t r = random_state >> 4;
+        const size_t *shape = shapes[i % 6];
+        const bool any = i >= 6;
+        struct csi_wino_desc desc = {.cin = any ? 1 + r % 200 : shape[0],
+                                     .cout = any ? 1 + r / 211 % 70 : shape[1],
+                                     .height = any ? 1 + r / 3001 % 30 : shape[2],
+                                     .width = any ? 1 + r / 70001 % 33 : shape[3],
+                                     .activation = r & 8 ? CSI_WINO_RELU : CSI_WINO_LINEAR,
+                                     .pool = (r & 1) != 0,
+                                     .residual = (r & 2) != 0};
+        struct problem p = problem_make(desc, 1 + (r >> 2) % 3, false);
+        if (i >= 20)
+            make_extreme(&p, i % 3);
+        check_sets(&p, *state);
+        problem_free(&p);
+    }
+}
+
+/* With AMX and without the same tiles and schedules, so that results do not depend on it. */
+static void test_fixed_choice(void **state)
+{
+    (void)state;
+    for (size_t side = 1; side < 300; side += 9) {
+        for (size_t cin = 4; cin < 600; cin += 20) {
+            const struct csi_wino_desc desc = {.cin = cin, .cout = 2 * cin, .height = side, .width = side};
+            for (unsigned threads = 1; threads < 9; threads += 7) {
+                const struct csi_wino *any = csi_wino_choose_fixed(&desc, csi_cpu()->features, threads),
+                                      *plain = csi_wino_choose_fixed(&desc, WITHOUT_AMX, threads);
+                assert_int_equal(any == NULL, plain == NULL);
+                if (any == NULL)
+                    continue;
+                assert_int_equal(csi_wino_features(plain) & ~WITHOUT_AMX, 0);
+                assert_int_equal(csi_wino_features(any) & ~csi_cpu()->features, 0);
+                assert_int_equal(any->size, plain->size);
+                assert_int_equal(any->schedule, plain->schedule);
+                if (side > 100 && cin % 64 == 0) /* many tiles, no padding */
+                    assert_int_equal((csi_wino_features(any) ^ csi_cpu()->features) & CSI_CPU_AMX_INT8, 0);
+                if (side < 10 || cin < 50)
+                    assert_int_equal(csi_wino_features(any) & CSI_CPU_AMX_INT8, 0);
+            }
+        }
+    }
+}
+
 /* Factors at packing are the same as weights multiplied before. */
 static void test_factors(void **state)
 {
@@ -644,6 +734,21 @@ static void test_first_layer_not_a_number(void **state)
     }
 }
 
+/* Two layers as one: the first one's weights are packed. */
+static void run_pair(const struct problem *a, const struct guarded *first, const struct problem *b,
+                     const struct csi_wino *kernel, const struct guarded *out, struct csi_pool *pool)
+{
+    struct guarded packed = pack(b, kernel);
+    struct guarded scratch = guarded_make(
+        csi_conv_pair_scratch_size(&a->desc, kernel, &b->desc, pool ? csi_pool_threads(pool) : 1));
+    assert_true(csi_conv_pair_covers(&a->desc, kernel, &b->desc));
+    csi_conv_pair_run(csi_conv_first_variant(csi_cpu()->features, 0), &a->desc, first->bytes, kernel,
+                      &b->desc, packed.bytes, (const float *)a->input.bytes, (float *)out->bytes, a->batch,
+                      scratch.bytes, pool);
+    guarded_free(&packed);
+    guarded_free(&scratch);
+}
+
 /* The two layers as one against the two layers in turn. */
 static void try_pair(size_t height, size_t width, size_t middle, size_t batch, const struct csi_wino *kernel,
                      bool pool2, struct csi_pool *pool)
@@ -660,23 +765,17 @@ static void try_pair(size_t height, size_t width, size_t middle, size_t batch, c
     const struct csi_conv_first *direct = csi_conv_first_variant(csi_cpu()->features, 0);
     struct problem a = problem_make(first, batch, true), b = problem_make(second, batch, false);
     struct guarded first_packed = guarded_make(csi_conv_first_packed_size(&first));
-    struct guarded packed = guarded_make(csi_wino_packed_size(kernel, &second));
+    struct guarded packed = pack(&b, kernel);
     struct guarded lines = guarded_make(csi_conv_first_scratch_size(&first, threads));
     struct guarded scratch = guarded_make(csi_wino_scratch_size(kernel, &second, batch, threads));
-    struct guarded both = guarded_make(csi_conv_pair_scratch_size(&first, kernel, &second, threads));
     struct guarded out = guarded_make(b.output.size);
     csi_conv_first_pack(&first, (const float *)a.weights.bytes, (const float *)a.bias.bytes,
                         first_packed.bytes);
-    for (size_t s = 0; s < csi_wino_pack_slices(kernel, &second); s++)
-        csi_wino_pack(kernel, &second, (const float *)b.weights.bytes, NULL, (const float *)b.bias.bytes,
-                      packed.bytes, s);
-    assert_true(csi_conv_pair_covers(&first, kernel, &second));
     csi_conv_first_run(direct, &first, first_packed.bytes, (const float *)a.input.bytes,
                        (float *)a.output.bytes, batch, lines.bytes, pool);
     csi_wino_run(kernel, &second, packed.bytes, (const float *)a.output.bytes, NULL, (float *)b.output.bytes,
                  batch, scratch.bytes, pool);
-    csi_conv_pair_run(direct, &first, first_packed.bytes, kernel, &second, packed.bytes,
-                      (const float *)a.input.bytes, (float *)out.bytes, batch, both.bytes, pool);
+    run_pair(&a, &first_packed, &b, kernel, &out, pool);
     const float bound = 1e-5F;
     const float *want = (const float *)b.output.bytes, *got = (const float *)out.bytes;
     for (size_t i = 0; i < batch * b.out_height * b.out_width * csi_wino_pitch(second.cout); i++) {
@@ -684,7 +783,15 @@ static void try_pair(size_t height, size_t width, size_t middle, size_t batch, c
             fail_msg("%s: %zux%zu: %g instead of %g", csi_wino_name(kernel), height, width, (double)got[i],
                      (double)want[i]);
     }
-    struct guarded *all[] = {&first_packed, &packed, &lines, &scratch, &both, &out};
+    if ((csi_wino_features(kernel) & CSI_CPU_AMX_INT8) != 0) { /* the bytes of the same variant without AMX */
+        size_t k = 0;
+        while (csi_wino_fixed_variant(csi_cpu()->features, k) != kernel)
+            k++;
+        memset(b.output.bytes, 0xff, b.output.size);
+        run_pair(&a, &first_packed, &b, csi_wino_fixed_variant(WITHOUT_AMX, k), &b.output, pool);
+        assert_memory_equal(out.bytes, b.output.bytes, b.output.size);
+    }
+    struct guarded *all[] = {&first_packed, &packed, &lines, &scratch, &out};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         guarded_free(all[i]);
     problem_free(&a);
@@ -752,6 +859,8 @@ int main(void)
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_factors),
         cmocka_unit_test(test_fixed_extremes),
+        cmocka_unit_test(test_fixed_sets),
+        cmocka_unit_test(test_fixed_choice),
         cmocka_unit_test(test_not_a_number),
         cmocka_unit_test(test_weight_not_a_number),
         cmocka_unit_test(test_first_layer_not_a_number),

@@ -37,11 +37,19 @@ static const struct csi_wino variants[] = {
 #endif
     VARIANTS(generic),
 };
-#define FIXED(name, size, schedule)                                                                          \
+#define FIXED(name, set, size, schedule)                                                                     \
     {                                                                                                        \
-        "conv3x3_" name "_avx512vnni", &csi_wino_ops_avx512, size, schedule, &csi_wino_fixed_avx512vnni      \
+        "conv3x3_" name "_" #set, &csi_wino_ops_avx512, size, schedule, &csi_wino_fixed_##set                \
     }
-/* 16-bit fixed point, in this order. */
+#define FIXED_VARIANTS(set)                                                                                  \
+    FIXED("wino4_int16", set, CSI_WINO_4, CSI_WINO_BANDED),                                                  \
+        FIXED("wino6_int16", set, CSI_WINO_6, CSI_WINO_BANDED),                                              \
+        FIXED("wino8_int16", set, CSI_WINO_8, CSI_WINO_BANDED),                                              \
+        FIXED("wino4_int16_staged", set, CSI_WINO_4, CSI_WINO_STAGED),                                       \
+        FIXED("wino6_int16_staged", set, CSI_WINO_6, CSI_WINO_STAGED),                                       \
+        FIXED("wino8_int16_staged", set, CSI_WINO_8, CSI_WINO_STAGED)
+
+/* 16-bit fixed point, best instruction set first; in this order for each. */
 enum fixed_variant {
     FIXED_BANDED_4,
     FIXED_BANDED_6,
@@ -52,12 +60,8 @@ enum fixed_variant {
 };
 static const struct csi_wino fixed_variants[] = {
 #if defined(__x86_64__)
-    FIXED("wino4_int16", CSI_WINO_4, CSI_WINO_BANDED),
-    FIXED("wino6_int16", CSI_WINO_6, CSI_WINO_BANDED),
-    FIXED("wino8_int16", CSI_WINO_8, CSI_WINO_BANDED),
-    FIXED("wino4_int16_staged", CSI_WINO_4, CSI_WINO_STAGED),
-    FIXED("wino6_int16_staged", CSI_WINO_6, CSI_WINO_STAGED),
-    FIXED("wino8_int16_staged", CSI_WINO_8, CSI_WINO_STAGED),
+    FIXED_VARIANTS(avx512amx),
+    FIXED_VARIANTS(avx512vnni),
 #endif
     {NULL, NULL, CSI_WINO_4, CSI_WINO_BANDED, NULL},
 };
@@ -189,16 +193,34 @@ const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index)
 /* Weights above this are read once for all of few tiles. */
 #define FIXED_STAGED_BYTES (2u << 20)
 
-const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, uint32_t features,
-                                             unsigned threads)
+static enum fixed_variant fixed_index(const struct csi_wino_desc *desc, unsigned threads)
 {
     const size_t weights = csi_wino_pitch(desc->cin) * csi_wino_pitch(desc->cout) * 36 * sizeof(int16_t);
     if (few_tiles(desc))
-        return csi_wino_fixed_variant(features, threads > 4 || weights > FIXED_STAGED_BYTES ? FIXED_STAGED_4
-                                                                                            : FIXED_BANDED_4);
+        return threads > 4 || weights > FIXED_STAGED_BYTES ? FIXED_STAGED_4 : FIXED_BANDED_4;
     if (medium_tiles(desc))
-        return csi_wino_fixed_variant(features, FIXED_STAGED_6);
+        return FIXED_STAGED_6;
     if (largest_tiles(desc) && desc->cin <= FIXED_8_CHANNELS)
-        return csi_wino_fixed_variant(features, FIXED_BANDED_8);
-    return csi_wino_fixed_variant(features, large_tiles(desc) ? FIXED_BANDED_6 : FIXED_BANDED_4);
+        return FIXED_BANDED_8;
+    return large_tiles(desc) ? FIXED_BANDED_6 : FIXED_BANDED_4;
+}
+
+/* Do a layer's tiles and channels fill seven eighths of its panels and blocks? AMX multiplies all of them,
+ * whatever is in them. */
+static bool fills_panels(const struct csi_wino *kernel, const struct csi_wino_desc *desc)
+{
+    const size_t side = csi_wino_tile(kernel), pitch = csi_wino_pitch(desc->cin);
+    const size_t tiles = products(desc, side) / ((side + 2) * (side + 2));
+    const size_t panels = (tiles + kernel->fixed->rows - 1) / kernel->fixed->rows;
+    return tiles * pitch * 8 >= panels * kernel->fixed->rows * csi_round_up(pitch, kernel->fixed->block) * 7;
+}
+
+const struct csi_wino *csi_wino_choose_fixed(const struct csi_wino_desc *desc, uint32_t features,
+                                             unsigned threads)
+{
+    const enum fixed_variant index = fixed_index(desc, threads);
+    const struct csi_wino *kernel = csi_wino_fixed_variant(features, index);
+    if ((features & CSI_CPU_AMX_INT8) == 0 || kernel == NULL || fills_panels(kernel, desc))
+        return kernel;
+    return csi_wino_fixed_variant(features & ~(uint32_t)CSI_CPU_AMX_INT8, index);
 }

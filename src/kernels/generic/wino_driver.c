@@ -72,9 +72,8 @@ static size_t slot_stride(const struct csi_wino_shape *shape, size_t tiles)
 
 static size_t band_tiles(const struct csi_wino_shape *shape)
 {
-    size_t panels =
-        BAND_BYTES / ((shape->positions + 1) * slot_stride(shape, shape->ops->rows) * sizeof(float));
-    return csi_min_size(csi_max_size(panels, 1), BAND_MOST) * shape->ops->rows;
+    size_t panels = BAND_BYTES / ((shape->positions + 1) * slot_stride(shape, shape->rows) * sizeof(float));
+    return csi_min_size(csi_max_size(panels, 1), BAND_MOST) * shape->rows;
 }
 
 static size_t banded_floats(const struct csi_wino_shape *shape)
@@ -219,8 +218,8 @@ static void transform_tile(const struct run *run, struct place place, const stru
         .positions = shape->positions,
         .channels = shape->kpitch,
         .stride = tile_stride(shape),
-        .out = (int16_t *)(void *)(panel + CSI_WINO_FIXED_HEAD) + row * CSI_WINO_FIXED_BLOCK,
-        .block_stride = rows * CSI_WINO_FIXED_BLOCK,
+        .out = (int16_t *)(void *)(panel + CSI_WINO_FIXED_HEAD) + row * shape->fixed->block,
+        .block_stride = rows * shape->fixed->block,
         .position_stride = run->v_position * (sizeof(float) / sizeof(int16_t)),
         .scales = panel + row,
         .scale_stride = run->v_position,
@@ -265,9 +264,13 @@ static void transform_out(const struct run *run, const float *m, struct place pl
         csi_min_size(shape->ops->lanes, shape->npitch - channel) / CSI_WINO_BLOCK);
 }
 
-static const float *weights_of(const struct run *run, size_t unit)
+/* What the product of a position and output block multiplies; behind the last one comes the first. */
+static struct csi_wino_factors factors_of(const struct run *run, const float *v, size_t unit)
 {
-    return run->weights + unit * csi_wino_weight_floats(run->shape);
+    const size_t outputs = run->shape->outputs;
+    unit %= run->shape->positions * outputs;
+    return (struct csi_wino_factors){v + unit / outputs * run->v_position,
+                                     run->weights + unit * csi_wino_weight_floats(run->shape)};
 }
 
 /* All three steps for `tiles` tiles from `first` on. */
@@ -280,12 +283,11 @@ static void run_band(const struct run *run, float *v, float *m, size_t first, si
     const size_t units = shape->positions * shape->outputs;
     for (size_t unit = 0; unit < units; unit++) {
         const size_t position = unit / shape->outputs, block = unit % shape->outputs;
-        csi_wino_multiply(shape, v + position * run->v_position, weights_of(run, unit),
-                          weights_of(run, (unit + 1) % units),
+        csi_wino_multiply(shape, factors_of(run, v, unit), factors_of(run, v, unit + 1),
                           m + position * run->m_position + block * tiles * shape->ops->lanes, tiles);
     }
-    if (shape->ops->end)
-        shape->ops->end();
+    if (shape->end)
+        shape->end();
     struct place place = start;
     for (size_t t = 0; t < tiles; t++, next_place(shape, &place)) {
         for (size_t block = 0; block < shape->outputs; block++)
@@ -320,12 +322,11 @@ static void staged_multiply_task(void *context, size_t index, unsigned worker)
     for (size_t unit = csi_wino_part(units, run->chunks, index);
          unit < csi_wino_part(units, run->chunks, index + 1); unit++) {
         const size_t position = unit / shape->outputs, block = unit % shape->outputs;
-        csi_wino_multiply(shape, run->v + position * run->v_position, weights_of(run, unit),
-                          weights_of(run, (unit + 1) % units),
+        csi_wino_multiply(shape, factors_of(run, run->v, unit), factors_of(run, run->v, unit + 1),
                           run->m + (block * shape->positions + position) * run->m_position, run->count);
     }
-    if (shape->ops->end)
-        shape->ops->end();
+    if (shape->end)
+        shape->end();
 }
 
 static void staged_out_task(void *context, size_t index, unsigned worker)

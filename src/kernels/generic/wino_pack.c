@@ -77,6 +77,9 @@ bool csi_wino_shape_make(const struct csi_wino *kernel, const struct csi_wino_de
     shape->outputs = (shape->npitch + kernel->ops->lanes - 1) / kernel->ops->lanes;
     shape->tiles_y = (desc->height + shape->side - 1) / shape->side;
     shape->tiles_x = (desc->width + shape->side - 1) / shape->side;
+    shape->rows = kernel->fixed ? kernel->fixed->rows : kernel->ops->rows;
+    shape->padded = kernel->fixed ? kernel->fixed->padded : kernel->ops->split;
+    shape->end = kernel->fixed ? kernel->fixed->end : kernel->ops->end;
     shape->compact = kernel->schedule == CSI_WINO_COMPACT;
     return true;
 }
@@ -148,8 +151,18 @@ static void gather(const struct csi_wino_desc *desc, const struct filters *filte
     }
 }
 
+static void round_weights(const float *u, const float *scales, size_t lanes, int16_t *integers)
+{
+    for (size_t i = 0; i < lanes; i++) {
+        const long rounded = lrintf(u[i] / scales[i]);
+        integers[i] = (int16_t)(rounded > INT16_MAX    ? INT16_MAX
+                                : rounded < -INT16_MAX ? -INT16_MAX
+                                                       : rounded);
+    }
+}
+
 /* Fixed point: one scale a position and output channel, as fine as their length and int16 allow (wino_ops.h);
- * then [position]{scales, channel pairs}. */
+ * then [position]{scales, integers}. */
 static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino_desc *desc,
                        const struct filters *filters, size_t first, size_t here, float *out)
 {
@@ -174,16 +187,14 @@ static void pack_fixed(const struct csi_wino_shape *shape, const struct csi_wino
         const double least = fmax((double)*scale / INT16_MAX, sqrt(squares[i]) / length);
         *scale = least > 0 ? (float)least : 1.0F;
     }
-    for (size_t k = 0; k < shape->kpitch; k++) {
+    const size_t pitch = csi_wino_fixed_pitch(shape);
+    for (size_t k = 0; k < pitch; k++) {
         gather(desc, filters, first, here, k, lanes, g);
         transform(matrix, shape->side + 2, lanes, g, u, lanes);
-        for (size_t i = 0; i < shape->positions * lanes; i++) {
-            float *position = out + i / lanes * step;
-            int16_t *integers = (int16_t *)(void *)(position + lanes);
-            const long rounded = lrintf(u[i] / position[i % lanes]);
-            integers[(k / 2 * lanes + i % lanes) * 2 + k % 2] = (int16_t)(rounded > INT16_MAX    ? INT16_MAX
-                                                                          : rounded < -INT16_MAX ? -INT16_MAX
-                                                                                                 : rounded);
+        for (size_t p = 0; p < shape->positions; p++) {
+            int16_t integers[LANES_MOST];
+            round_weights(u + p * lanes, out + p * step, lanes, integers);
+            shape->fixed->put_weights(out + p * step + lanes, pitch, k, integers);
         }
     }
 }

@@ -57,12 +57,16 @@ static void multiply_split(const struct csi_wino_shape *shape, const float *v, c
     }
 }
 
-void csi_wino_multiply(const struct csi_wino_shape *shape, const float *v, const float *w, const float *next,
-                       float *m, size_t tiles)
+void csi_wino_multiply(const struct csi_wino_shape *shape, struct csi_wino_factors factors,
+                       struct csi_wino_factors next, float *m, size_t tiles)
 {
     const struct csi_wino_ops *ops = shape->ops;
     if (ops->split) {
-        multiply_split(shape, v, w, next, m, tiles);
+        multiply_split(shape, factors.v, factors.w, next.w, m, tiles);
+        return;
+    }
+    if (shape->fixed && shape->fixed->multiply) {
+        shape->fixed->multiply(shape, factors, next, m, tiles);
         return;
     }
     csi_wino_gemm_fn *gemm = shape->fixed ? shape->fixed->gemm : ops->gemm;
@@ -74,13 +78,13 @@ void csi_wino_multiply(const struct csi_wino_shape *shape, const float *v, const
     const size_t parts = channel_parts(shape);
     for (size_t p = 0; p < panels; p++) {
         const struct csi_wino_panel panel = csi_wino_panel_at(shape, tiles, p);
-        const float *from = v + csi_wino_panel_offset(shape, p, panel.start),
-                    *ahead = next + p * share * steps * 16;
+        const float *from = factors.v + csi_wino_panel_offset(shape, p, panel.start),
+                    *ahead = next.w + p * share * steps * 16;
         const size_t ahead_lines = p * share < lines ? share : 0;
         float *to = m + panel.start * ops->lanes;
         if (parts > 1)
-            multiply_in_parts(shape, parts, panel.rows, from, w, to, ahead, ahead_lines);
+            multiply_in_parts(shape, parts, panel.rows, from, factors.w, to, ahead, ahead_lines);
         else
-            gemm(panel.rows, shape->kpitch / CSI_WINO_BLOCK, from, w, to, ahead, ahead_lines);
+            gemm(panel.rows, shape->kpitch / CSI_WINO_BLOCK, from, factors.w, to, ahead, ahead_lines);
     }
 }

@@ -238,21 +238,29 @@ ALWAYS_INLINE void multiply(const struct block *block, const struct block *befor
             for (size_t i = 0; i < ahead; i += CSI_TILE_BYTES)
                 _mm_prefetch(weights + quads * line + i, _MM_HINT_T0);
             _tile_loadd(WEIGHTS_0, weights, line);
+            CSI_TILES_APART();
             _tile_loadd(PIXELS_0, at, row_step);
+            CSI_TILES_APART();
             _tile_dpbusd(SUMS_00, PIXELS_0, WEIGHTS_0);
+            CSI_TILES_APART();
             put_rows(&o, share, kind);
             if (wide) {
                 _tile_loadd(WEIGHTS_1, weights + CSI_TILE_BYTES, line);
+                CSI_TILES_APART();
                 _tile_dpbusd(SUMS_01, PIXELS_0, WEIGHTS_1);
+                CSI_TILES_APART();
                 put_rows(&o, share, kind);
             }
             if (lower) {
                 _tile_loadd(PIXELS_1, at + down, row_step);
+                CSI_TILES_APART();
                 _tile_dpbusd(SUMS_10, PIXELS_1, WEIGHTS_0);
+                CSI_TILES_APART();
                 put_rows(&o, share, kind);
             }
             if (lower && wide) {
                 _tile_dpbusd(SUMS_11, PIXELS_1, WEIGHTS_1);
+                CSI_TILES_APART();
                 put_rows(&o, share, kind);
             }
             weights += quads * line;

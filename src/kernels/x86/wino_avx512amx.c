@@ -81,17 +81,29 @@ static void row_gemm(size_t rows, size_t blocks, const float *v, const float *w,
         for (size_t i = 8 * ahead_lines; i > 0; i--, ahead += 16)
             _mm_prefetch((const char *)ahead, _MM_HINT_T1);
         _tile_loadd(FIRST, v, line * sizeof(float));
+        CSI_TILES_APART();
         _tile_loadd(WEIGHTS_0, w, CSI_TILE_BYTES);
+        CSI_TILES_APART();
         _tile_dpbf16ps(SUMS_0, FIRST, WEIGHTS_0);
+        CSI_TILES_APART();
         _tile_loadd(WEIGHTS_1, w + tile, CSI_TILE_BYTES);
+        CSI_TILES_APART();
         _tile_dpbf16ps(SUMS_1, FIRST, WEIGHTS_1);
+        CSI_TILES_APART();
         _tile_loadd(SECOND, v + line / 2, line * sizeof(float));
+        CSI_TILES_APART();
         _tile_dpbf16ps(SUMS_0, SECOND, WEIGHTS_0);
+        CSI_TILES_APART();
         _tile_dpbf16ps(SUMS_1, SECOND, WEIGHTS_1);
+        CSI_TILES_APART();
         _tile_loadd(WEIGHTS_0, w + 2 * tile, CSI_TILE_BYTES);
+        CSI_TILES_APART();
         _tile_dpbf16ps(SUMS_0, FIRST, WEIGHTS_0);
+        CSI_TILES_APART();
         _tile_loadd(WEIGHTS_1, w + 3 * tile, CSI_TILE_BYTES);
+        CSI_TILES_APART();
         _tile_dpbf16ps(SUMS_1, FIRST, WEIGHTS_1);
+        CSI_TILES_APART();
     }
     _tile_stored(SUMS_0, m, LANES * sizeof(float));
     _tile_stored(SUMS_1, m + LANES / 2, LANES * sizeof(float));

@@ -2,13 +2,13 @@
  * Winograd steps in 16-bit fixed point for AVX-512 with VNNI (wino_ops.h): the transforms are float32's, the
  * product multiplies pairs of integers (vpdpwssd), twice as many a cycle as float32.
  */
-#include <immintrin.h>
-
 #include "base/cpu.h"
-#include "kernels/wino_ops.h"
+#include "kernels/x86/wino_fixed_avx512.h"
 
 #define ROWS  14u
 #define LANES 32u
+/* Channels of a block of V: a cache line a tile. */
+#define BLOCK 32u
 
 /* sum += the products of a's and b's pairs. As an instruction: for the intrinsic function gcc 12 copies sums
  * to and fro. */
@@ -26,7 +26,7 @@ CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *panel, const 
     CSI_UNROLL
     for (size_t r = 0; r < rows; r++)
         sum[r][0] = sum[r][1] = _mm512_setzero_si512();
-    for (size_t left = 2 * blocks; left > 0; v += rows * CSI_WINO_FIXED_BLOCK) {
+    for (size_t left = 2 * blocks; left > 0; v += rows * BLOCK) {
         const size_t here = left < 4 ? left : 4; /* eights of channels */
         left -= here;
         for (size_t c = 0; c < here; c++) {
@@ -38,7 +38,7 @@ CSI_INLINE void gemm_rows(size_t rows, size_t blocks, const float *panel, const 
                 CSI_UNROLL
                 for (size_t r = 0; r < rows; r++) {
                     float pair; /* as float: an integer would take the way through a general register */
-                    __builtin_memcpy(&pair, v + r * CSI_WINO_FIXED_BLOCK + c * 8 + k, sizeof(pair));
+                    __builtin_memcpy(&pair, v + r * BLOCK + c * 8 + k, sizeof(pair));
                     const __m512i b = _mm512_castps_si512(_mm512_set1_ps(pair));
                     add_products(&sum[r][0], b, w0);
                     add_products(&sum[r][1], b, w1);
@@ -78,99 +78,43 @@ static void gemm(size_t rows, size_t blocks, const float *v, const float *w, flo
     }
 }
 
-/* Lane i of the result is the sum of a[i]'s lanes. Each step adds halves of two vectors. */
-CSI_INLINE __m512 sum_lanes(__m512 *a)
-{
-    CSI_UNROLL
-    for (size_t k = 0; k < 8; k++) {
-        const size_t i = k < 4 ? k : k + 4;
-        a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 4], 0x44),
-                             _mm512_shuffle_f32x4(a[i], a[i + 4], 0xee));
-    }
-    CSI_UNROLL
-    for (size_t i = 0; i < 4; i++)
-        a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88),
-                             _mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd));
-    CSI_UNROLL
-    for (size_t i = 0; i < 4; i += 2)
-        a[i] =
-            _mm512_add_ps(_mm512_shuffle_ps(a[i], a[i + 1], 0x44), _mm512_shuffle_ps(a[i], a[i + 1], 0xee));
-    return _mm512_add_ps(_mm512_shuffle_ps(a[0], a[2], 0x88), _mm512_shuffle_ps(a[0], a[2], 0xdd));
-}
-
-/* Adding it leaves a rounded integer in a float's lowest bits. */
-#define ROUNDER 12582912.0F /* 1.5 · 2²³ */
-
-/* Shorter than that, a vector counts as zero: the inverse of its length might be infinite. */
-#define LENGTH_LEAST 1e-18F
-
-/* Lengths of the vectors of up to sixteen positions. */
-CSI_INLINE __m512 lengths_of(const float *v, size_t stride, size_t channels, size_t count)
-{
-    __m512 squares[16];
-    CSI_UNROLL
-    for (size_t p = 0; p < 16; p++)
-        squares[p] = _mm512_setzero_ps();
-    for (size_t p = 0; p < count; p++, v += stride) {
-        __m512 sum0 = _mm512_setzero_ps(), sum1 = sum0;
-        size_t k = 0;
-        for (; k + 32 <= channels; k += 32) {
-            const __m512 a = _mm512_load_ps(v + k), b = _mm512_load_ps(v + k + 16);
-            sum0 = _mm512_fmadd_ps(a, a, sum0);
-            sum1 = _mm512_fmadd_ps(b, b, sum1);
-        }
-        if (k < channels) {
-            const __m512 a = _mm512_load_ps(v + k);
-            sum0 = _mm512_fmadd_ps(a, a, sum0);
-        }
-        squares[p] = _mm512_add_ps(sum0, sum1);
-    }
-    return _mm512_sqrt_ps(sum_lanes(squares));
-}
-
-/* Integers in the low halves of the result's 32 bits. */
-CSI_INLINE __m512i rounded(const float *v, __m512 factor)
-{
-    return _mm512_castps_si512(_mm512_fmadd_ps(_mm512_load_ps(v), factor, _mm512_set1_ps(ROUNDER)));
-}
-
 /* Where the low halves of two vectors stand. */
 static const _Alignas(64) int16_t low_halves[32] = {0,  2,  4,  6,  8,  10, 12, 14, 16, 18, 20,
                                                     22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42,
                                                     44, 46, 48, 50, 52, 54, 56, 58, 60, 62};
 
-static void quantize(const struct csi_wino_fixed_tile *job)
+CSI_INLINE void put(const float *v, __m512 factor, size_t channels, int16_t *to, size_t block_stride)
 {
-    const struct csi_wino_fixed_tile tile = *job; /* nothing that is stored lies in it */
-    const float length = csi_wino_fixed_length(CSI_WINO_FIXED_V_LENGTH, tile.channels);
-    _Alignas(64) float inverse[16], scale[16];
     const __m512i low = _mm512_load_si512(low_halves);
-    const float *v = tile.v;
-    int16_t *out = tile.out;
-    float *scales = tile.scales;
-    for (size_t first = 0; first < tile.positions; first += 16) {
-        const size_t count = tile.positions - first < 16 ? tile.positions - first : 16;
-        const __m512 lengths = lengths_of(v, tile.stride, tile.channels, count);
-        const __mmask16 some = _mm512_cmp_ps_mask(lengths, _mm512_set1_ps(LENGTH_LEAST), _CMP_GT_OQ);
-        _mm512_store_ps(inverse, _mm512_maskz_div_ps(some, _mm512_set1_ps(length), lengths));
-        _mm512_store_ps(scale, _mm512_mul_ps(lengths, _mm512_set1_ps(1.0F / length)));
-        for (size_t p = 0; p < count; p++) {
-            const __m512 factor = _mm512_set1_ps(inverse[p]);
-            int16_t *to = out;
-            size_t k = 0;
-            for (; k + 32 <= tile.channels; k += 32, to += tile.block_stride)
-                _mm512_store_si512(
-                    to, _mm512_permutex2var_epi16(rounded(v + k, factor), low, rounded(v + k + 16, factor)));
-            if (k < tile.channels)
-                _mm256_store_si256((__m256i *)(void *)to, _mm512_cvtepi32_epi16(rounded(v + k, factor)));
-            *scales = scale[p];
-            v += tile.stride;
-            out += tile.position_stride;
-            scales += tile.scale_stride;
-        }
-    }
+    size_t k = 0;
+    for (; k + BLOCK <= channels; k += BLOCK, to += block_stride)
+        _mm512_store_si512(
+            to, _mm512_permutex2var_epi16(rounded(v + k, factor), low, rounded(v + k + 16, factor)));
+    if (k < channels)
+        _mm256_store_si256((__m256i *)(void *)to, _mm512_cvtepi32_epi16(rounded(v + k, factor)));
+}
+
+static void quantize(const struct csi_wino_fixed_tile *tile)
+{
+    quantize_tile(tile, put);
+}
+
+/* [channel pair][LANES][2] */
+static void put_weights(void *integers, size_t pitch, size_t channel, const int16_t *weights)
+{
+    int16_t *to = (int16_t *)integers + channel / 2 * LANES * 2 + channel % 2;
+    (void)pitch;
+    for (size_t i = 0; i < LANES; i++)
+        to[i * 2] = weights[i];
 }
 
 /* The transforms are those of float32: this file brings the product only. */
-const struct csi_wino_fixed_ops csi_wino_fixed_avx512vnni = {CSI_CPU_AVX512 | CSI_CPU_AVX512_VNNI, quantize,
-                                                             gemm};
+const struct csi_wino_fixed_ops csi_wino_fixed_avx512vnni = {
+    .features = CSI_CPU_AVX512 | CSI_CPU_AVX512_VNNI,
+    .rows = ROWS,
+    .block = BLOCK,
+    .weights_block = 2,
+    .quantize = quantize,
+    .put_weights = put_weights,
+    .gemm = gemm,
+};
