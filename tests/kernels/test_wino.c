@@ -411,15 +411,21 @@ static void test_weights(void **state)
     }
 }
 
-/* Integers as large as they get: what points the same way, of either sign, and one channel far larger. */
-static void make_extreme(struct problem *p, int which)
+/* Integers as large as they get: everything points the same way, or the opposite, or one channel is far
+ * larger.
+ */
+enum extreme { SAME_WAY, OPPOSITE, ONE_LARGE, EXTREMES };
+
+static void make_extreme(struct problem *p, enum extreme kind)
 {
     const size_t pitch = csi_wino_pitch(p->desc.cin), pixels = p->batch * p->desc.height * p->desc.width;
     float *weights = (float *)p->weights.bytes, *input = (float *)p->input.bytes;
     for (size_t k = 0; k < p->desc.cin * p->desc.cout * 9; k++)
-        weights[k] = which > 1 && k / 9 % p->desc.cin > 0 ? 1e-20F : which == 1 ? -3e-9F : 3e-9F;
+        weights[k] = kind == ONE_LARGE && k / 9 % p->desc.cin > 0 ? 1e-20F
+                     : kind == OPPOSITE                           ? -3e-9F
+                                                                  : 3e-9F;
     for (size_t c = 0; c < pixels * pitch; c++)
-        input[c] = c % pitch >= p->desc.cin ? 0.0F : which > 1 && c % pitch > 0 ? -1e-3F : 2e12F;
+        input[c] = c % pitch >= p->desc.cin ? 0.0F : kind == ONE_LARGE && c % pitch > 0 ? -1e-3F : 2e12F;
 }
 
 /* Fixed point where sums in int32 come closest to their limits: weights and inputs that point the same way,
@@ -431,7 +437,7 @@ static void test_fixed_extremes(void **state)
     for (size_t i = 0; i < 2 * sizeof(channels) / sizeof(channels[0]); i++) {
         struct csi_wino_desc desc = {.cin = channels[i / 2], .cout = 33, .height = 9, .width = 12};
         struct problem p = problem_make(desc, 2, false);
-        make_extreme(&p, i % 2 == 1 ? 2 : 0);
+        make_extreme(&p, i % 2 == 1 ? ONE_LARGE : SAME_WAY);
         for (size_t n = 0; n < desc.cout; n++)
             ((float *)p.bias.bytes)[n] = 0.0F;
         const struct csi_wino *kernel;
@@ -490,7 +496,7 @@ static void test_fixed_sets(void **state)
                                      .residual = (r & 2) != 0};
         struct problem p = problem_make(desc, 1 + (r >> 2) % 3, false);
         if (i >= 10)
-            make_extreme(&p, i % 3);
+            make_extreme(&p, (enum extreme)(i % EXTREMES));
         check_sets(&p, *state);
         problem_free(&p);
     }
