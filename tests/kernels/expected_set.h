@@ -3,7 +3,10 @@
 #ifndef TESTS_KERNELS_EXPECTED_SET_H
 #define TESTS_KERNELS_EXPECTED_SET_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/cpu.h"
 
@@ -15,6 +18,15 @@ static inline const char *expected_set(uint32_t features)
     if (features & CSI_CPU_AVX2)
         return "avx2";
     return features & CSI_CPU_NEON ? "neon" : "generic";
+}
+
+/* CROPSHIELD_SET=NAME: only that set is tested, for emulators of a processor; `name`: a set's, or a kernel's,
+ * which ends with it. */
+static inline bool set_wanted(const char *name)
+{
+    const char *only = getenv("CROPSHIELD_SET");
+    const size_t length = strlen(name), end = only == NULL ? 0 : strlen(only);
+    return end <= length && (end == 0 || strcmp(name + length - end, only) == 0);
 }
 
 #endif
