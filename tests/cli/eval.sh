@@ -88,26 +88,16 @@ for name, answers in [("stored", theirs)] + [("asked now", json.load(open("part.
     print(f"photos with another top class than PyTorch's ({name}): {len(different)} of {answers['images']}")
     assert answers["images"] >= 20 and not different, different
 P
-    # Fixed point says the same of every fourth photo, but for one that float32 hardly decides; CROPSHIELD_TESTS=full asks all of them.
+    # Fixed point says the same of every photo, but for one that float32 hardly decides.
     if "$CROPSHIELD" doctor | grep -q avx512vnni; then
-        every=4; [ "${CROPSHIELD_TESTS:-}" != full ] || every=1
-        $python - rows.csv fourth $every <<'P'
-import csv, os, sys
-rows, folder, every = list(csv.DictReader(open(sys.argv[1]))), sys.argv[2], int(sys.argv[3])
-for row in sorted(rows, key=lambda row: row["file"])[::every]:
-    os.makedirs(os.path.join(folder, row["class"]), exist_ok=True)
-    os.symlink(row["file"], os.path.join(folder, row["class"], os.path.basename(row["file"])))
-P
-        run 0 eval --json --precision int8 --predictions fixed.csv fourth
+        run 0 eval --json --precision int8 --predictions fixed.csv "$CROPSHIELD_DATA/test"
         $python - <<'P' || complain "other answers in fixed point"
-import csv, json, os
-key = lambda row: (row["class"], os.path.basename(row["file"]))
-floats = {key(row): row["predicted"] for row in csv.DictReader(open("rows.csv"))}
-fixed = {key(row): row["predicted"] for row in csv.DictReader(open("fixed.csv"))}
-right = [sum(answers[photo] == photo[0] for photo in fixed) for answers in (floats, fixed)]
-different = [photo for photo in fixed if floats[photo] != fixed[photo]]
+import csv
+floats, fixed = ({row["file"]: row for row in csv.DictReader(open(name))} for name in ("rows.csv", "fixed.csv"))
+right = [sum(row["predicted"] == row["class"] for row in rows.values()) for rows in (floats, fixed)]
+different = [photo for photo in fixed if floats[photo]["predicted"] != fixed[photo]["predicted"]]
 print(f"fixed point: {right[1]} of {len(fixed)} right, float32 {right[0]}; another top class on {len(different)}")
-assert len(fixed) >= 200 and right[0] == right[1] and len(different) <= 1, different
+assert len(fixed) == len(floats) and right[0] == right[1] and len(different) <= 1, different
 P
     fi
 fi
