@@ -5,6 +5,8 @@
 #ifndef CSI_KERNELS_X86_TILES_H
 #define CSI_KERNELS_X86_TILES_H
 
+#include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define CSI_TILES      8u
@@ -23,6 +25,19 @@ _Static_assert(sizeof(struct csi_tile_config) == 64, "the layout that the instru
  * this.
  */
 #define CSI_TILES_READ_MEMORY() __asm__ volatile("" ::: "memory")
+
+/* Configures so many registers: the last two, of weights, whole, the others, of sums and of what is
+ * multiplied by weights, with `rows` rows. */
+static inline void csi_tiles_configure(size_t registers, size_t rows)
+{
+    struct csi_tile_config config = {.palette = 1};
+    for (size_t i = 0; i < registers; i++) {
+        config.rows[i] = (uint8_t)(i + 2 >= registers ? CSI_TILE_ROWS : rows);
+        config.row_bytes[i] = CSI_TILE_BYTES;
+    }
+    CSI_TILES_READ_MEMORY();
+    _tile_loadconfig(&config);
+}
 
 /* Behind each instruction for tiles. In some minutes, probably while another thread is at work on the same
  * core, a product with its load takes 55 to 66 cycles of the clock where such instructions follow each other

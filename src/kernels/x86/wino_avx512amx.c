@@ -44,15 +44,9 @@ static _Thread_local size_t configured;
 
 static void begin(size_t rows)
 {
-    struct csi_tile_config config = {.palette = 1};
     if (configured == rows)
         return;
-    for (size_t i = 0; i <= WEIGHTS_1; i++) {
-        config.rows[i] = (uint8_t)(i >= WEIGHTS_0 ? CSI_TILE_ROWS : rows);
-        config.row_bytes[i] = CSI_TILE_BYTES;
-    }
-    CSI_TILES_READ_MEMORY();
-    _tile_loadconfig(&config);
+    csi_tiles_configure(WEIGHTS_1 + 1, rows);
     configured = rows;
 }
 

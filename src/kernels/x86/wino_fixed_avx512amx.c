@@ -62,15 +62,9 @@ static _Thread_local struct {
 
 static void configure(size_t rows)
 {
-    struct csi_tile_config config = {.palette = 1};
     if (own.configured == rows)
         return;
-    for (size_t i = 0; i <= W_LOW; i++) {
-        config.rows[i] = (uint8_t)(i >= W_HIGH ? CSI_TILE_ROWS : rows);
-        config.row_bytes[i] = CSI_TILE_BYTES;
-    }
-    CSI_TILES_READ_MEMORY();
-    _tile_loadconfig(&config);
+    csi_tiles_configure(W_LOW + 1, rows);
     own.configured = rows;
 }
 
