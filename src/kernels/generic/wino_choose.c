@@ -188,7 +188,7 @@ const struct csi_wino *csi_wino_fixed_variant(uint32_t features, size_t index)
 
 /* Errors of fixed point grow with the square root of the channels, and those of F(8,3) are five times those
  * of F(6,3): on medium maps it would bring two thirds of the squared error of the network's logits for a
- * fiftieth of its time (docs/performance.md). */
+ * fiftieth of its time (docs/experiments.md). */
 #define FIXED_8_CHANNELS 128u
 /* Weights above this are read once for all of few tiles. */
 #define FIXED_STAGED_BYTES (2u << 20)

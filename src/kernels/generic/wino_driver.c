@@ -11,7 +11,7 @@
  *  - compact: as staged, but a task takes an output block through products and output transform, and its
  * weights, packed as they are, are transformed row of positions by row of positions into the core's L2 just
  * before their products. A quarter or a seventh of the memory; slower, because a core writes its L2 at a
- * third of the speed at which it reads it (docs/performance.md).
+ * third of the speed at which it reads it (docs/experiments.md).
  */
 #include <string.h>
 

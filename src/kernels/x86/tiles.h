@@ -42,7 +42,7 @@ static inline void csi_tiles_configure(size_t registers, size_t rows)
 /* Behind each instruction for tiles. In some minutes, probably while another thread is at work on the same
  * core, a product with its load takes 55 to 66 cycles of the clock where such instructions follow each other
  * closely, and 35 to 40 where seven others or more stand between, whatever they do; else 14 either way (found
- * by trial, docs/performance.md). */
+ * by trial, docs/experiments.md). */
 #define CSI_TILES_APART() __asm__ volatile("nop; nop; nop; nop; nop; nop; nop")
 
 #endif
