@@ -4,7 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { ask, canvasPage, heatShown, noSidewaysScroll, SIZES, upload, visit } from "./harness.mjs";
+import { ask, canvasPage, heatShown, noSidewaysScroll, settled, SIZES, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 const web = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..", "web");
@@ -102,19 +102,35 @@ for (const size of Object.keys(SIZES)) {
     }
 }
 
-test("at 320 pixels, which is 1280 at 400 %, no word of a button is broken", async () => {
-    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 45 });
-    const { page, close } = await visit();
-    await page.setViewportSize({ width: 320, height: 640 });
-    await upload(page, leaf);
-    await noSidewaysScroll(page, "the result");
+/* Nothing sticks out of its card, and no card out of the screen. */
+async function staysInside(page, where) {
+    await noSidewaysScroll(page, where);
     const out = await page.evaluate(() =>
-        Array.from(document.querySelectorAll("main :is(.button, select, p, h1, h2, h3, h4, input, .strip-card)"))
+        Array.from(document.querySelectorAll("main :is(.button, select, p, h1, h2, h3, h4, input, progress, .steps, .strip-card)"))
             .filter((element) => element.getClientRects().length && !element.closest(".visually-hidden, #strip"))
             .filter((element) => element.getBoundingClientRect().right > window.innerWidth - 16)
             .map((element) => element.outerHTML.slice(0, 80)),
     );
-    assert.deepEqual(out, [], "nothing sticks out of its card");
+    assert.deepEqual(out, [], `${where} sticks out of its card`);
+}
+
+test("at 320 pixels, which is 1280 at 400 %, no word of a button is broken", async () => {
+    const name = "a_rather_long_file_name_without_any_space_in_it_20260131_120000.jpg";
+    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 45, name });
+    const { page, close } = await visit();
+    let held = null;
+    await page.route("**/api/v1/predict*", (route) => (held ? route.continue() : (held = route)));
+    await page.setInputFiles("#file-input", leaf);
+    for (const card of [".working", ".failed"]) {
+        await page.waitForSelector(card);
+        for (const width of [360, 320]) {
+            await page.setViewportSize({ width, height: 640 });
+            await staysInside(page, `the card ${card} at ${width} px`);
+        }
+        await page.click(`${card} [data-start]`); // cancels, then tries again
+    }
+    await settled(page, 1);
+    await staysInside(page, "the result");
     const broken = await page.evaluate(() => {
         const words = [];
         for (const face of document.querySelectorAll(".picker-title, .button")) {
