@@ -66,6 +66,28 @@ test("the scale of the heat map runs from little to much", async () => {
     assert.deepEqual([...grey.context.picture.data.slice(255 * 4, 255 * 4 + 3)], [255, 255, 255]);
 });
 
+test("a proxy's word for a server that is not there is no connection; the server's own word stands", async (t) => {
+    const { status } = await load("api.js");
+    const inner = globalThis.fetch;
+    t.after(() => (globalThis.fetch = inner));
+    const ours = JSON.stringify({ error: { code: "overloaded", message: "64 requests in flight" } });
+    const broken = new ReadableStream({ start: (controller) => controller.error(new TypeError("network error")) });
+    const answers = [
+        [502, "<h1>Bad Gateway</h1>", "network"],
+        [503, '{"message": "Service Unavailable"}', "network"],
+        [504, "", "network"],
+        [503, ours, "overloaded"],
+        [429, "", "overloaded"],
+        [500, "<h1>Error</h1>", "internal"],
+        [200, "<h1>Welcome</h1>", "internal"],
+        [200, broken, "network"],
+    ];
+    for (const [code, body, wanted] of answers) {
+        globalThis.fetch = async () => new Response(body, { status: code });
+        await assert.rejects(status(), { code: wanted }, `${code} ${body}`);
+    }
+});
+
 test("the event stream is read without TextDecoderStream, and one that cannot be read is let go and tried more seldom", async (t) => {
     const { listen } = await load("events.js");
     const before = { fetch: globalThis.fetch, setTimeout: globalThis.setTimeout, TextDecoderStream: globalThis.TextDecoderStream };

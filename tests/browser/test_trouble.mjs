@@ -81,12 +81,16 @@ test("without a connection the page says so, and recovers", async () => {
     await close();
 });
 
-test("a photo that no connection ever carries is not sent for ever", async () => {
+test("a photo that no connection ever carries, or a proxy only, is not sent for ever", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 320, height: 240, seed: 38 });
-    const { page, requests, close } = await visit({ allow: [/ERR_FAILED/] });
-    await page.route("**/api/v1/predict*", (route) => route.abort());
+    const { page, requests, close } = await visit({ allow: [/ERR_FAILED/, /status of 502/] });
+    let turn = 0;
+    await page.route("**/api/v1/predict*", (route) =>
+        ++turn % 2 === 0 ? route.abort() : route.fulfill({ status: 502, contentType: "text/html", body: "<h1>Bad Gateway</h1>" }),
+    );
     await page.setInputFiles("#file-input", leaf);
     await settled(page, 1);
+    assert.match(await page.textContent(".failed"), /No connection.*sent by itself when/s);
     for (let i = 0; i < 5; i++) {
         await page.evaluate(() => window.dispatchEvent(new Event("online")));
         await page.waitForTimeout(150);
