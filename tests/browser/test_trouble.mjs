@@ -180,7 +180,20 @@ test("a tab in the background holds no connection, and listens again when it is 
 
 test("a busy server is asked again; a token is asked for; a missing model is told", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 640, height: 480, seed: 34 });
-    const { page, close } = await visit({ allow: [/status of (401|503)/] });
+    const { page, close } = await visit({
+        allow: [/status of (401|503)/],
+        prepare: (page) =>
+            page.addInitScript(() => {
+                const inner = window.fetch;
+                window.fetch = (url, options) => {
+                    if (!url.endsWith("/events")) return inner(url, options);
+                    const line = new AbortController();
+                    options.signal.addEventListener("abort", () => line.abort());
+                    window.cutStream = () => line.abort();
+                    return inner(url, { ...options, signal: line.signal });
+                };
+            }),
+    });
     let refusals = 0;
     await page.route("**/api/v1/predict*", (route) => {
         refusals += 1;
@@ -219,9 +232,11 @@ test("a busy server is asked again; a token is asked for; a missing model is tol
         const answer = await (await route.fetch()).json();
         await route.fulfill({ json: { ...answer, model: null } });
     });
-    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
-    await page.waitForSelector(".pill-no_model");
+    await page.evaluate(() => window.cutStream()); // as when the server stops: the page asks at once
+    await page.waitForSelector(".pill-no_model", { timeout: 5000 });
     assert.match(await page.textContent("#banner"), /No model is loaded/);
+    await page.unroute("**/api/v1/status");
+    await page.waitForSelector(".pill-online", { timeout: 5000 }); // and when there is a stream again
     await close();
 });
 
