@@ -65,10 +65,16 @@ async function returned(item) {
     }
 }
 
+function describe(view) {
+    const { name } = view.item;
+    const heated = view.map && option("heatmap");
+    view.image.alt = heated ? t("photo.alt_heat", { name, label: labelOf(view) }) : t("photo.alt", { name });
+}
+
 function showNoMap(view, why) {
     view.map = null; // the one before is another class's
     view.canvas.hidden = true;
-    view.image.alt = t("photo.alt", { name: view.item.name });
+    describe(view);
     view.message.textContent = why;
 }
 
@@ -110,7 +116,7 @@ function drawMap(view) {
     paint(view.canvas, view.map, size, seenSquare(size.width, size.height, preprocessing()), option("colormap"));
     view.canvas.hidden = !option("heatmap");
     paintLegend(view.legend, option("colormap"));
-    view.image.alt = t("photo.alt_heat", { name: view.item.name, label: labelOf(view) });
+    describe(view);
 }
 
 const labelOf = (view) => view.entries.find((entry) => entry.index === view.classIndex).label;
@@ -274,6 +280,7 @@ export function drawPhoto(item) {
             width: image.display_width,
             height: image.display_height,
             alt: t("photo.alt", { name: item.name }),
+            draggable: "false", // let go over the page it would pass for a new one
         }),
         canvas: h("canvas", { class: "heat-layer", id: "heat-layer", "aria-hidden": "true", hidden: true }),
         legend: h("canvas", { class: "legend-scale", "aria-hidden": "true" }),
@@ -312,5 +319,6 @@ on("option", (_, name) => {
     open.toggle.checked = option("heatmap");
     open.body.hidden = !option("heatmap");
     open.canvas.hidden = !option("heatmap") || !open.map;
+    describe(open);
     if (option("heatmap")) loadMap(open);
 });

@@ -4,7 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { ask, canvasPage, heatShown, noSidewaysScroll, settled, SIZES, upload, visit } from "./harness.mjs";
+import { ask, canvasPage, heatShown, noSidewaysScroll, settled, SIZES, twiceUsedIds, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 const web = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..", "web");
@@ -311,11 +311,9 @@ test("names, landmarks and labels", async () => {
             .map((element) => element.outerHTML.slice(0, 90)),
     );
     assert.deepEqual(nameless, []);
-    const twice = await page.evaluate(() => {
-        const ids = Array.from(document.querySelectorAll("[id]"), (element) => element.id);
-        return ids.filter((id, at) => ids.indexOf(id) !== at);
-    });
-    assert.deepEqual(twice, []);
+    assert.deepEqual(await twiceUsedIds(page), []);
+    const draggable = () => Array.from(document.images, (image) => image.draggable && image.id + image.className);
+    assert.deepEqual((await page.evaluate(draggable)).filter(Boolean), [], "let go over the page they would pass for new photos");
     assert.equal(await page.locator("main").count(), 1);
     assert.equal(await page.locator("h1").count(), 1);
     await close();
