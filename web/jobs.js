@@ -321,7 +321,8 @@ function finish(ready, answer) {
             const error = (result && result.error) || { code: "internal", message: "" };
             fail(item, new api.ApiError(error.code, error.message));
         } else {
-            updateItem(item, { phase: "done", diagnosis: result, at: new Date().toISOString(), error: null, resent: 0 });
+            const at = new Date().toISOString();
+            updateItem(item, { phase: "done", diagnosis: result, at, error: null, resent: 0, maps: null }); // maps are an answer's
         }
     });
     const read = ready.filter(({ item }) => item.phase === "done");

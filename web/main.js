@@ -121,6 +121,7 @@ results.start();
 for (const view of [speed, history, caches, model, options]) view.start(byId("panels"));
 on("settled", afterwards);
 on("cachesUsed", lookAtCachesSoon);
+on("otherModel", () => look("status", api.status));
 refresh();
 keepLooking();
 listenToServer();

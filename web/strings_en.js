@@ -167,6 +167,8 @@ export const strings = {
     "heat.square": "The network looks at the square in the middle of the photo; the map covers just that.",
     "heat.save": "Save picture",
     "heat.gone": "The server no longer keeps this photo, so it can make no map of it. Choose the photo again above.",
+    "heat.other_model":
+        "This answer comes from another model than the server has now, so there is no map for it. Choose the photo again above.",
     "heat.failed": "The heat map could not be made: {reason}",
     "heat.option": "{label} – {probability}",
     "heat.shown": "Heat map for {label}",

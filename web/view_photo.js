@@ -10,7 +10,7 @@ import { t } from "./i18n.js";
 import { icon } from "./icons.js";
 import { paint, paintLegend, seenSquare } from "./heatmap.js";
 import { bringBack } from "./jobs.js";
-import { errorWords, inTheRunning, isTested } from "./labels.js";
+import { errorWords, inTheRunning, isOfThisModel, isTested } from "./labels.js";
 import { option, setOption } from "./settings.js";
 import { classes, emit, on, preprocessing, updateItem } from "./state.js";
 
@@ -27,7 +27,7 @@ export function closePhoto() {
 /* All classes, likely ones first, for the switch. */
 function choices(diagnosis) {
     const known = new Map(diagnosis.predictions.map((prediction) => [prediction.index, prediction]));
-    const rest = classes().filter((entry) => !known.has(entry.index));
+    const rest = isOfThisModel(diagnosis) ? classes().filter((entry) => !known.has(entry.index)) : [];
     return diagnosis.predictions.concat(rest);
 }
 
@@ -78,6 +78,14 @@ function showNoMap(view, why) {
     view.message.textContent = why;
 }
 
+/* Class numbers are a model's own: another one's map would be of something else. */
+function showOtherModel(view) {
+    showNoMap(view, t("heat.other_model"));
+    view.stage.classList.remove("loading");
+    if (!view.doubted) emit("otherModel"); // it may be the page that knows the older one
+    view.doubted = true;
+}
+
 /* `again`: after the photo was sent once more; a server that keeps none would be sent it for ever. */
 async function loadMap(view, again = false) {
     const { diagnosis } = view.item;
@@ -85,6 +93,7 @@ async function loadMap(view, again = false) {
     view.wanted = wanted;
     if (!option("heatmap")) return undefined;
     let answer = view.maps.get(wanted);
+    if (!answer && !isOfThisModel(diagnosis)) return showOtherModel(view);
     if (!answer) {
         view.stage.classList.add("loading");
         try {
@@ -322,3 +331,5 @@ on("option", (_, name) => {
     describe(open);
     if (option("heatmap")) loadMap(open);
 });
+
+on("status", () => open && open.doubted && !open.map && isOfThisModel(open.item.diagnosis) && loadMap(open));

@@ -79,6 +79,22 @@ test("an answer says how often the first one was right on other farms, as far as
         await page.click(`#strip li:nth-child(${at}) .strip-card`);
         assert.equal(await page.locator(".honesty").count(), 0);
     }
+    // a class number is its own model's: no map by another one, until the page hears that the server has the same
+    await page.waitForSelector(".photo-message >> text=This answer comes from another model");
+    assert.ok(await page.isHidden("#heat-layer"));
+    await page.route("**/api/v1/status", async (route) => {
+        const answer = await (await route.fetch()).json();
+        answer.model.digest = "0123";
+        await route.fulfill({ json: answer });
+    });
+    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+    await page.waitForSelector("#heat-layer:not([hidden])");
+    assert.equal(await page.textContent(".photo-message"), "");
+    await page.unroute("**/api/v1/status");
+    await Promise.all([
+        page.waitForResponse("**/api/v1/status"),
+        page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))),
+    ]);
     await page.click("#strip li:nth-child(1) .strip-card");
     await page.selectOption("#plant", "Wheat");
     await page.waitForSelector("text=You said that it is Wheat");
@@ -319,11 +335,16 @@ test("the plant is known: only its classes, for photos to come and for those tha
     await page.click("#start-over");
     await upload(page, leaf);
     assert.match(await page.textContent(".verdict"), /You said that it is Wheat/);
+    await page.waitForSelector("#heat-layer:not([hidden])");
+    const [shown] = (await page.getAttribute("#heat-layer", "data-shown")).split(" ");
     const { history } = await ask(page, "/api/v1/history");
     assert.deepEqual([...new Set(history.map((entry) => entry.diagnosis.plant || ""))].sort(), ["", "Wheat"]);
     await page.selectOption("#plant", "");
     await page.waitForSelector("text=You said", { state: "detached" });
     await page.waitForSelector(".bars");
+    // maps are an answer's: the next one, perhaps of another model, has its own
+    await Promise.all([page.waitForRequest(`**/gradcam?class=${shown}&*`), page.selectOption("#plant", "Wheat")]);
+    await heatShown(page, shown);
     await close();
 });
 
