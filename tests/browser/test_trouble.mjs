@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { base, canvasPage, plainPage, settled, upload, visit } from "./harness.mjs";
+import { base, canvasPage, heatShown, moreSettings, plainPage, settled, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 const REFUSED = [/status of 4\d\d/]; // Chromium's own line about an answer that the test asks for
@@ -120,6 +120,18 @@ test("an answer that is there survives a broken connection and a server that has
     await page.click("#join");
     await page.waitForSelector("text=Joint answer for 2 photos");
     const joint = await page.textContent("#case-sentence");
+
+    // a map that the connection did not carry comes without a click
+    await heatShown(page, await page.evaluate(() => document.getElementById("heat-class").value));
+    await moreSettings(page);
+    await context.setOffline(true);
+    const other = await page.locator("#heat-class option").nth(1).getAttribute("value");
+    await page.selectOption("#heat-class", other);
+    await page.waitForSelector(".photo-message >> text=The heat map could not be made: No connection to the server");
+    await page.waitForSelector(".pill-offline");
+    await context.setOffline(false);
+    await heatShown(page, other);
+    assert.equal(await page.textContent(".photo-message"), "");
 
     await context.setOffline(true);
     await page.selectOption("#plant", "Wheat");
