@@ -347,7 +347,8 @@ function finishCase(items, joint) {
 function fail(item, error, group = null) {
     const known = error instanceof api.ApiError ? error : new api.ApiError("internal", String(error && error.message));
     const lost = known.code === "network" ? group : null;
-    updateItem(item, item.diagnosis ? { phase: "done", kept: known, lost } : { phase: "failed", error: known, lost });
+    const given = lost && item.resent >= TRIES_WHEN_BACK ? new api.ApiError("not_carried", "") : known; // nor will it be
+    updateItem(item, item.diagnosis ? { phase: "done", kept: given, lost } : { phase: "failed", error: given, lost });
     if (known.code === "network") set("connection", "offline");
     if (known.code === "unauthorized") set("connection", "locked");
 }

@@ -324,6 +324,9 @@ export const strings = {
     "error.network.title": "No connection to the server",
     "error.network.advice":
         "Is CropShield still running, and are you in the same network? The photo is sent by itself when the connection is back.",
+    "error.not_carried.title": "The photo did not reach the server",
+    "error.not_carried.advice":
+        "It was sent several times and never arrived, so it is not sent by itself any more. Press Try again, or choose a smaller photo.",
     "error.aborted.title": "Cancelled",
     "error.aborted.advice": "Nothing was diagnosed.",
 

@@ -351,6 +351,7 @@ test("no file of the page names another host, and every sentence exists", async 
         "unauthorized",
         "internal",
         "network",
+        "not_carried",
         "aborted",
     ]) {
         assert.ok(strings[`error.${code}.title`] && strings[`error.${code}.advice`], code);

@@ -97,6 +97,7 @@ test("a photo that no connection ever carries, or a proxy only, is not sent for 
     }
     await settled(page, 1);
     assert.equal(requests.filter(({ url }) => url.includes("/predict")).length, 4);
+    assert.match(await page.textContent(".failed"), /not sent by itself any more\. Press Try again/);
     await close();
 });
 
