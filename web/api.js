@@ -32,6 +32,8 @@ export function headers(more) {
     return token ? { Authorization: "Bearer " + token, ...more } : { ...more };
 }
 
+const GATEWAY = [502, 503, 504]; // a proxy's word for a server that is not there
+
 /* A code for answers without a body of ours (a proxy in between, a cut connection). */
 function codeOf(status) {
     if (status === 401) return "unauthorized";
@@ -39,7 +41,8 @@ function codeOf(status) {
     if (status === 408) return "timeout";
     if (status === 413) return "image_too_large";
     if (status === 415) return "unsupported_format";
-    if (status === 429 || status === 503) return "overloaded";
+    if (status === 429) return "overloaded";
+    if (GATEWAY.includes(status)) return "network";
     return status >= 400 && status < 500 ? "bad_request" : "internal";
 }
 
@@ -55,18 +58,25 @@ function errorOf(status, text, retryAfter) {
     return new ApiError(codeOf(status), typeof error === "string" ? error : "", status, retryAfter);
 }
 
-async function request(path, { method = "GET", signal } = {}) {
-    let response;
-    try {
-        response = await fetch(path, { method, signal, headers: headers(), credentials: "same-origin", cache: "no-store" });
-    } catch (error) {
-        throw new ApiError(error.name === "AbortError" ? "aborted" : "network", error.message);
-    }
-    if (!response.ok) throw errorOf(response.status, await response.text(), Number(response.headers.get("Retry-After")) || 0);
-    return response;
+/* What a request or the reading of its answer came to: an answer that is no JSON is the server's fault, the rest the connection's. */
+function failureOf(error) {
+    if (error instanceof ApiError) return error;
+    const code = error.name === "AbortError" ? "aborted" : error.name === "SyntaxError" ? "internal" : "network";
+    return new ApiError(code, error.message);
 }
 
-const json = async (path, options) => (await request(path, options)).json();
+/* `read(response)`: what is wanted of an answer. A connection may break while it is read. */
+async function request(path, read, { method = "GET", signal } = {}) {
+    try {
+        const response = await fetch(path, { method, signal, headers: headers(), credentials: "same-origin", cache: "no-store" });
+        if (response.ok) return await read(response);
+        throw errorOf(response.status, await response.text(), Number(response.headers.get("Retry-After")) || 0);
+    } catch (error) {
+        throw failureOf(error);
+    }
+}
+
+const json = (path, options) => request(path, (response) => response.json(), options);
 
 export const status = () => json("/api/v1/status");
 export const performanceNow = () => json("/api/v1/performance");
@@ -76,7 +86,7 @@ export const history = () => json("/api/v1/history");
 export const clearHistory = () => json("/api/v1/history", { method: "DELETE" });
 
 /* The photo at display size, as a blob: an <img> of its own could not send the token. */
-export const displayImage = async (id) => (await request(`/api/v1/images/${id}/display`)).blob();
+export const displayImage = (id) => request(`/api/v1/images/${id}/display`, (response) => response.blob());
 
 /* { map: [[…]], width, height }: what the network looked at for one class, 0…1. */
 export const gradcamMap = (id, index, method, signal) =>

@@ -38,40 +38,53 @@ const seen = () =>
         look();
     });
 
+/* Reads one stream until it ends; `onOpen()` when its first piece is there. */
+async function readStream(signal, onOpen, onEvent) {
+    const response = await fetch("/api/v1/events", {
+        headers: headers({ Accept: "text/event-stream" }),
+        credentials: "same-origin",
+        cache: "no-store",
+        signal,
+    });
+    if (!response.ok || !response.body) throw new Error("no stream");
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder(); // TextDecoderStream is younger than browsers in use
+    let open = false;
+    let rest = "";
+    for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return;
+        if (!open) onOpen();
+        open = true;
+        rest = parseEvents(rest + decoder.decode(value, { stream: true }), onEvent);
+    }
+}
+
 /*
- * `onEvent(name, data)`, `onState(open)`. Runs until the page goes away, while it is seen: browsers open six connections to a
- * server, and as many forgotten tabs would keep the next one out.
+ * `onEvent(name, data)`; `onState(open)` when a stream begins to speak and when one ends or cannot be had. Runs until the page goes
+ * away, while it is seen: browsers open six connections to a server, and as many forgotten tabs would keep the next one out.
  */
 export async function listen(onEvent, onState) {
     let failures = 0;
+    const onOpen = () => {
+        failures = 0;
+        onState(true);
+    };
     for (;;) {
         await seen();
-        const hidden = new AbortController();
-        const leave = () => document.hidden && hidden.abort();
+        const stream = new AbortController();
+        const leave = () => document.hidden && stream.abort();
         document.addEventListener("visibilitychange", leave);
         try {
-            const response = await fetch("/api/v1/events", {
-                headers: headers({ Accept: "text/event-stream" }),
-                credentials: "same-origin",
-                cache: "no-store",
-                signal: hidden.signal,
-            });
-            if (!response.ok || !response.body) throw new Error("no stream");
-            onState(true);
-            failures = 0;
-            const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-            let rest = "";
-            for (;;) {
-                const { value, done } = await reader.read();
-                if (done) break;
-                rest = parseEvents(rest + value, onEvent);
-            }
+            await readStream(stream.signal, onOpen, onEvent);
         } catch (_) {
             // falls through to the wait
         }
         document.removeEventListener("visibilitychange", leave);
+        const left = stream.signal.aborted; // the tab was hidden
+        stream.abort(); // whatever became of it, its connection is free for the next
         onState(false);
-        if (hidden.signal.aborted) continue;
+        if (left) continue;
         await new Promise((resolve) => setTimeout(resolve, WAITS_MS[Math.min(failures, WAITS_MS.length - 1)]));
         failures += 1;
     }

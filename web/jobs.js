@@ -321,7 +321,8 @@ function finish(ready, answer) {
             const error = (result && result.error) || { code: "internal", message: "" };
             fail(item, new api.ApiError(error.code, error.message));
         } else {
-            updateItem(item, { phase: "done", diagnosis: result, at: new Date().toISOString(), error: null, resent: 0 });
+            const at = new Date().toISOString();
+            updateItem(item, { phase: "done", diagnosis: result, at, error: null, resent: 0, maps: null }); // maps are an answer's
         }
     });
     const read = ready.filter(({ item }) => item.phase === "done");
@@ -346,7 +347,8 @@ function finishCase(items, joint) {
 function fail(item, error, group = null) {
     const known = error instanceof api.ApiError ? error : new api.ApiError("internal", String(error && error.message));
     const lost = known.code === "network" ? group : null;
-    updateItem(item, item.diagnosis ? { phase: "done", kept: known, lost } : { phase: "failed", error: known, lost });
+    const given = lost && item.resent >= TRIES_WHEN_BACK ? new api.ApiError("not_carried", "") : known; // nor will it be
+    updateItem(item, item.diagnosis ? { phase: "done", kept: given, lost } : { phase: "failed", error: given, lost });
     if (known.code === "network") set("connection", "offline");
     if (known.code === "unauthorized") set("connection", "locked");
 }

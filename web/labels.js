@@ -20,10 +20,16 @@ export function isTested(prediction) {
 /* With a plant chosen only its classes are in the running; labels and plants are written by the same hand: "Wheat: brown rust". */
 export const inTheRunning = ({ label }, plant) => !plant || label.startsWith(plant + ":");
 
+/* Whether the server's model is the one that gave an answer; true where nobody can tell. */
+export function isOfThisModel(diagnosis) {
+    const model = get("status") && get("status").model;
+    return !model || !diagnosis.model || model.digest === diagnosis.model.digest;
+}
+
 /* How often the model that gave an answer was right at first on photos from other farms: 0…1, null where it does not say. */
 export function fieldShare(diagnosis) {
     const model = get("status") && get("status").model;
-    if (!model || !diagnosis.model || model.digest !== diagnosis.model.digest) return null;
+    if (!model || !diagnosis.model || !isOfThisModel(diagnosis)) return null;
     try {
         const share = JSON.parse(model.metadata.metrics).field_top1; // a file's metadata are texts
         return Number.isFinite(share) ? share : null;

@@ -6,7 +6,7 @@ import { announce, byId } from "./dom.js";
 import { listen } from "./events.js";
 import { fillSkeleton, t } from "./i18n.js";
 import { isBusy, stageDone } from "./jobs.js";
-import { emit, get, on, set } from "./state.js";
+import { get, on, set } from "./state.js";
 import * as caches from "./view_caches.js";
 import * as history from "./view_history.js";
 import * as intake from "./view_intake.js";
@@ -77,6 +77,19 @@ function keepLooking() {
     again();
 }
 
+/*
+ * A stream that ends tells first that a server has stopped; one that opens after that may be another server's, of another model. Where
+ * there is none at all, each try asks: at most every 15 seconds.
+ */
+function askWhenStreamsChange() {
+    let missed = false;
+    return (open) => {
+        if (document.hidden || get("connection") === "locked") return; // seen again, or unlocked, the page asks anyway
+        if (!open || missed) refresh();
+        missed = !open;
+    };
+}
+
 function listenToServer() {
     listen(
         (name, data) => {
@@ -89,10 +102,7 @@ function listenToServer() {
                 });
             }
         },
-        (open) => {
-            emit("stream", open);
-            if (open && get("connection") === "offline") refresh();
-        },
+        askWhenStreamsChange(),
     );
 }
 
@@ -111,6 +121,7 @@ results.start();
 for (const view of [speed, history, caches, model, options]) view.start(byId("panels"));
 on("settled", afterwards);
 on("cachesUsed", lookAtCachesSoon);
+on("otherModel", () => look("status", api.status));
 refresh();
 keepLooking();
 listenToServer();

@@ -19,7 +19,7 @@ const state = {
     plantCase: null, // joint answer for several photos of one plant, or { tooMany, most } why there is none
     plant: "", // what the user says grows there; "": nothing said. Not remembered: forgotten, it would mislead
 };
-/* Of the names above, and of "item", "detail", "shown", "settled", "cachesUsed", "stream", "option", "theme". */
+/* Of the names above, and of "item", "detail", "shown", "settled", "cachesUsed", "otherModel", "option", "theme". */
 const listeners = new Map();
 
 export function get(name) {

@@ -167,6 +167,8 @@ export const strings = {
     "heat.square": "The network looks at the square in the middle of the photo; the map covers just that.",
     "heat.save": "Save picture",
     "heat.gone": "The server no longer keeps this photo, so it can make no map of it. Choose the photo again above.",
+    "heat.other_model":
+        "This answer comes from another model than the server has now, so there is no map for it. Choose the photo again above.",
     "heat.failed": "The heat map could not be made: {reason}",
     "heat.option": "{label} – {probability}",
     "heat.shown": "Heat map for {label}",
@@ -322,6 +324,9 @@ export const strings = {
     "error.network.title": "No connection to the server",
     "error.network.advice":
         "Is CropShield still running, and are you in the same network? The photo is sent by itself when the connection is back.",
+    "error.not_carried.title": "The photo did not reach the server",
+    "error.not_carried.advice":
+        "It was sent several times and never arrived, so it is not sent by itself any more. Press Try again, or choose a smaller photo.",
     "error.aborted.title": "Cancelled",
     "error.aborted.advice": "Nothing was diagnosed.",
 

@@ -12,7 +12,7 @@ let dialog = null;
 let video = null;
 let stream = null;
 let cameras = [];
-let chosen = 0;
+let chosen = -1; // the one that runs among them; -1: none of them is wanted
 let turn = 0; // counts starts and stops: a camera that answers after the dialog was closed is let go
 
 /* Worth a dialog: a mouse-driven device whose browser lets pages use the camera (HTTPS or this very machine). */
@@ -34,6 +34,16 @@ function stop() {
     turn += 1;
     if (stream) release(stream);
     stream = null;
+    video.srcObject = null; // its last frame would pass for what is before the next camera
+    dialog.querySelector("#camera-shoot").disabled = true;
+}
+
+/* There is a picture to take. Who opened the dialog by the keyboard takes it by the same; who went elsewhere stays there. */
+function ready() {
+    const shoot = dialog.querySelector("#camera-shoot");
+    dialog.querySelector("#camera-said").textContent = "";
+    shoot.disabled = false;
+    if (document.activeElement === dialog) shoot.focus();
 }
 
 async function start() {
@@ -49,15 +59,19 @@ async function start() {
         stream = got;
         video.srcObject = stream;
         await video.play();
-        dialog.querySelector("#camera-said").textContent = "";
-        dialog.querySelector("#camera-shoot").disabled = false;
+        if (mine !== turn) return undefined;
+        ready();
     } catch (error) {
         if (mine === turn) fail(error);
-        return;
+        return undefined;
     }
     const all = await navigator.mediaDevices.enumerateDevices(); // names come only after the permission
+    if (mine !== turn) return undefined;
+    const { deviceId } = stream.getVideoTracks()[0].getSettings();
     cameras = all.filter((device) => device.kind === "videoinput" && device.deviceId);
+    chosen = cameras.findIndex((device) => device.deviceId === deviceId);
     dialog.querySelector("#camera-next").hidden = cameras.length < 2;
+    return undefined;
 }
 
 function fail(error) {
@@ -89,7 +103,7 @@ function build() {
         made.append(icon(iconName), text);
         return made;
     };
-    dialog = h("dialog", { class: "camera", "aria-labelledby": "camera-title", on: { close: stop } });
+    dialog = h("dialog", { class: "camera", tabindex: "-1", "aria-labelledby": "camera-title", on: { close: stop } });
     replace(
         dialog,
         h("h2", { id: "camera-title", text: t("camera.title") }),
@@ -112,9 +126,8 @@ function build() {
 export function open() {
     if (!dialog) build();
     dialog.querySelector("#camera-said").textContent = "";
-    dialog.querySelector("#camera-shoot").disabled = false;
     dialog.querySelector("#camera-next").hidden = true;
     dialog.showModal();
-    dialog.querySelector("#camera-shoot").focus();
+    dialog.focus(); // until there is a picture to take
     start();
 }

@@ -46,7 +46,7 @@ function drawJoint(joint) {
         drawHonesty(joint, hasAdvice(joint)),
         drawPlant(joint),
         drawBefore({ diagnosis: joint, file: true }),
-        drawAdvice(joint, "advice"),
+        drawAdvice(joint, "advice", "case-advice-title"),
         shareButton(joint, plural("case.name", joint.photos)),
     ];
 }

@@ -72,7 +72,7 @@ function drawProgress(item) {
         h(
             "div",
             { class: "working-photo" },
-            h("img", { id: "working-image", alt: "", on: { error: (event) => event.target.removeAttribute("src") } }),
+            h("img", { id: "working-image", alt: "", draggable: "false", on: { error: (event) => event.target.removeAttribute("src") } }),
         ),
         h(
             "div",

@@ -10,11 +10,12 @@ import { t } from "./i18n.js";
 import { icon } from "./icons.js";
 import { paint, paintLegend, seenSquare } from "./heatmap.js";
 import { bringBack } from "./jobs.js";
-import { errorWords, inTheRunning, isTested } from "./labels.js";
+import { errorWords, inTheRunning, isOfThisModel, isTested } from "./labels.js";
 import { option, setOption } from "./settings.js";
-import { classes, emit, on, preprocessing, updateItem } from "./state.js";
+import { classes, emit, get, on, preprocessing, set, updateItem } from "./state.js";
 
 const METHODS = ["gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "ablationcam"];
+const TRIES_WHEN_BACK = 3; // what no connection carries is not asked for again for ever
 let open = null; // what is on the page now
 
 export function closePhoto() {
@@ -27,7 +28,7 @@ export function closePhoto() {
 /* All classes, likely ones first, for the switch. */
 function choices(diagnosis) {
     const known = new Map(diagnosis.predictions.map((prediction) => [prediction.index, prediction]));
-    const rest = classes().filter((entry) => !known.has(entry.index));
+    const rest = isOfThisModel(diagnosis) ? classes().filter((entry) => !known.has(entry.index)) : [];
     return diagnosis.predictions.concat(rest);
 }
 
@@ -41,7 +42,14 @@ function select(id, label, entries, value, onChange) {
     return h("label", { class: "field", for: id }, h("span", { text: label }), field);
 }
 
-async function loadPhoto(view, item) {
+/* What no connection carried is loaded when there is one. */
+function noteLost(view, what, error) {
+    view.lost[what] = error.code === "network";
+    if (view.lost[what]) set("connection", "offline");
+}
+
+async function loadPhoto(view) {
+    const { item } = view;
     if (item.preview) view.image.src = item.preview;
     try {
         const blob = await api.displayImage(item.diagnosis.id);
@@ -51,8 +59,9 @@ async function loadPhoto(view, item) {
         else updateItem(item, { preview: url }); // a photo of the history: the strip shows it too
         view.image.src = url;
     } catch (error) {
-        if (open === view && !item.preview)
-            view.message.textContent = error.code === "not_found" ? t("photo.gone") : errorWords(error).title;
+        if (open !== view) return;
+        if (!item.preview) view.message.textContent = error.code === "not_found" ? t("photo.gone") : errorWords(error).title;
+        noteLost(view, "photo", error);
     }
 }
 
@@ -65,11 +74,32 @@ async function returned(item) {
     }
 }
 
+function describe(view) {
+    const { name } = view.item;
+    const heated = view.map && option("heatmap");
+    view.image.alt = heated ? t("photo.alt_heat", { name, label: labelOf(view) }) : t("photo.alt", { name });
+}
+
 function showNoMap(view, why) {
     view.map = null; // the one before is another class's
     view.canvas.hidden = true;
-    view.image.alt = t("photo.alt", { name: view.item.name });
+    describe(view);
     view.message.textContent = why;
+}
+
+/* Class numbers are a model's own: another one's map would be of something else. */
+function showOtherModel(view) {
+    showNoMap(view, t("heat.other_model"));
+    view.stage.classList.remove("loading");
+    if (!view.doubted) emit("otherModel"); // it may be the page that knows the older one
+    view.doubted = true;
+}
+
+/* Why there is no map; the browser's own words about a connection help nobody. `gone`: the server has dropped the photo. */
+function showMapError(view, error, gone) {
+    const reason = (error.code !== "network" && error.message) || errorWords(error).title;
+    showNoMap(view, gone ? t("heat.gone") : t("heat.failed", { reason }));
+    noteLost(view, "map", error);
 }
 
 /* `again`: after the photo was sent once more; a server that keeps none would be sent it for ever. */
@@ -79,6 +109,7 @@ async function loadMap(view, again = false) {
     view.wanted = wanted;
     if (!option("heatmap")) return undefined;
     let answer = view.maps.get(wanted);
+    if (!answer && !isOfThisModel(diagnosis)) return showOtherModel(view);
     if (!answer) {
         view.stage.classList.add("loading");
         try {
@@ -88,9 +119,7 @@ async function loadMap(view, again = false) {
         } catch (error) {
             const gone = error.code === "not_found";
             if (gone && !again && (await returned(view.item)) && open === view) return await loadMap(view, true);
-            const reason = error.message || errorWords(error).title;
-            if (open === view && view.wanted === wanted && error.code !== "aborted")
-                showNoMap(view, gone && !again ? t("heat.gone") : t("heat.failed", { reason }));
+            if (open === view && view.wanted === wanted && error.code !== "aborted") showMapError(view, error, gone && !again);
             return undefined;
         } finally {
             if (view.wanted === wanted) view.stage.classList.remove("loading");
@@ -110,7 +139,7 @@ function drawMap(view) {
     paint(view.canvas, view.map, size, seenSquare(size.width, size.height, preprocessing()), option("colormap"));
     view.canvas.hidden = !option("heatmap");
     paintLegend(view.legend, option("colormap"));
-    view.image.alt = t("photo.alt_heat", { name: view.item.name, label: labelOf(view) });
+    describe(view);
 }
 
 const labelOf = (view) => view.entries.find((entry) => entry.index === view.classIndex).label;
@@ -265,6 +294,8 @@ export function drawPhoto(item) {
     const view = {
         item,
         abort: new AbortController(),
+        lost: {}, // "photo", "map": true where no connection carried it
+        tries: 0, // to load what was lost
         maps: item.maps || (item.maps = new Map()),
         entries: choices(diagnosis),
         classIndex: diagnosis.predictions[0].index,
@@ -274,6 +305,7 @@ export function drawPhoto(item) {
             width: image.display_width,
             height: image.display_height,
             alt: t("photo.alt", { name: item.name }),
+            draggable: "false", // let go over the page it would pass for a new one
         }),
         canvas: h("canvas", { class: "heat-layer", id: "heat-layer", "aria-hidden": "true", hidden: true }),
         legend: h("canvas", { class: "legend-scale", "aria-hidden": "true" }),
@@ -283,7 +315,7 @@ export function drawPhoto(item) {
     view.stage = h("div", { class: "photo-stage" }, view.image, view.canvas);
     sizeStage(view.stage, image);
     open = view;
-    loadPhoto(view, item);
+    loadPhoto(view);
     const figure = h(
         "figure",
         { class: "photo-side" },
@@ -312,5 +344,26 @@ on("option", (_, name) => {
     open.toggle.checked = option("heatmap");
     open.body.hidden = !option("heatmap");
     open.canvas.hidden = !option("heatmap") || !open.map;
+    describe(open);
     if (option("heatmap")) loadMap(open);
 });
+
+/* Loads what a broken connection kept away. */
+function loadLost() {
+    const view = open;
+    if (!view || get("connection") !== "online" || view.tries >= TRIES_WHEN_BACK) return;
+    const { photo, map } = view.lost;
+    if (!photo && !map) return;
+    view.tries += 1;
+    view.lost = {};
+    view.message.textContent = "";
+    if (photo) loadPhoto(view);
+    if (map) loadMap(view);
+}
+on("connection", loadLost);
+on("shown", (_, item) => {
+    if (!open || open.item !== item) return;
+    open.tries = 0; // who asks for it may have more luck
+    loadLost();
+});
+on("status", () => open && open.doubted && !open.map && isOfThisModel(open.item.diagnosis) && loadMap(open));

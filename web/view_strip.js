@@ -22,7 +22,7 @@ function putAway(item) {
 }
 
 function card(item) {
-    const image = h("img", { alt: "", class: "thumb", on: { error: () => image.removeAttribute("src") } });
+    const image = h("img", { alt: "", class: "thumb", draggable: "false", on: { error: () => image.removeAttribute("src") } });
     const title = h("span", { class: "strip-title" });
     const note = h("span", { class: "strip-note" });
     const name = h("span", { class: "strip-name" });

@@ -174,18 +174,18 @@ export function drawBars(item) {
     );
 }
 
-/* What is known about the class of an answer. */
-export function drawAdvice(diagnosis, className = "card advice") {
+/* What is known about the class of an answer; `id` of the title: a joint answer and a photo outside it may both have one. */
+export function drawAdvice(diagnosis, className = "card advice", id = "advice-title") {
     if (!hasAdvice(diagnosis)) return null;
     const top = diagnosis.predictions[0];
     const text = advice[top.class];
     return h(
         "section",
-        { class: className, "aria-labelledby": "advice-title" },
+        { class: className, "aria-labelledby": id },
         h(
             "div",
             { class: "advice-head" },
-            h("h3", { id: "advice-title", text: t("advice.title", { label: top.label }) }),
+            h("h3", { id, text: t("advice.title", { label: top.label }) }),
             h("span", { class: "tag", text: t("advice.general") }),
         ),
         h("p", { text: text.about }),

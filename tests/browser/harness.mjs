@@ -141,6 +141,13 @@ export const changeAnswers = (page, change) =>
         await route.fulfill({ json: change(answer) || answer });
     });
 
+/* Ids that more than one element has. */
+export const twiceUsedIds = (page) =>
+    page.evaluate(() => {
+        const ids = Array.from(document.querySelectorAll("[id]"), (element) => element.id);
+        return ids.filter((id, at) => ids.indexOf(id) !== at);
+    });
+
 /* What has the keyboard. */
 export const focusedId = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.className);
 

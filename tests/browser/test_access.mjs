@@ -4,7 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { ask, canvasPage, heatShown, noSidewaysScroll, SIZES, upload, visit } from "./harness.mjs";
+import { ask, canvasPage, heatShown, noSidewaysScroll, settled, SIZES, twiceUsedIds, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 const web = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..", "web");
@@ -102,19 +102,35 @@ for (const size of Object.keys(SIZES)) {
     }
 }
 
-test("at 320 pixels, which is 1280 at 400 %, no word of a button is broken", async () => {
-    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 45 });
-    const { page, close } = await visit();
-    await page.setViewportSize({ width: 320, height: 640 });
-    await upload(page, leaf);
-    await noSidewaysScroll(page, "the result");
+/* Nothing sticks out of its card, and no card out of the screen. */
+async function staysInside(page, where) {
+    await noSidewaysScroll(page, where);
     const out = await page.evaluate(() =>
-        Array.from(document.querySelectorAll("main :is(.button, select, p, h1, h2, h3, h4, input, .strip-card)"))
+        Array.from(document.querySelectorAll("main :is(.button, select, p, h1, h2, h3, h4, input, progress, .steps, .strip-card)"))
             .filter((element) => element.getClientRects().length && !element.closest(".visually-hidden, #strip"))
             .filter((element) => element.getBoundingClientRect().right > window.innerWidth - 16)
             .map((element) => element.outerHTML.slice(0, 80)),
     );
-    assert.deepEqual(out, [], "nothing sticks out of its card");
+    assert.deepEqual(out, [], `${where} sticks out of its card`);
+}
+
+test("at 320 pixels, which is 1280 at 400 %, no word of a button is broken", async () => {
+    const name = "a_rather_long_file_name_without_any_space_in_it_20260131_120000.jpg";
+    const leaf = await leafPicture(await canvasPage(), { width: 400, height: 300, seed: 45, name });
+    const { page, close } = await visit();
+    let held = null;
+    await page.route("**/api/v1/predict*", (route) => (held ? route.continue() : (held = route)));
+    await page.setInputFiles("#file-input", leaf);
+    for (const card of [".working", ".failed"]) {
+        await page.waitForSelector(card);
+        for (const width of [360, 320]) {
+            await page.setViewportSize({ width, height: 640 });
+            await staysInside(page, `the card ${card} at ${width} px`);
+        }
+        await page.click(`${card} [data-start]`); // cancels, then tries again
+    }
+    await settled(page, 1);
+    await staysInside(page, "the result");
     const broken = await page.evaluate(() => {
         const words = [];
         for (const face of document.querySelectorAll(".picker-title, .button")) {
@@ -295,11 +311,9 @@ test("names, landmarks and labels", async () => {
             .map((element) => element.outerHTML.slice(0, 90)),
     );
     assert.deepEqual(nameless, []);
-    const twice = await page.evaluate(() => {
-        const ids = Array.from(document.querySelectorAll("[id]"), (element) => element.id);
-        return ids.filter((id, at) => ids.indexOf(id) !== at);
-    });
-    assert.deepEqual(twice, []);
+    assert.deepEqual(await twiceUsedIds(page), []);
+    const draggable = () => Array.from(document.images, (image) => image.draggable && image.id + image.className);
+    assert.deepEqual((await page.evaluate(draggable)).filter(Boolean), [], "let go over the page they would pass for new photos");
     assert.equal(await page.locator("main").count(), 1);
     assert.equal(await page.locator("h1").count(), 1);
     await close();
@@ -337,6 +351,7 @@ test("no file of the page names another host, and every sentence exists", async 
         "unauthorized",
         "internal",
         "network",
+        "not_carried",
         "aborted",
     ]) {
         assert.ok(strings[`error.${code}.title`] && strings[`error.${code}.advice`], code);

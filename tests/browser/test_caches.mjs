@@ -42,15 +42,18 @@ test("a repeated photo comes from the cache until the cache is cleared", async (
 
 test("the history survives a reload, shows a photo again and can be forgotten", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 700, height: 500, seed: 22, name: "yesterday.jpg" });
-    const { page, close } = await visit();
+    const { page, close } = await visit({ allow: [/ERR_FAILED/] });
     await upload(page, leaf);
     await page.waitForSelector("#panel-history .history-row");
     const title = await page.textContent("#verdict-title");
     await page.reload();
     await page.waitForSelector("#panel-history .history-row");
     assert.ok(await page.isHidden("#results"));
+    await page.route("**/display", (route) => route.abort(), { times: 1 });
     await page.click("#panel-history .history-row");
     assert.equal(await page.textContent("#verdict-title"), title);
+    await page.waitForSelector(".pill-offline"); // what the connection did not carry comes when it is back
+    await page.evaluate(() => window.dispatchEvent(new Event("online")));
     await page.waitForFunction(() => document.getElementById("photo").naturalWidth === 700);
     const { diagnosis } = (await ask(page, "/api/v1/history")).history[0];
     await heatShown(page, diagnosis.predictions[0].index);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { ask, canvasPage, changeAnswers, heatPixels, heatShown, lendModules, moreSettings, upload, visit } from "./harness.mjs";
+import { ask, canvasPage, changeAnswers, heatPixels, heatShown, lendModules, moreSettings, twiceUsedIds, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 test("an empty page says what to do", async () => {
@@ -79,6 +79,22 @@ test("an answer says how often the first one was right on other farms, as far as
         await page.click(`#strip li:nth-child(${at}) .strip-card`);
         assert.equal(await page.locator(".honesty").count(), 0);
     }
+    // a class number is its own model's: no map by another one, until the page hears that the server has the same
+    await page.waitForSelector(".photo-message >> text=This answer comes from another model");
+    assert.ok(await page.isHidden("#heat-layer"));
+    await page.route("**/api/v1/status", async (route) => {
+        const answer = await (await route.fetch()).json();
+        answer.model.digest = "0123";
+        await route.fulfill({ json: answer });
+    });
+    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+    await page.waitForSelector("#heat-layer:not([hidden])");
+    assert.equal(await page.textContent(".photo-message"), "");
+    await page.unroute("**/api/v1/status");
+    await Promise.all([
+        page.waitForResponse("**/api/v1/status"),
+        page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))),
+    ]);
     await page.click("#strip li:nth-child(1) .strip-card");
     await page.selectOption("#plant", "Wheat");
     await page.waitForSelector("text=You said that it is Wheat");
@@ -188,8 +204,10 @@ test("the heat map: opacity, classes, colours and methods, and it equals the ser
 
     await page.selectOption("#heat-method", "hirescam");
     await heatShown(page, top, "hirescam");
+    assert.match(await page.getAttribute("#photo", "alt"), /with a heat map for/);
     await page.click("label[for=heat-toggle]");
     assert.ok(await page.isHidden("#heat-layer"));
+    assert.doesNotMatch(await page.getAttribute("#photo", "alt"), /heat map/);
 
     await page.click("label[for=heat-toggle]");
     const [download] = await Promise.all([page.waitForEvent("download"), page.click("#heat-save")]);
@@ -236,16 +254,22 @@ test("a joint answer shows its best photo, its own advice, and warns when half o
     const blight = { index: 11, class: "Tomato__late_blight", label: "Tomato: late blight" };
     const rust = { index: 18, class: "Wheat__brown_rust", label: "Wheat: brown rust" };
     let agreement = 0.5;
+    const of = (first, second, p) => [
+        { ...first, probability: p },
+        { ...second, probability: 1 - p },
+    ];
     await changeAnswers(page, (answer) => {
-        const of = (first, second, p) => [
-            { ...first, probability: p },
-            { ...second, probability: 1 - p },
-        ];
         const [one, two] = answer.results;
         Object.assign(one, { verdict: "confident", predictions: of(blight, rust, 0.9) });
         Object.assign(two, { verdict: "likely", predictions: of(rust, blight, 0.7) });
         Object.assign(answer.case, { verdict: "likely", agreement, predictions: of(rust, blight, 0.6) });
         assert.equal(answer.case.photos, 2);
+    });
+    await page.route("**/api/v1/history", async (route) => {
+        const answer = await (await route.fetch()).json();
+        for (const { diagnosis } of answer.history)
+            Object.assign(diagnosis, { plant: "Tomato", verdict: "confident", predictions: of(blight, rust, 0.9) });
+        await route.fulfill({ json: answer });
     });
     await page.click("label[for=same-plant]");
     await upload(page, photos);
@@ -259,7 +283,7 @@ test("a joint answer shows its best photo, its own advice, and warns when half o
     assert.equal(await page.locator(".honesty").count(), 1, "said once");
     assert.equal(await page.getAttribute("#strip li:nth-child(2) .strip-card", "aria-pressed"), "true");
     assert.equal(await page.textContent("#verdict-title"), rust.label);
-    assert.equal(await page.textContent("#advice-title"), "About Wheat: brown rust");
+    assert.equal(await page.textContent("#case-advice-title"), "About Wheat: brown rust");
     const seen = await page.evaluate(() => {
         const card = document.querySelector("#strip li:nth-child(2)").getBoundingClientRect();
         return card.left >= 0 && card.right <= window.innerWidth;
@@ -270,6 +294,10 @@ test("a joint answer shows its best photo, its own advice, and warns when half o
     await page.click("#strip li:nth-child(1) .strip-card");
     assert.equal(await page.textContent("#verdict-title"), blight.label);
     assert.equal(await page.locator(".advice").count(), 1, "advice for one class only");
+    await page.click("summary:has-text('History')");
+    await page.click("#panel-history .history-row"); // a photo that the joint answer did not count
+    assert.equal(await page.locator(".advice").count(), 2);
+    assert.deepEqual(await twiceUsedIds(page), []);
     await page.click("#start-over");
     agreement = 1;
     await upload(page, photos);
@@ -307,11 +335,16 @@ test("the plant is known: only its classes, for photos to come and for those tha
     await page.click("#start-over");
     await upload(page, leaf);
     assert.match(await page.textContent(".verdict"), /You said that it is Wheat/);
+    await page.waitForSelector("#heat-layer:not([hidden])");
+    const [shown] = (await page.getAttribute("#heat-layer", "data-shown")).split(" ");
     const { history } = await ask(page, "/api/v1/history");
     assert.deepEqual([...new Set(history.map((entry) => entry.diagnosis.plant || ""))].sort(), ["", "Wheat"]);
     await page.selectOption("#plant", "");
     await page.waitForSelector("text=You said", { state: "detached" });
     await page.waitForSelector(".bars");
+    // maps are an answer's: the next one, perhaps of another model, has its own
+    await Promise.all([page.waitForRequest(`**/gradcam?class=${shown}&*`), page.selectOption("#plant", "Wheat")]);
+    await heatShown(page, shown);
     await close();
 });
 

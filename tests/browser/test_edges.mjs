@@ -236,7 +236,13 @@ test("a camera that starts late is let go, a second click takes no second photo,
         window.streams = [];
         window.delay = 400;
         window.refuse = false;
+        window.asked = [];
+        const list = devices.enumerateDevices.bind(devices);
+        devices.enumerateDevices = async () => [{ kind: "videoinput", deviceId: "other" }, ...(await list())];
         devices.getUserMedia = async (wanted) => {
+            const device = wanted.video.deviceId;
+            window.asked.push(device ? device.exact : "any");
+            if (device && device.exact === "other") delete wanted.video.deviceId;
             await new Promise((resolve) => setTimeout(resolve, window.delay));
             if (window.refuse) throw new DOMException("in use", "NotReadableError");
             const stream = await ask(wanted);
@@ -260,6 +266,7 @@ test("a camera that starts late is let go, a second click takes no second photo,
     await page.evaluate(() => {
         window.refuse = false;
         document.getElementById("camera-next").hidden = false; // as with two cameras
+        window.asked = [];
     });
     await page.click("#camera-next");
     await page.waitForFunction(() => document.querySelector(".camera-picture").videoWidth > 0);
@@ -268,6 +275,24 @@ test("a camera that starts late is let go, a second click takes no second photo,
     await page.waitForTimeout(500);
     await settled(page, 1);
     assert.equal(await running(), 0);
+
+    // the second opening shows nothing of the first, nor does the other camera of the one before
+    await page.evaluate(() => (window.delay = 400));
+    const blank = () =>
+        page.evaluate(() => document.getElementById("camera-shoot").disabled && !document.querySelector(".camera-picture").srcObject);
+    await page.click("label[for=camera-input]");
+    assert.ok(await blank(), "a picture of the last time can be taken");
+    assert.notEqual(await focusedId(page), "camera-shoot");
+    await page.waitForSelector("#camera-shoot:enabled");
+    assert.equal(await focusedId(page), "camera-shoot");
+    await page.click("#camera-next:visible");
+    assert.ok(await blank(), "a picture of the other camera can be taken");
+    await page.waitForSelector("#camera-shoot:enabled");
+    const [first, second, third] = await page.evaluate(() => window.asked);
+    assert.equal(first, "any");
+    assert.ok(!["any", "other"].includes(second), "the one that ran before");
+    assert.equal(third, "other", "the one that does not run");
+    await page.keyboard.press("Escape");
     await close();
 });
 

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { base, canvasPage, plainPage, settled, upload, visit } from "./harness.mjs";
+import { base, canvasPage, heatShown, moreSettings, plainPage, settled, upload, visit } from "./harness.mjs";
 import { leafPicture } from "./leaf.mjs";
 
 const REFUSED = [/status of 4\d\d/]; // Chromium's own line about an answer that the test asks for
@@ -81,18 +81,23 @@ test("without a connection the page says so, and recovers", async () => {
     await close();
 });
 
-test("a photo that no connection ever carries is not sent for ever", async () => {
+test("a photo that no connection ever carries, or a proxy only, is not sent for ever", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 320, height: 240, seed: 38 });
-    const { page, requests, close } = await visit({ allow: [/ERR_FAILED/] });
-    await page.route("**/api/v1/predict*", (route) => route.abort());
+    const { page, requests, close } = await visit({ allow: [/ERR_FAILED/, /status of 502/] });
+    let turn = 0;
+    await page.route("**/api/v1/predict*", (route) =>
+        ++turn % 2 === 0 ? route.abort() : route.fulfill({ status: 502, contentType: "text/html", body: "<h1>Bad Gateway</h1>" }),
+    );
     await page.setInputFiles("#file-input", leaf);
     await settled(page, 1);
+    assert.match(await page.textContent(".failed"), /No connection.*sent by itself when/s);
     for (let i = 0; i < 5; i++) {
         await page.evaluate(() => window.dispatchEvent(new Event("online")));
         await page.waitForTimeout(150);
     }
     await settled(page, 1);
     assert.equal(requests.filter(({ url }) => url.includes("/predict")).length, 4);
+    assert.match(await page.textContent(".failed"), /not sent by itself any more\. Press Try again/);
     await close();
 });
 
@@ -116,6 +121,18 @@ test("an answer that is there survives a broken connection and a server that has
     await page.click("#join");
     await page.waitForSelector("text=Joint answer for 2 photos");
     const joint = await page.textContent("#case-sentence");
+
+    // a map that the connection did not carry comes without a click
+    await heatShown(page, await page.evaluate(() => document.getElementById("heat-class").value));
+    await moreSettings(page);
+    await context.setOffline(true);
+    const other = await page.locator("#heat-class option").nth(1).getAttribute("value");
+    await page.selectOption("#heat-class", other);
+    await page.waitForSelector(".photo-message >> text=The heat map could not be made: No connection to the server");
+    await page.waitForSelector(".pill-offline");
+    await context.setOffline(false);
+    await heatShown(page, other);
+    assert.equal(await page.textContent(".photo-message"), "");
 
     await context.setOffline(true);
     await page.selectOption("#plant", "Wheat");
@@ -176,7 +193,20 @@ test("a tab in the background holds no connection, and listens again when it is 
 
 test("a busy server is asked again; a token is asked for; a missing model is told", async () => {
     const leaf = await leafPicture(await canvasPage(), { width: 640, height: 480, seed: 34 });
-    const { page, close } = await visit({ allow: [/status of (401|503)/] });
+    const { page, close } = await visit({
+        allow: [/status of (401|503)/],
+        prepare: (page) =>
+            page.addInitScript(() => {
+                const inner = window.fetch;
+                window.fetch = (url, options) => {
+                    if (!url.endsWith("/events")) return inner(url, options);
+                    const line = new AbortController();
+                    options.signal.addEventListener("abort", () => line.abort());
+                    window.cutStream = () => line.abort();
+                    return inner(url, { ...options, signal: line.signal });
+                };
+            }),
+    });
     let refusals = 0;
     await page.route("**/api/v1/predict*", (route) => {
         refusals += 1;
@@ -215,9 +245,11 @@ test("a busy server is asked again; a token is asked for; a missing model is tol
         const answer = await (await route.fetch()).json();
         await route.fulfill({ json: { ...answer, model: null } });
     });
-    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
-    await page.waitForSelector(".pill-no_model");
+    await page.evaluate(() => window.cutStream()); // as when the server stops: the page asks at once
+    await page.waitForSelector(".pill-no_model", { timeout: 5000 });
     assert.match(await page.textContent("#banner"), /No model is loaded/);
+    await page.unroute("**/api/v1/status");
+    await page.waitForSelector(".pill-online", { timeout: 5000 }); // and when there is a stream again
     await close();
 });
 
