@@ -128,9 +128,10 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
     const char *name = run->files.paths->items[index];
 
     if (failure != NULL) {
-        csi_progress_end(&run->progress);
+        csi_progress_clear(&run->progress);
         csi_report(name, failure);
         run->eval.failed++;
+        csi_progress_update(&run->progress, index + 1);
         return true;
     }
     csi_eval_add(&run->eval, run->truth[index], diagnosis);
