@@ -16,6 +16,13 @@ json "abs(o['images_per_second'] * o['latency_ms']['mean'] / 1000 - 1) < 1e-6 an
 json "o['iterations'] == 3 and o['target_ms'] == 200 and o['stages_ms']['decode'] > 0 and o['stages_ms']['inference'] > 0"
 case $CROPSHIELD_BUILD in *san | *coverage) json_ms=10 ;; *) json_ms=0.1 ;; esac # 0.002 to 0.004 where it was measured
 json "0 < o['stages_ms']['json'] < $json_ms"
+# the network's rate is of the inference alone, however many photos it takes, and none where it did not run
+run 0 inspect --json --model lite; gmac=$($python -c 'import json; print(json.load(open("out"))["gmac"])')
+for batch in 1 2; do
+    run 0 bench --warmup 0 --iterations 2 --json --image leaf.png --model lite --batch $batch
+    json "abs(o['gflops'] * o['stages_ms']['inference'] / (2000 * $gmac * $batch) - 1) < 1e-5"
+done
+run 0 bench --warmup 1 --iterations 2 --warm --json --image leaf.png --model lite; json "o['stages_ms']['inference'] == 0 and o['gflops'] is None"
 run 0 bench --warmup 0 --iterations 2 --stage inference --layers --json --batch 2 --threads 1 --model lite
 json "o['batch'] == 2 and o['threads'] == 1 and o['gflops'] > 1 and len(o['layers']) >= 8 and o['peaks']['fma_gflops'] > 1"
 json "all(l['algorithm'] and l['ms'] >= 0 for l in o['layers'])"
