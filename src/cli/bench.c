@@ -22,6 +22,7 @@ struct bench {
     const char *image, *stage;
     bool layers, json, warm;
     double target_ms;
+    const char *subject; /* the file that a failure is about; NULL: none */
     /* results */
     double *ms;
     struct cs_timings stages; /* mean */
@@ -394,9 +395,14 @@ static enum cs_status run(struct bench *bench, const struct cs_diagnoser_options
     uint8_t *bytes = NULL;
     size_t size = 0;
     json_t *report = NULL;
-    enum cs_status status = cs_diagnoser_create(options, &diagnoser, error);
+    enum cs_status status;
 
-    if (status == CS_OK && whole)
+    bench->subject = options->model.path;
+    status = cs_diagnoser_create(options, &diagnoser, error);
+    if (status != CS_OK)
+        return status;
+    bench->subject = bench->image;
+    if (whole)
         status = bench->image != NULL
                      ? csi_file_read(bench->image, options->limits.max_bytes, &bytes, &size, error)
                      : csi_bench_photo(PHOTO_WIDTH, PHOTO_HEIGHT, &bytes, &size, error);
@@ -523,12 +529,13 @@ int csi_command_bench(int argc, char **argv)
     if (bench.ms == NULL)
         status = csi_fail_memory(&error, "bench");
     else if (stream)
-        status = csi_bench_stream(&options, bench.image, bench.warmup, bench.iterations, bench.json, &error);
+        status = csi_bench_stream(&options, bench.image, bench.warmup, bench.iterations, bench.json,
+                                  &bench.subject, &error);
     else
         status = run(&bench, &options, shared.cpu_mask, &error);
     free(bench.ms);
     if (status != CS_OK) {
-        csi_report(bench.image, &error);
+        csi_report(bench.subject, &error);
         return CSI_EXIT_FAILED;
     }
     return CSI_EXIT_OK;

@@ -247,7 +247,7 @@ static int evaluate(const struct eval_options *own, const struct cs_diagnoser_op
     if (status == CS_OK)
         status = write_reports(own, &run, &error);
     if (status != CS_OK)
-        csi_report(NULL, &error);
+        csi_report(diagnoser == NULL ? options->model.path : NULL, &error);
     csi_buffer_free(&rows);
     csi_eval_free(&run.eval);
     free(run.truth);

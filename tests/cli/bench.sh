@@ -54,5 +54,11 @@ run 2 bench --stage inference --warm; has err "--warm is not for --stage inferen
 run 2 bench --stage everything; has err "--stage"
 run 0 bench --stage inference --warmup 0 --iterations 1 --model lite --json --target-ms 0.001; json "o['achieved'] is False"
 run 0 bench --stage inference --warmup 0 --iterations 1 --model lite --json --target-ms 1e6; json "o['achieved'] is True"
-run 1 bench --image nowhere.jpg; has err "not_found"
+run 1 bench --image nowhere.jpg; has err "nowhere.jpg: not_found"
+# a failure names the file that it is about
+for stage in all stream; do
+    run 1 bench --stage $stage --image leaf.jpg --model none.safetensors; has err "cropshield: none.safetensors: not_found"
+    run 1 bench --stage $stage --image notes.jpg --model lite --iterations 1; has err "cropshield: notes.jpg: unsupported_format"
+done
+run 1 bench --stage inference --model none.safetensors; has err "cropshield: none.safetensors: not_found"
 finish

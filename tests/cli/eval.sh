@@ -52,6 +52,7 @@ assert abs(o["ece"] - sum(abs(sum(b)) for b in bins.values()) / len(rows)) < 1e-
 assert abs(o["top1"] - sum(matrix[i][i] for i in range(len(names))) / len(rows)) < 1e-6
 P
 run 1 eval photos-that-are-nowhere; has err "photos-that-are-nowhere: not_found"; empty out
+run 1 eval --model none.safetensors labelled; has err "cropshield: none.safetensors: not_found"
 run 1 eval --json leaf.jpg; has err "leaf.jpg: bad_request"; empty out
 cp -r labelled 'odd, "names"'; cp notes.jpg 'odd, "names"/Tomato__early_blight/broken.jpg'
 run 1 eval --json --predictions odd.csv 'odd, "names"/'
