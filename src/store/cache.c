@@ -531,13 +531,16 @@ static void clear_memory(struct csi_cache *cache)
     pthread_mutex_unlock(&cache->lock);
 }
 
-void csi_cache_clear(struct csi_cache *cache)
+enum cs_status csi_cache_clear(struct csi_cache *cache, struct cs_error *error)
 {
+    enum cs_status status;
+
     clear_memory(cache); /* what is under way now is not written to disk any more */
     if (cache->disk == NULL)
-        return;
-    csi_disk_clear(cache->disk, cache->name);
+        return CS_OK;
+    status = csi_disk_clear(cache->disk, cache->name, error);
     clear_memory(cache); /* what was read from disk before it was cleared */
+    return status;
 }
 
 void csi_cache_stats(struct csi_cache *cache, struct cs_cache_stats *stats)
