@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "store/cache.h"
 #include "store/disk.h"
 #include "store/disk_file.h"
@@ -141,6 +142,15 @@ static unsigned files_set_aside(void)
                  strstr(entry->d_name, "-wal") == NULL && strstr(entry->d_name, "-shm") == NULL;
     closedir(directory);
     return count;
+}
+
+static void run_sql(const char *sql)
+{
+    sqlite3 *database;
+
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(database);
 }
 
 static void values_survive_a_restart(void **state)
@@ -302,6 +312,56 @@ static void a_cache_over_the_disk_survives_and_ages(void **state)
     }
 }
 
+/* Dates the file's one row, with the checksum that a program of then would have given it. */
+static void date_row(int64_t stored_ms)
+{
+    sqlite3 *database;
+    sqlite3_stmt *row, *change;
+    struct csi_hasher hasher;
+    struct csi_hash sum;
+
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(database, "SELECT cache, key, value FROM entry", -1, &row, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(row), SQLITE_ROW);
+    csi_hasher_init(&hasher);
+    csi_hasher_update(&hasher, sqlite3_column_text(row, 0), (size_t)sqlite3_column_bytes(row, 0) + 1);
+    csi_hasher_update(&hasher, sqlite3_column_blob(row, 1), CSI_HASH_SIZE);
+    csi_hasher_update(&hasher, &stored_ms, sizeof stored_ms);
+    csi_hasher_update(&hasher, sqlite3_column_blob(row, 2), (size_t)sqlite3_column_bytes(row, 2));
+    csi_hasher_final(&hasher, &sum);
+    sqlite3_finalize(row);
+    assert_int_equal(sqlite3_prepare_v2(database,
+                                        "UPDATE entry SET stored_ms = ?1, used_ms = ?1, checksum = ?2", -1,
+                                        &change, NULL),
+                     SQLITE_OK);
+    sqlite3_bind_int64(change, 1, stored_ms);
+    sqlite3_bind_blob(change, 2, sum.bytes, CSI_HASH_SIZE, SQLITE_STATIC);
+    assert_int_equal(sqlite3_step(change), SQLITE_DONE);
+    sqlite3_finalize(change);
+    sqlite3_close(database);
+}
+
+/* A row of before the machine was started ages on in the memory tier like any other. */
+static void what_is_older_than_the_machines_start_ages(void **state)
+{
+    const double up_s = (double)csi_now_ns() / 1e9;
+    struct csi_cache_options options = {.name = "prediction", .max_bytes = 1 << 20, .ttl_s = up_s + 102};
+    struct csi_cache *cache;
+
+    (void)state;
+    fill_and_close(2, 10);
+    run_sql("DELETE FROM entry WHERE id = 1");
+    date_row(csi_unix_ms() - (int64_t)((up_s + 100) * 1000));
+    options.disk = open_disk(1 << 20, options.ttl_s);
+    assert_int_equal(csi_cache_create(&options, &cache, NULL), CS_OK);
+    assert_int_equal(ask(cache, 1), CS_CACHE_HIT);
+    usleep(2200000);
+    assert_int_equal(ask(cache, 1), CS_CACHE_MISS);
+    csi_cache_destroy(cache);
+    csi_disk_close(options.disk);
+}
+
 /* What was computed before a clear reaches neither tier, put as it may be. */
 static void a_value_of_before_a_clear_is_in_no_tier(void **state)
 {
@@ -415,15 +475,6 @@ static void a_truncated_file_is_set_aside(void **state)
     csi_disk_close(disk);
     assert_int_equal(files_set_aside(), 1);
     assert_true(warnings >= 1);
-}
-
-static void run_sql(const char *sql)
-{
-    sqlite3 *database;
-
-    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(database, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(database);
 }
 
 /* A bit flipped in a value: SQLite does not notice, the checksum does; the row goes, the file stays. */
@@ -809,6 +860,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_content_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(values_age, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cache_over_the_disk_survives_and_ages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_older_than_the_machines_start_ages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_value_of_before_a_clear_is_in_no_tier, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_with_the_header_alone_is_set_aside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_database_is_left_alone, set_up, tear_down),
