@@ -136,6 +136,14 @@ static uint64_t clears_of(struct csi_disk *disk, const char *name)
     return clears;
 }
 
+/* Whoever writes a cache file may have dated a row before 1970: then it is as old as that. */
+static int64_t age_of(int64_t stored_ms)
+{
+    int64_t age_ms = csi_unix_ms() - (stored_ms > 0 ? stored_ms : 0);
+
+    return age_ms > 0 ? age_ms : 0;
+}
+
 /* Whether an entry stored at `stored_ms` may still be served. */
 static bool lives(struct csi_disk *disk, const char *name, int64_t stored_ms)
 {
@@ -146,7 +154,7 @@ static bool lives(struct csi_disk *disk, const char *name, int64_t stored_ms)
     table = table_of(disk, name);
     alive = table == NULL || table->cleared == table->clears;
     pthread_mutex_unlock(&disk->table_lock);
-    return alive && (!(disk->ttl_s > 0) || (double)(csi_unix_ms() - stored_ms) <= disk->ttl_s * 1000);
+    return alive && (!(disk->ttl_s > 0) || (double)age_of(stored_ms) <= disk->ttl_s * 1000);
 }
 
 static void checksum(const char *table, const struct csi_hash *key, int64_t stored_ms, const void *bytes,
@@ -681,7 +689,7 @@ static int take_row(struct csi_disk *disk, const char *table, const struct csi_h
 {
     const void *value = sqlite3_column_blob(disk->find, 0), *sum = sqlite3_column_blob(disk->find, 1);
     size_t value_size = (size_t)sqlite3_column_bytes(disk->find, 0);
-    int64_t stored_ms = sqlite3_column_int64(disk->find, 2), age_ms = csi_unix_ms() - stored_ms;
+    int64_t stored_ms = sqlite3_column_int64(disk->find, 2);
     struct csi_hash expected;
 
     checksum(table, key, stored_ms, value, value_size, &expected);
@@ -696,7 +704,7 @@ static int take_row(struct csi_disk *disk, const char *table, const struct csi_h
     if (value_size > 0)
         memcpy(*bytes, value, value_size);
     *size = value_size;
-    *age_s = age_ms > 0 ? (double)age_ms / 1000 : 0;
+    *age_s = (double)age_of(stored_ms) / 1000;
     return 1;
 }
 

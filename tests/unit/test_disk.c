@@ -362,6 +362,19 @@ static void what_is_older_than_the_machines_start_ages(void **state)
     csi_disk_close(options.disk);
 }
 
+/* Differences of times that nobody measured leave 64 bits. */
+static void a_row_of_the_beginning_of_time_is_old(void **state)
+{
+    struct csi_disk *disk;
+
+    (void)state;
+    fill_and_close(1, 10);
+    date_row(INT64_MIN);
+    disk = open_disk(1 << 20, 3600);
+    assert_false(has(disk, "prediction", 0, 10));
+    csi_disk_close(disk);
+}
+
 /* What was computed before a clear reaches neither tier, put as it may be. */
 static void a_value_of_before_a_clear_is_in_no_tier(void **state)
 {
@@ -861,6 +874,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(values_age, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cache_over_the_disk_survives_and_ages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_older_than_the_machines_start_ages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_row_of_the_beginning_of_time_is_old, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_value_of_before_a_clear_is_in_no_tier, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_with_the_header_alone_is_set_aside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_database_is_left_alone, set_up, tear_down),
