@@ -26,6 +26,7 @@
 #define QUEUE_BYTES                                                                                          \
     ((size_t)64 << 20) /* past it new values are not written: a slow disk must not fill the memory */
 #define QUEUE_OPERATIONS 4096u
+#define CUT_OFF_NS       10000000 /* between interrupts of the check */
 
 enum kind { PUT, TOUCH, DROP, NOTHING /* wakes the thread for a clear, or is a value that one came after */ };
 
@@ -67,6 +68,7 @@ struct csi_disk {
     size_t queued_bytes, queued_count;
     uint64_t queued_total, finished_total; /* operations ever: flush waits for the one to reach the other */
     bool stop, running;
+    bool checking; /* the whole file, which takes long on a large one: closing cuts that off */
     atomic_bool damaged;
     pthread_t thread;
 
@@ -505,8 +507,36 @@ static void write_batch(struct csi_disk *disk, struct operation *first)
 
 static void check_whole_file(struct csi_disk *disk)
 {
-    if (disk->writer != NULL && csi_disk_means_damage(csi_disk_file_check_pages(disk->writer)))
+    bool damaged;
+
+    pthread_mutex_lock(&disk->queue_lock);
+    disk->checking = disk->writer != NULL && !disk->stop;
+    pthread_mutex_unlock(&disk->queue_lock);
+    if (!disk->checking) /* this thread alone changes it */
+        return;
+    damaged = csi_disk_means_damage(csi_disk_file_check_pages(disk->writer));
+    pthread_mutex_lock(&disk->queue_lock);
+    disk->checking = false;
+    if (damaged && !disk->stop) /* a check that was cut off says nothing */
         atomic_store(&disk->damaged, true);
+    pthread_cond_broadcast(&disk->done);
+    pthread_mutex_unlock(&disk->queue_lock);
+}
+
+/* The next start makes the check again. Again and again, because an interrupt before the check's first step
+ * is none. `queue_lock` held, and released in between. */
+static void cut_off_check(struct csi_disk *disk)
+{
+    while (disk->checking) {
+        struct timespec until;
+
+        sqlite3_interrupt(disk->writer);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += CUT_OFF_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&disk->done, &disk->queue_lock, &until);
+    }
 }
 
 static void replace_damaged(struct csi_disk *disk)
@@ -612,6 +642,7 @@ void csi_disk_close(struct csi_disk *disk)
         pthread_mutex_lock(&disk->queue_lock);
         disk->stop = true;
         pthread_cond_signal(&disk->work);
+        cut_off_check(disk);
         pthread_mutex_unlock(&disk->queue_lock);
         pthread_join(disk->thread, NULL);
     }

@@ -25,6 +25,7 @@ struct csi_disk_options {
 };
 enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_disk **disk,
                              struct cs_error *error);
+/* Writes what is queued; the check of the whole file that opening began is cut off where it still runs. */
 void csi_disk_close(struct csi_disk *disk);
 
 /* `*bytes` malloc'ed, `*age_s` since it was put. False: not there (or damaged, or unreadable). */

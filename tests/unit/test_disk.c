@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -172,6 +173,54 @@ static void values_survive_a_restart(void **state)
     assert_int_equal(errors, 0);
     csi_disk_close(disk);
     assert_int_equal(warnings, 0);
+}
+
+/* What a check of the whole file takes, and closing it while that runs, in milliseconds: the shortest of some
+ * tries, because other programs run, too. */
+static void time_check_and_close(double *check_ms, double *close_ms)
+{
+    *check_ms = *close_ms = 1e9;
+    for (int i = 0; i < 5; i++) {
+        struct csi_disk *disk;
+        sqlite3 *database;
+        uint64_t start;
+
+        assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+        start = csi_now_ns();
+        assert_int_equal(csi_disk_file_check_pages(database), SQLITE_OK);
+        *check_ms = fmin(*check_ms, csi_ms_since(start));
+        sqlite3_close(database);
+        disk = open_disk(1 << 28, 0);
+        usleep((useconds_t)(*check_ms * 250)); /* a quarter of it: the thread has begun */
+        start = csi_now_ns();
+        csi_disk_close(disk);
+        *close_ms = fmin(*close_ms, csi_ms_since(start));
+    }
+}
+
+/* The file is not taken for a damaged one then, and what was put meanwhile is in it. */
+static void closing_cuts_the_check_off(void **state)
+{
+    struct csi_disk *disk;
+    double check_ms, close_ms;
+
+    (void)state;
+    fill_and_close(1, 10);
+    run_sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) "
+            "INSERT INTO entry (cache, key, size, stored_ms, used_ms, checksum, value) "
+            "SELECT 'prediction', CAST(printf('%032d', i) AS BLOB), 100, i, i, zeroblob(32), zeroblob(100) "
+            "FROM n");
+    time_check_and_close(&check_ms, &close_ms);
+    if (close_ms > check_ms / 2)
+        fail_msg("the check takes %.0f ms, closing meanwhile %.0f", check_ms, close_ms);
+    disk = open_disk(1 << 28, 0);
+    put(disk, "gradcam", 1, 100);
+    csi_disk_close(disk);
+    disk = open_disk(1 << 28, 0);
+    assert_true(has(disk, "gradcam", 1, 100));
+    csi_disk_close(disk);
+    assert_int_equal(warnings, 0);
+    assert_int_equal(files_set_aside(), 0);
 }
 
 static void clearing_a_table_leaves_the_other(void **state)
@@ -868,6 +917,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(values_survive_a_restart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(closing_cuts_the_check_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clearing_a_table_leaves_the_other, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_clear_that_fails_is_made_up_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_content_is_bounded, set_up, tear_down),
