@@ -75,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     csi_disk_flush(disk);
     for (size_t i = 0; i < sizeof caches / sizeof caches[0]; i++)
         csi_disk_stats(disk, caches[i], &entries, &kept, &errors);
-    csi_disk_clear(disk, caches[0]);
+    csi_disk_clear(disk, caches[0], NULL);
     csi_disk_close(disk);
     empty_folder();
     return 0;

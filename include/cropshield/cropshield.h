@@ -681,7 +681,9 @@ CS_API void cs_diagnoser_cache_stats(cs_diagnoser *diagnoser, enum cs_cache cach
  * CS_NOT_FOUND: its folder is not there; CS_BAD_REQUEST: it is no cache file but something else, which would
  * be left as it is; CS_INTERNAL: it cannot be read or written. Thread-safe. */
 CS_API enum cs_status cs_cache_file_check(const char *path, bool *damaged, struct cs_error *error);
-/* Clearing the model cache loads the model again and clears the two others. */
+/* Clearing the model cache loads the model again and clears the two others. CS_INTERNAL: the cache file
+ * cannot be written (a full disk, another process's lock). What it keeps is not served any more, and deleted
+ * as soon as it can be; should the process end before that, the next one would serve it. */
 CS_API enum cs_status cs_diagnoser_cache_clear(cs_diagnoser *diagnoser, enum cs_cache cache,
                                                struct cs_error *error);
 

@@ -22,6 +22,7 @@ struct bench {
     const char *image, *stage;
     bool layers, json, warm;
     double target_ms;
+    const char *subject; /* the file that a failure is about; NULL: none */
     /* results */
     double *ms;
     struct cs_timings stages; /* mean */
@@ -355,6 +356,14 @@ static void print_text(const struct bench *bench, const struct cs_model_info *in
         printf("  its JSON: %.4f ms\n", bench->json_ms);
 }
 
+/* GFLOP/s of the network, as direct convolution, from the time of the inference alone; null where all came
+ * from a cache. */
+static json_t *network_rate(const struct bench *bench, const struct cs_model_info *info, double inference_ms)
+{
+    return inference_ms > 0 ? json_real(2 * info->gmac * (double)bench->batch / inference_ms * 1e3)
+                            : json_null();
+}
+
 static json_t *to_json(const struct bench *bench, const struct cs_model_info *info,
                        const struct csi_summary *s, bool whole)
 {
@@ -366,13 +375,13 @@ static json_t *to_json(const struct bench *bench, const struct cs_model_info *in
 
     if (whole && bench->batch == 1)
         json_object_set_new(stages, "json", json_real(bench->json_ms));
-    return json_pack("{s:s,s:s,s:s,s:i,s:i,s:i,s:{s:f,s:f,s:f,s:f,s:f,s:f,s:f},s:f,s:f,s:f,s:b,s:o}", "model",
+    return json_pack("{s:s,s:s,s:s,s:i,s:i,s:i,s:{s:f,s:f,s:f,s:f,s:f,s:f,s:f},s:f,s:o,s:f,s:b,s:o}", "model",
                      info->name, "precision", cs_precision_name(info->precision), "device",
                      cs_device_name(info->device), "threads", (int)info->threads, "batch", (int)bench->batch,
                      "iterations", (int)bench->iterations, "latency_ms", "mean", s->mean, "std", s->std,
                      "min", s->min, "p50", s->p50, "p90", s->p90, "p99", s->p99, "max", s->max,
                      "images_per_second", 1000.0 * (double)bench->batch / s->mean, "gflops",
-                     2 * info->gmac * (double)bench->batch / s->mean * 1e3, "target_ms", bench->target_ms,
+                     network_rate(bench, info, whole ? t->inference : s->mean), "target_ms", bench->target_ms,
                      "achieved", csi_summary_achieves(s, bench->target_ms), "stages_ms", stages);
 }
 
@@ -386,9 +395,14 @@ static enum cs_status run(struct bench *bench, const struct cs_diagnoser_options
     uint8_t *bytes = NULL;
     size_t size = 0;
     json_t *report = NULL;
-    enum cs_status status = cs_diagnoser_create(options, &diagnoser, error);
+    enum cs_status status;
 
-    if (status == CS_OK && whole)
+    bench->subject = options->model.path;
+    status = cs_diagnoser_create(options, &diagnoser, error);
+    if (status != CS_OK)
+        return status;
+    bench->subject = bench->image;
+    if (whole)
         status = bench->image != NULL
                      ? csi_file_read(bench->image, options->limits.max_bytes, &bytes, &size, error)
                      : csi_bench_photo(PHOTO_WIDTH, PHOTO_HEIGHT, &bytes, &size, error);
@@ -515,12 +529,13 @@ int csi_command_bench(int argc, char **argv)
     if (bench.ms == NULL)
         status = csi_fail_memory(&error, "bench");
     else if (stream)
-        status = csi_bench_stream(&options, bench.image, bench.warmup, bench.iterations, bench.json, &error);
+        status = csi_bench_stream(&options, bench.image, bench.warmup, bench.iterations, bench.json,
+                                  &bench.subject, &error);
     else
         status = run(&bench, &options, shared.cpu_mask, &error);
     free(bench.ms);
     if (status != CS_OK) {
-        csi_report(bench.image, &error);
+        csi_report(bench.subject, &error);
         return CSI_EXIT_FAILED;
     }
     return CSI_EXIT_OK;

@@ -164,7 +164,7 @@ static void print(const struct cs_model_info *info, double rates[WAYS][ROUNDS], 
 }
 
 enum cs_status csi_bench_stream(const struct cs_diagnoser_options *options, const char *image, size_t warmup,
-                                size_t iterations, bool as_json, struct cs_error *error)
+                                size_t iterations, bool as_json, const char **subject, struct cs_error *error)
 {
     struct cs_diagnoser_options alone = *options;
     cs_diagnoser *one = NULL, *all = NULL;
@@ -177,12 +177,15 @@ enum cs_status csi_bench_stream(const struct cs_diagnoser_options *options, cons
                                 : csi_bench_photo(DISPLAY_WIDTH, DISPLAY_HEIGHT, &bytes, &size, error);
 
     alone.model.threads = 1;
+    *subject = status == CS_OK ? options->model.path : image;
     if (status == CS_OK)
         status = cs_diagnoser_create(&alone, &one, error);
     if (status == CS_OK)
         status = cs_diagnoser_create(options, &all, error);
-    if (status == CS_OK)
+    if (status == CS_OK) {
         model = cs_diagnoser_model(all);
+        *subject = image;
+    }
     for (int round = -1; status == CS_OK && round < ROUNDS; round++)
         for (int way = 0; status == CS_OK && way < WAYS; way++) {
             unsigned threads = cs_model_info(model).threads;

@@ -86,6 +86,8 @@ struct csi_progress {
 };
 void csi_progress_begin(struct csi_progress *progress, const char *title, size_t total);
 void csi_progress_update(struct csi_progress *progress, size_t done);
+/* Takes the bar out of the way of what is printed; updates draw it again. */
+void csi_progress_clear(struct csi_progress *progress);
 void csi_progress_end(struct csi_progress *progress);
 
 /* Photos named on the command line: files as they are, "-" for standard input, directories walked (regular

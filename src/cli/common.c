@@ -363,9 +363,14 @@ void csi_progress_update(struct csi_progress *progress, size_t done)
     fflush(stderr);
 }
 
-void csi_progress_end(struct csi_progress *progress)
+void csi_progress_clear(struct csi_progress *progress)
 {
     if (progress->active)
         fprintf(stderr, "\r\033[K");
+}
+
+void csi_progress_end(struct csi_progress *progress)
+{
+    csi_progress_clear(progress);
     progress->active = false;
 }

@@ -128,9 +128,10 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
     const char *name = run->files.paths->items[index];
 
     if (failure != NULL) {
-        csi_progress_end(&run->progress);
+        csi_progress_clear(&run->progress);
         csi_report(name, failure);
         run->eval.failed++;
+        csi_progress_update(&run->progress, index + 1);
         return true;
     }
     csi_eval_add(&run->eval, run->truth[index], diagnosis);
@@ -246,7 +247,7 @@ static int evaluate(const struct eval_options *own, const struct cs_diagnoser_op
     if (status == CS_OK)
         status = write_reports(own, &run, &error);
     if (status != CS_OK)
-        csi_report(NULL, &error);
+        csi_report(diagnoser == NULL ? options->model.path : NULL, &error);
     csi_buffer_free(&rows);
     csi_eval_free(&run.eval);
     free(run.truth);

@@ -145,15 +145,17 @@ static int run(const struct csi_command_line *line, const struct explain *explai
     struct cs_error error;
     enum cs_status status = cs_diagnoser_create(options, &diagnoser, &error);
 
-    if (status == CS_OK) {
-        model = cs_diagnoser_model(diagnoser);
-        if (!are_known(line, explain, model, &heatmap->class_index)) {
-            cs_model_destroy(model);
-            cs_diagnoser_destroy(diagnoser);
-            return CSI_EXIT_USAGE;
-        }
-        status = csi_photo_read(path, options->limits.max_bytes, &bytes, &size, &error);
+    if (status != CS_OK) {
+        csi_report(options->model.path, &error);
+        return CSI_EXIT_FAILED;
     }
+    model = cs_diagnoser_model(diagnoser);
+    if (!are_known(line, explain, model, &heatmap->class_index)) {
+        cs_model_destroy(model);
+        cs_diagnoser_destroy(diagnoser);
+        return CSI_EXIT_USAGE;
+    }
+    status = csi_photo_read(path, options->limits.max_bytes, &bytes, &size, &error);
     request.name = path;
     request.plant = explain->plant;
     if (status == CS_OK)

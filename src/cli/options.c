@@ -124,6 +124,19 @@ static void note_given(struct parse *parse, const struct csi_option *option)
         parse->given[parse->given_count++] = option;
 }
 
+/* Kubernetes tells a container of every Service of its namespace in such variables: of one that is called
+ * "cropshield", CROPSHIELD_PORT=tcp://10.96.0.17:8501. Such a value is not for us, and no number either. */
+static bool is_of_a_service(const char *name, const char *text)
+{
+    if (strcmp(name, "CROPSHIELD_PORT") != 0 || strncmp(text, "tcp://", 6) != 0)
+        return false;
+    fputs(
+        "cropshield: warning: CROPSHIELD_PORT is ignored: it holds what Kubernetes tells of a Service of the "
+        "name cropshield (enableServiceLinks: false in the pod ends that)\n",
+        stderr);
+    return true;
+}
+
 /* What the command line does not say. */
 static bool from_environment(const struct parse *parse, const struct csi_option *options)
 {
@@ -136,7 +149,9 @@ static bool from_environment(const struct parse *parse, const struct csi_option 
             continue;
         environment_name(options->name, name, sizeof name);
         text = getenv(name);
-        if (text != NULL && *text != '\0' && !set_value(options, name, text))
+        if (text == NULL || *text == '\0' || is_of_a_service(name, text))
+            continue;
+        if (!set_value(options, name, text))
             return false;
     }
     return true;

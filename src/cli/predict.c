@@ -272,10 +272,9 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
 {
     struct predict *predict = context;
     const char *name = predict->files.paths->items[index];
-    bool has_bar = predict->progress.active;
     struct cs_error error;
 
-    csi_progress_end(&predict->progress); /* out of the way of what is printed */
+    csi_progress_clear(&predict->progress); /* out of the way of what is printed */
     if (failure != NULL && is_the_model(predict, failure)) {
         csi_report(predict->model_path, failure);
         predict->failed++;
@@ -292,7 +291,6 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
         predict->failed++;
     }
     fflush(stdout);
-    predict->progress.active = has_bar;
     csi_progress_update(&predict->progress, index + 1);
     return !ferror(stdout);
 }

@@ -40,11 +40,12 @@ static bool on_done(void *context, size_t index, const cs_diagnosis *diagnosis,
     struct quantize *quantize = context;
 
     if (failure != NULL) {
-        csi_progress_end(&quantize->progress);
+        csi_progress_clear(&quantize->progress);
         if (quantize->pass == 0)
             csi_report(quantize->files.paths->items[index], failure);
         quantize->eval[quantize->pass].failed++;
         quantize->top[quantize->pass][index] = CSI_EVAL_NO_CLASS;
+        csi_progress_update(&quantize->progress, index + 1);
         return true;
     }
     csi_eval_add(&quantize->eval[quantize->pass], quantize->truth[index], diagnosis);

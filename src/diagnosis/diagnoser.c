@@ -142,23 +142,28 @@ void csi_diagnoser_cache_stats(cs_diagnoser *diagnoser, enum cs_cache cache, str
     }
 }
 
+/* Both, whether or not the first one fails. */
+static enum cs_status clear_results(cs_diagnoser *diagnoser, struct cs_error *error)
+{
+    enum cs_status status = csi_cache_clear(diagnoser->predictions, error);
+    enum cs_status second = csi_cache_clear(diagnoser->gradcams, status == CS_OK ? error : NULL);
+
+    return status != CS_OK ? status : second;
+}
+
 enum cs_status csi_diagnoser_cache_clear(cs_diagnoser *diagnoser, enum cs_cache cache, struct cs_error *error)
 {
     enum cs_status status;
 
     switch (cache) {
-    case CS_CACHE_MODEL:
+    case CS_CACHE_MODEL: /* even if it is the same one: that is what was asked for */
         status = csi_slot_reload(diagnoser, error);
-        if (status == CS_OK) { /* even if it is the same one: that is what was asked for */
-            csi_cache_clear(diagnoser->predictions);
-            csi_cache_clear(diagnoser->gradcams);
-        }
-        return status;
+        return status == CS_OK ? clear_results(diagnoser, error) : status;
     case CS_CACHE_PREDICTION:
-        csi_cache_clear(diagnoser->predictions);
+        status = csi_cache_clear(diagnoser->predictions, error);
         csi_recent_clear(diagnoser->recent);
-        return CS_OK;
-    case CS_CACHE_GRADCAM: csi_cache_clear(diagnoser->gradcams); return CS_OK;
+        return status;
+    case CS_CACHE_GRADCAM: return csi_cache_clear(diagnoser->gradcams, error);
     }
     return csi_fail(error, CS_BAD_REQUEST, "no cache has the number %d", (int)cache);
 }

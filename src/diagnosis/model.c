@@ -211,6 +211,8 @@ static void identify(cs_model *model, bool compact)
     }
     if (compact) /* other sums: the last digits differ */
         csi_hasher_update(&hasher, "compact", sizeof "compact");
+    if (model->plan_info->split_floats) /* of AMX, under the name of AVX-512's kernels; so do they here */
+        csi_hasher_update(&hasher, "split", sizeof "split");
     csi_hasher_final(&hasher, &model->identity);
 }
 

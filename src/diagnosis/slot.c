@@ -35,8 +35,9 @@ static void install(cs_diagnoser *diagnoser, cs_model *model)
     other = old != NULL && memcmp(&old->identity, &model->identity, sizeof model->identity) != 0;
     pthread_mutex_unlock(&slot->lock);
     if (other) {
-        csi_cache_clear(diagnoser->predictions);
-        csi_cache_clear(diagnoser->gradcams);
+        /* What cannot be deleted from the disk is in nobody's way: its keys are the old model's. */
+        csi_cache_clear(diagnoser->predictions, NULL);
+        csi_cache_clear(diagnoser->gradcams, NULL);
     }
     if (old != NULL) {
         old->replaced = true; /* nobody takes it any more; who still holds it looks when it lets go */

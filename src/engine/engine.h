@@ -50,6 +50,7 @@ struct csi_plan_info {
     const char *device_name;     /* "NVIDIA H200"; NULL: the CPU */
     enum cs_precision precision; /* in use; with a device, there */
     bool integers;               /* computes in 8-bit integers */
+    bool split_floats;           /* some layer on the CPU works on floats as sums of two bfloat16 */
     size_t input_channels, input_height, input_width;
     size_t class_count;
     size_t embedding_size; /* input of the final linear layer when it is fed by a pooled map; else 0 */

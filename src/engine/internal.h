@@ -192,6 +192,7 @@ struct csi_plan {
     uint32_t cpu_features;
     enum cs_precision precision; /* of the CPU's steps, as asked for: FP32 or INT8 */
     bool has_fixed_point;        /* some layer computes in integers */
+    bool has_split_floats;       /* some layer computes in floats as sums of two bfloat16 */
     bool separate, compact;      /* see csi_plan_options */
     unsigned max_batch;
     struct csi_pool *pool;

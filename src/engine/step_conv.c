@@ -68,6 +68,7 @@ static size_t choose_wino(struct csi_plan *plan, struct csi_wino_step *wino)
         }
     }
     wino->kernel = csi_wino_choose(&wino->desc, plan->cpu_features, threads, plan->compact);
+    plan->has_split_floats = plan->has_split_floats || csi_wino_is_split(wino->kernel);
     return csi_wino_packed_size(wino->kernel, &wino->desc);
 }
 

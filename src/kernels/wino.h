@@ -50,6 +50,9 @@ uint32_t csi_wino_features(const struct csi_wino *kernel);
 /* Output pixels a tile side: 4, 6 or 8. */
 size_t csi_wino_tile(const struct csi_wino *kernel);
 
+/* Whether it works on floats as sums of two bfloat16: other arithmetic than all other variants in float. */
+bool csi_wino_is_split(const struct csi_wino *kernel);
+
 /* Every variant that `features` allow, best instruction set first, ended by NULL. A static table: index it
  * from 0 up. */
 const struct csi_wino *csi_wino_variant(uint32_t features, size_t index);

@@ -35,21 +35,22 @@ void csi_route_caches_clear(struct csi_request *request)
 {
     cs_diagnoser *diagnoser = request->server->options.diagnoser;
     const char *only = request->captures[0];
-    struct cs_error error = {CS_OK, ""};
+    struct cs_error error, first = {CS_OK, ""};
     bool known = only == NULL;
 
-    /* From the last to the first: loading the model again clears the others anyway. */
+    /* From the last to the first: loading the model again clears the others anyway. One that fails keeps none
+     * of the others from being cleared. */
     for (int i = CS_CACHE_COUNT - 1; i >= 0; i--) {
         if (only != NULL && strcmp(only, cs_cache_name((enum cs_cache)i)) != 0)
             continue;
         known = true;
-        if (cs_diagnoser_cache_clear(diagnoser, (enum cs_cache)i, &error) != CS_OK) {
-            csi_reply_error(request, &error);
-            return;
-        }
+        if (cs_diagnoser_cache_clear(diagnoser, (enum cs_cache)i, &error) != CS_OK && first.status == CS_OK)
+            first = error;
     }
-    if (known)
-        csi_route_caches(request);
-    else
+    if (!known)
         csi_reply_fail(request, CS_NOT_FOUND, "the caches are model, prediction and gradcam");
+    else if (first.status != CS_OK)
+        csi_reply_error(request, &first);
+    else
+        csi_route_caches(request);
 }

@@ -27,7 +27,7 @@ struct value {
 struct entry {
     struct csi_hash key;
     struct value *value;
-    uint64_t stored_ns;
+    int64_t stored_ns;           /* by the monotonic clock; below 0: before the machine was started */
     struct entry *chain;         /* next in the bucket */
     struct entry *newer, *older; /* order of use */
 };
@@ -46,7 +46,7 @@ struct flight {
 struct csi_cache {
     char *name;
     size_t max_bytes;
-    uint64_t ttl_ns;
+    int64_t ttl_ns;
     struct csi_disk *disk;
 
     pthread_mutex_t lock;
@@ -58,6 +58,17 @@ struct csi_cache {
     uint64_t generation; /* counts clears: what was begun before one is not kept */
     uint64_t hits, misses, coalesced, evictions, expired, disk_hits;
 };
+
+static int64_t now_ns(void)
+{
+    return (int64_t)csi_now_ns();
+}
+
+/* At most 126 years, so that differences stay within 64 bits. */
+static int64_t whole_ns(double seconds)
+{
+    return seconds < 4e9 ? (int64_t)(seconds * 1e9) : INT64_C(4000000000000000000);
+}
 
 enum cs_status csi_cache_create(const struct csi_cache_options *options, struct csi_cache **cache,
                                 struct cs_error *error)
@@ -77,7 +88,7 @@ enum cs_status csi_cache_create(const struct csi_cache_options *options, struct 
     }
     made->bucket_count = FIRST_BUCKETS;
     made->max_bytes = options->max_bytes;
-    made->ttl_ns = options->ttl_s > 0 ? (uint64_t)(options->ttl_s * 1e9) : 0;
+    made->ttl_ns = options->ttl_s > 0 ? whole_ns(options->ttl_s) : 0;
     made->disk = options->disk;
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->landed, NULL);
@@ -209,7 +220,7 @@ static void grow(struct csi_cache *cache)
 }
 
 /* Keeps `value` (one more reference) when it fits at all. Lock held. */
-static void keep(struct csi_cache *cache, const struct csi_hash *key, struct value *value, uint64_t stored_ns)
+static void keep(struct csi_cache *cache, const struct csi_hash *key, struct value *value, int64_t stored_ns)
 {
     struct entry *entry = find(cache, key), **bucket;
 
@@ -245,7 +256,7 @@ static struct entry *look_up(struct csi_cache *cache, const struct csi_hash *key
 
     if (entry == NULL)
         return NULL;
-    if (cache->ttl_ns != 0 && csi_now_ns() - entry->stored_ns > cache->ttl_ns) {
+    if (cache->ttl_ns != 0 && now_ns() - entry->stored_ns > cache->ttl_ns) {
         drop(cache, entry);
         cache->expired++;
         return NULL;
@@ -292,23 +303,21 @@ static enum cs_status join_flight(struct csi_cache *cache, struct flight *flight
 }
 
 /* From the disk tier; *stored_ns tells how old it is in the monotonic clock's terms. */
-static struct value *from_disk(struct csi_cache *cache, const struct csi_hash *key, uint64_t *stored_ns)
+static struct value *from_disk(struct csi_cache *cache, const struct csi_hash *key, int64_t *stored_ns)
 {
     uint8_t *bytes;
     size_t size;
     double age_s;
-    uint64_t now = csi_now_ns(), age_ns;
 
     if (cache->disk == NULL || !csi_disk_get(cache->disk, cache->name, key, &bytes, &size, &age_s))
         return NULL;
-    age_ns = (uint64_t)(age_s * 1e9);
-    *stored_ns = age_ns < now ? now - age_ns : 0;
+    *stored_ns = now_ns() - whole_ns(age_s);
     return value_create(bytes, size);
 }
 
 /* Keeps a value just computed in both tiers, unless it was begun before a clear. Lock held. */
 static void keep_in_both(struct csi_cache *cache, const struct csi_hash *key, struct value *value,
-                         uint64_t stored_ns, uint64_t generation)
+                         int64_t stored_ns, uint64_t generation)
 {
     if (generation != cache->generation)
         return;
@@ -322,7 +331,7 @@ static enum cs_status fly(struct csi_cache *cache, struct flight *flight, uint64
                           csi_compute_fn *compute, void *context, struct csi_cached *out,
                           enum cs_cache_result *result, struct cs_error *error)
 {
-    uint64_t stored_ns = 0;
+    int64_t stored_ns = 0;
     struct value *value = from_disk(cache, &flight->key, &stored_ns);
     bool was_on_disk = value != NULL;
     struct flight **link;
@@ -337,7 +346,7 @@ static enum cs_status fly(struct csi_cache *cache, struct flight *flight, uint64
         status = compute(context, &bytes, &size, &local);
         if (status == CS_OK && (value = value_create(bytes, size)) == NULL)
             status = csi_fail_memory(&local, "cache entry");
-        stored_ns = csi_now_ns();
+        stored_ns = now_ns();
     }
     pthread_mutex_lock(&cache->lock);
     *result = was_on_disk ? CS_CACHE_HIT : CS_CACHE_MISS;
@@ -440,7 +449,8 @@ bool csi_cache_peek(struct csi_cache *cache, const struct csi_hash *key, struct 
 {
     struct entry *entry;
     struct value *read;
-    uint64_t generation, stored_ns;
+    uint64_t generation;
+    int64_t stored_ns;
 
     memset(value, 0, sizeof *value);
     if (cache->max_bytes == 0)
@@ -499,7 +509,7 @@ void csi_cache_put_taking(struct csi_cache *cache, const struct csi_hash *key, u
         return;
     }
     pthread_mutex_lock(&cache->lock);
-    keep_in_both(cache, key, value, csi_now_ns(), generation);
+    keep_in_both(cache, key, value, now_ns(), generation);
     pthread_mutex_unlock(&cache->lock);
     value_release(value);
 }
@@ -531,13 +541,16 @@ static void clear_memory(struct csi_cache *cache)
     pthread_mutex_unlock(&cache->lock);
 }
 
-void csi_cache_clear(struct csi_cache *cache)
+enum cs_status csi_cache_clear(struct csi_cache *cache, struct cs_error *error)
 {
+    enum cs_status status;
+
     clear_memory(cache); /* what is under way now is not written to disk any more */
     if (cache->disk == NULL)
-        return;
-    csi_disk_clear(cache->disk, cache->name);
+        return CS_OK;
+    status = csi_disk_clear(cache->disk, cache->name, error);
     clear_memory(cache); /* what was read from disk before it was cleared */
+    return status;
 }
 
 void csi_cache_stats(struct csi_cache *cache, struct cs_cache_stats *stats)

@@ -70,8 +70,9 @@ void csi_cache_put_taking(struct csi_cache *cache, const struct csi_hash *key, u
 /* Counts a miss: for who has looked with csi_cache_contains and will compute and csi_cache_put by himself. */
 void csi_cache_count_miss(struct csi_cache *cache);
 
-/* Drops every entry of both tiers; counters stay. A computation under way is not kept when it ends. */
-void csi_cache_clear(struct csi_cache *cache);
+/* Drops every entry of both tiers; counters stay. A computation under way is not kept when it ends. Fails as
+ * csi_disk_clear does: nothing is served any more, but the disk tier may serve it after a restart. */
+enum cs_status csi_cache_clear(struct csi_cache *cache, struct cs_error *error);
 void csi_cache_stats(struct csi_cache *cache, struct cs_cache_stats *stats);
 
 #endif

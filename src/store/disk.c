@@ -26,8 +26,9 @@
 #define QUEUE_BYTES                                                                                          \
     ((size_t)64 << 20) /* past it new values are not written: a slow disk must not fill the memory */
 #define QUEUE_OPERATIONS 4096u
+#define CUT_OFF_NS       10000000 /* between interrupts of the check */
 
-enum kind { PUT, TOUCH, DROP, CLEAR };
+enum kind { PUT, TOUCH, DROP, NOTHING /* wakes the thread for a clear, or is a value that one came after */ };
 
 struct operation {
     struct operation *next;
@@ -37,12 +38,15 @@ struct operation {
     uint8_t *bytes;
     size_t size;
     int64_t when_ms;
+    uint64_t clears; /* of the table when this was queued */
 };
 
 struct table {
     char name[CSI_DISK_NAME_SIZE];
     uint64_t errors;
-    int64_t cleared_ms; /* what was stored before is not served: a full disk may keep us from deleting it */
+    /* Clears that were asked for, and those that the file has seen. While they differ (a full disk, another
+     * process's lock) nothing of the table is served or written: what the file has is of before. */
+    uint64_t clears, cleared;
 };
 
 struct csi_disk {
@@ -64,6 +68,7 @@ struct csi_disk {
     size_t queued_bytes, queued_count;
     uint64_t queued_total, finished_total; /* operations ever: flush waits for the one to reach the other */
     bool stop, running;
+    bool checking; /* the whole file, which takes long on a large one: closing cuts that off */
     atomic_bool damaged;
     pthread_t thread;
 
@@ -121,6 +126,26 @@ static const char *intern(struct csi_disk *disk, const char *name)
     return table != NULL ? table->name : NULL;
 }
 
+static uint64_t clears_of(struct csi_disk *disk, const char *name)
+{
+    struct table *table;
+    uint64_t clears;
+
+    pthread_mutex_lock(&disk->table_lock);
+    table = table_of(disk, name);
+    clears = table != NULL ? table->clears : 0;
+    pthread_mutex_unlock(&disk->table_lock);
+    return clears;
+}
+
+/* Whoever writes a cache file may have dated a row before 1970: then it is as old as that. */
+static int64_t age_of(int64_t stored_ms)
+{
+    int64_t age_ms = csi_unix_ms() - (stored_ms > 0 ? stored_ms : 0);
+
+    return age_ms > 0 ? age_ms : 0;
+}
+
 /* Whether an entry stored at `stored_ms` may still be served. */
 static bool lives(struct csi_disk *disk, const char *name, int64_t stored_ms)
 {
@@ -129,9 +154,9 @@ static bool lives(struct csi_disk *disk, const char *name, int64_t stored_ms)
 
     pthread_mutex_lock(&disk->table_lock);
     table = table_of(disk, name);
-    alive = table == NULL || stored_ms >= table->cleared_ms;
+    alive = table == NULL || table->cleared == table->clears;
     pthread_mutex_unlock(&disk->table_lock);
-    return alive && (!(disk->ttl_s > 0) || (double)(csi_unix_ms() - stored_ms) <= disk->ttl_s * 1000);
+    return alive && (!(disk->ttl_s > 0) || (double)age_of(stored_ms) <= disk->ttl_s * 1000);
 }
 
 static void checksum(const char *table, const struct csi_hash *key, int64_t stored_ms, const void *bytes,
@@ -270,7 +295,7 @@ static int run_on_key(struct csi_disk *disk, const char *sql, const struct opera
     if (code != SQLITE_OK)
         return code;
     sqlite3_bind_text(statement, 1, operation->table, -1, SQLITE_STATIC);
-    if (operation->kind != CLEAR)
+    if (operation->kind != NOTHING)
         sqlite3_bind_blob(statement, 2, operation->key.bytes, CSI_HASH_SIZE, SQLITE_STATIC);
     if (operation->kind == TOUCH || operation->kind == PUT)
         sqlite3_bind_int64(statement, 3, operation->when_ms);
@@ -300,7 +325,7 @@ static int apply(struct csi_disk *disk, const struct operation *operation)
     case TOUCH:
         return run_on_key(disk, "UPDATE entry SET used_ms = ?3 WHERE cache = ?1 AND key = ?2", operation);
     case DROP: return run_on_key(disk, "DELETE FROM entry WHERE cache = ?1 AND key = ?2", operation);
-    case CLEAR: return run_on_key(disk, "DELETE FROM entry WHERE cache = ?1", operation);
+    case NOTHING: break;
     }
     return SQLITE_OK;
 }
@@ -369,42 +394,9 @@ static void free_operations(struct operation *operation)
     }
 }
 
-/* Writes a batch in one transaction. What fails is lost for the disk tier, counted, and warned of once. */
-static void write_batch(struct csi_disk *disk, const struct operation *first)
+/* A file that is damaged gives way to a new one; anything else is warned of once until a write succeeds. */
+static void write_failed(struct csi_disk *disk, int code, const char *reason)
 {
-    struct csi_disk_counts counts;
-    bool cleared = false;
-    char reason[160];
-    int code;
-
-    if (disk->writer == NULL) {
-        for (const struct operation *operation = first; operation != NULL; operation = operation->next)
-            if (operation->kind == PUT)
-                count_error(disk, operation->table);
-        return;
-    }
-    code = sqlite3_exec(disk->writer, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    for (const struct operation *operation = first; code == SQLITE_OK && operation != NULL;
-         operation = operation->next) {
-        code = apply(disk, operation);
-        cleared = cleared || operation->kind == CLEAR;
-    }
-    if (code == SQLITE_OK)
-        code = make_fit(disk, &counts);
-    if (code == SQLITE_OK)
-        code = sqlite3_exec(disk->writer, "COMMIT", NULL, NULL, NULL);
-    if (code == SQLITE_OK) {
-        publish(disk, &counts);
-        disk->write_warned = false;
-        if (cleared)
-            sqlite3_exec(disk->writer, "PRAGMA incremental_vacuum", NULL, NULL, NULL);
-        return;
-    }
-    snprintf(reason, sizeof reason, "%s", sqlite3_errmsg(disk->writer));
-    sqlite3_exec(disk->writer, "ROLLBACK", NULL, NULL, NULL);
-    for (const struct operation *operation = first; operation != NULL; operation = operation->next)
-        if (operation->kind == PUT || operation->kind == CLEAR)
-            count_error(disk, operation->table);
     if (csi_disk_means_damage(code))
         atomic_store(&disk->damaged, true);
     else if (!disk->write_warned)
@@ -412,10 +404,139 @@ static void write_batch(struct csi_disk *disk, const struct operation *first)
     disk->write_warned = true;
 }
 
+/* Deletes the rows of a table that is to be cleared, in a transaction of its own: no value that cannot be
+ * written takes that back. False: there was nothing to clear, or it failed and stays to be done. */
+static bool sweep_table(struct csi_disk *disk, struct table *table)
+{
+    const struct operation every_row = {.kind = NOTHING, .table = table->name};
+    uint64_t wanted;
+    bool pending;
+    int code = SQLITE_OK;
+
+    pthread_mutex_lock(&disk->table_lock);
+    wanted = table->clears;
+    pending = table->cleared != wanted;
+    pthread_mutex_unlock(&disk->table_lock);
+    if (!pending)
+        return false;
+    if (disk->writer != NULL) /* without one nothing of the file is served either */
+        code = run_on_key(disk, "DELETE FROM entry WHERE cache = ?1", &every_row);
+    if (code != SQLITE_OK)
+        write_failed(disk, code, sqlite3_errmsg(disk->writer));
+    pthread_mutex_lock(&disk->table_lock);
+    if (code == SQLITE_OK)
+        table->cleared = wanted;
+    else
+        table->errors++;
+    pthread_mutex_unlock(&disk->table_lock);
+    return code == SQLITE_OK;
+}
+
+/* Does the clears that are still to be done: before anything newer is written. */
+static void sweep(struct csi_disk *disk)
+{
+    bool swept = false;
+
+    for (size_t i = 0; i < CSI_DISK_CACHES; i++)
+        swept = sweep_table(disk, &disk->tables[i]) || swept;
+    if (swept && disk->writer != NULL) {
+        sqlite3_exec(disk->writer, "PRAGMA incremental_vacuum", NULL, NULL, NULL);
+        recount(disk);
+    }
+}
+
+/* Takes values out of a batch: those that a clear came after, and those behind one that could not be done,
+ * which are errors. False: nothing is left to write. */
+static bool leave_out_cleared(struct csi_disk *disk, struct operation *first)
+{
+    bool left = false;
+
+    pthread_mutex_lock(&disk->table_lock);
+    for (struct operation *operation = first; operation != NULL; operation = operation->next) {
+        struct table *table = table_of(disk, operation->table);
+
+        if (operation->kind == PUT &&
+            (operation->clears != table->clears || table->cleared != table->clears)) {
+            table->errors += operation->clears == table->clears;
+            operation->kind = NOTHING;
+        }
+        left = left || operation->kind != NOTHING;
+    }
+    pthread_mutex_unlock(&disk->table_lock);
+    return left;
+}
+
+static void count_values(struct csi_disk *disk, const struct operation *first)
+{
+    for (const struct operation *operation = first; operation != NULL; operation = operation->next)
+        if (operation->kind == PUT)
+            count_error(disk, operation->table);
+}
+
+/* Writes a batch in one transaction. What fails is lost for the disk tier, counted, and warned of once. */
+static void write_batch(struct csi_disk *disk, struct operation *first)
+{
+    struct csi_disk_counts counts;
+    char reason[160];
+    int code;
+
+    if (!leave_out_cleared(disk, first))
+        return;
+    if (disk->writer == NULL) {
+        count_values(disk, first);
+        return;
+    }
+    code = sqlite3_exec(disk->writer, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    for (const struct operation *operation = first; code == SQLITE_OK && operation != NULL;
+         operation = operation->next)
+        code = apply(disk, operation);
+    if (code == SQLITE_OK)
+        code = make_fit(disk, &counts);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(disk->writer, "COMMIT", NULL, NULL, NULL);
+    if (code == SQLITE_OK) {
+        publish(disk, &counts);
+        disk->write_warned = false;
+        return;
+    }
+    snprintf(reason, sizeof reason, "%s", sqlite3_errmsg(disk->writer));
+    sqlite3_exec(disk->writer, "ROLLBACK", NULL, NULL, NULL);
+    count_values(disk, first);
+    write_failed(disk, code, reason);
+}
+
 static void check_whole_file(struct csi_disk *disk)
 {
-    if (disk->writer != NULL && csi_disk_means_damage(csi_disk_file_check_pages(disk->writer)))
+    bool damaged;
+
+    pthread_mutex_lock(&disk->queue_lock);
+    disk->checking = disk->writer != NULL && !disk->stop;
+    pthread_mutex_unlock(&disk->queue_lock);
+    if (!disk->checking) /* this thread alone changes it */
+        return;
+    damaged = csi_disk_means_damage(csi_disk_file_check_pages(disk->writer));
+    pthread_mutex_lock(&disk->queue_lock);
+    disk->checking = false;
+    if (damaged && !disk->stop) /* a check that was cut off says nothing */
         atomic_store(&disk->damaged, true);
+    pthread_cond_broadcast(&disk->done);
+    pthread_mutex_unlock(&disk->queue_lock);
+}
+
+/* The next start makes the check again. Again and again, because an interrupt before the check's first step
+ * is none. `queue_lock` held, and released in between. */
+static void cut_off_check(struct csi_disk *disk)
+{
+    while (disk->checking) {
+        struct timespec until;
+
+        sqlite3_interrupt(disk->writer);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += CUT_OFF_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&disk->done, &disk->queue_lock, &until);
+    }
 }
 
 static void replace_damaged(struct csi_disk *disk)
@@ -428,6 +549,18 @@ static void replace_damaged(struct csi_disk *disk)
     pthread_mutex_unlock(&disk->read_lock);
     if (disk->writer != NULL)
         recount(disk);
+}
+
+/* Before a batch: a sound file, and nothing in it that was cleared. */
+static void tidy(struct csi_disk *disk)
+{
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if (atomic_load(&disk->damaged))
+            replace_damaged(disk);
+        sweep(disk);
+        if (!atomic_load(&disk->damaged))
+            return;
+    }
 }
 
 static void *write_behind(void *context)
@@ -449,8 +582,7 @@ static void *write_behind(void *context)
         if (batch == NULL && disk->stop)
             break;
         pthread_mutex_unlock(&disk->queue_lock);
-        if (atomic_load(&disk->damaged))
-            replace_damaged(disk);
+        tidy(disk);
         if (batch != NULL)
             write_batch(disk, batch);
         free_operations(batch);
@@ -459,6 +591,7 @@ static void *write_behind(void *context)
         pthread_cond_broadcast(&disk->done);
     }
     pthread_mutex_unlock(&disk->queue_lock);
+    sweep(disk); /* the last chance of a clear that failed */
     return NULL;
 }
 
@@ -509,6 +642,7 @@ void csi_disk_close(struct csi_disk *disk)
         pthread_mutex_lock(&disk->queue_lock);
         disk->stop = true;
         pthread_cond_signal(&disk->work);
+        cut_off_check(disk);
         pthread_mutex_unlock(&disk->queue_lock);
         pthread_join(disk->thread, NULL);
     }
@@ -538,12 +672,13 @@ static void queue(struct csi_disk *disk, enum kind kind, const char *table, cons
     operation->table = table;
     if (key != NULL)
         operation->key = *key;
+    operation->clears = clears_of(disk, table);
     operation->bytes = bytes;
     operation->size = size;
     operation->when_ms = csi_unix_ms();
     pthread_mutex_lock(&disk->queue_lock);
-    full =
-        kind != CLEAR && (disk->queued_bytes + size > QUEUE_BYTES || disk->queued_count >= QUEUE_OPERATIONS);
+    full = kind != NOTHING &&
+           (disk->queued_bytes + size > QUEUE_BYTES || disk->queued_count >= QUEUE_OPERATIONS);
     if (!full) {
         *(disk->last != NULL ? &disk->last->next : &disk->first) = operation;
         disk->last = operation;
@@ -585,7 +720,7 @@ static int take_row(struct csi_disk *disk, const char *table, const struct csi_h
 {
     const void *value = sqlite3_column_blob(disk->find, 0), *sum = sqlite3_column_blob(disk->find, 1);
     size_t value_size = (size_t)sqlite3_column_bytes(disk->find, 0);
-    int64_t stored_ms = sqlite3_column_int64(disk->find, 2), age_ms = csi_unix_ms() - stored_ms;
+    int64_t stored_ms = sqlite3_column_int64(disk->find, 2);
     struct csi_hash expected;
 
     checksum(table, key, stored_ms, value, value_size, &expected);
@@ -600,7 +735,7 @@ static int take_row(struct csi_disk *disk, const char *table, const struct csi_h
     if (value_size > 0)
         memcpy(*bytes, value, value_size);
     *size = value_size;
-    *age_s = age_ms > 0 ? (double)age_ms / 1000 : 0;
+    *age_s = (double)age_of(stored_ms) / 1000;
     return 1;
 }
 
@@ -667,17 +802,28 @@ void csi_disk_put(struct csi_disk *disk, const char *table, const struct csi_has
     queue(disk, PUT, name, key, copy, size);
 }
 
-void csi_disk_clear(struct csi_disk *disk, const char *table)
+enum cs_status csi_disk_clear(struct csi_disk *disk, const char *table, struct cs_error *error)
 {
     const char *name = intern(disk, table);
+    uint64_t wanted;
+    bool done;
 
     if (name == NULL)
-        return;
+        return CS_OK; /* nothing is kept under it */
     pthread_mutex_lock(&disk->table_lock);
-    table_of(disk, name)->cleared_ms = csi_unix_ms(); /* interned: it has its place */
+    wanted = ++table_of(disk, name)->clears; /* interned: it has its place */
     pthread_mutex_unlock(&disk->table_lock);
-    queue(disk, CLEAR, name, NULL, NULL, 0);
+    queue(disk, NOTHING, name, NULL, NULL, 0);
     csi_disk_flush(disk);
+    pthread_mutex_lock(&disk->table_lock);
+    done = table_of(disk, name)->cleared >= wanted;
+    pthread_mutex_unlock(&disk->table_lock);
+    return done ? CS_OK
+                : csi_fail(
+                      error, CS_INTERNAL,
+                      "the cache file cannot be written: its values of '%s' are not served any more and go "
+                      "as soon as it can, but after a restart before that they would be served",
+                      table);
 }
 
 void csi_disk_flush(struct csi_disk *disk)

@@ -25,6 +25,7 @@ struct csi_disk_options {
 };
 enum cs_status csi_disk_open(const struct csi_disk_options *options, struct csi_disk **disk,
                              struct cs_error *error);
+/* Writes what is queued; the check of the whole file that opening began is cut off where it still runs. */
 void csi_disk_close(struct csi_disk *disk);
 
 /* `*bytes` malloc'ed, `*age_s` since it was put. False: not there (or damaged, or unreadable). */
@@ -35,8 +36,11 @@ bool csi_disk_contains(struct csi_disk *disk, const char *table, const struct cs
 /* Queued and written by a background thread, so that a request never waits for the disk. */
 void csi_disk_put(struct csi_disk *disk, const char *table, const struct csi_hash *key, const void *bytes,
                   size_t size);
-/* Waits for its turn in the queue: afterwards nothing older is found, nor written late. */
-void csi_disk_clear(struct csi_disk *disk, const char *table);
+/* Waits for its turn in the queue: afterwards nothing older is found, nor written late. CS_INTERNAL: the file
+ * could not be written (a full disk, another process's lock). This process serves nothing older all the same;
+ * what is in the file is deleted before the next write that succeeds, when it is closed at the latest, or
+ * else found by the next process. */
+enum cs_status csi_disk_clear(struct csi_disk *disk, const char *table, struct cs_error *error);
 /* Waits until everything queued is on disk. */
 void csi_disk_flush(struct csi_disk *disk);
 void csi_disk_stats(struct csi_disk *disk, const char *table, uint64_t *entries, uint64_t *bytes,

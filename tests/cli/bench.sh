@@ -16,6 +16,13 @@ json "abs(o['images_per_second'] * o['latency_ms']['mean'] / 1000 - 1) < 1e-6 an
 json "o['iterations'] == 3 and o['target_ms'] == 200 and o['stages_ms']['decode'] > 0 and o['stages_ms']['inference'] > 0"
 case $CROPSHIELD_BUILD in *san | *coverage) json_ms=10 ;; *) json_ms=0.1 ;; esac # 0.002 to 0.004 where it was measured
 json "0 < o['stages_ms']['json'] < $json_ms"
+# the network's rate is of the inference alone, however many photos it takes, and none where it did not run
+run 0 inspect --json --model lite; gmac=$($python -c 'import json; print(json.load(open("out"))["gmac"])')
+for batch in 1 2; do
+    run 0 bench --warmup 0 --iterations 2 --json --image leaf.png --model lite --batch $batch
+    json "abs(o['gflops'] * o['stages_ms']['inference'] / (2000 * $gmac * $batch) - 1) < 1e-5"
+done
+run 0 bench --warmup 1 --iterations 2 --warm --json --image leaf.png --model lite; json "o['stages_ms']['inference'] == 0 and o['gflops'] is None"
 run 0 bench --warmup 0 --iterations 2 --stage inference --layers --json --batch 2 --threads 1 --model lite
 json "o['batch'] == 2 and o['threads'] == 1 and o['gflops'] > 1 and len(o['layers']) >= 8 and o['peaks']['fma_gflops'] > 1"
 json "all(l['algorithm'] and l['ms'] >= 0 for l in o['layers'])"
@@ -47,5 +54,11 @@ run 2 bench --stage inference --warm; has err "--warm is not for --stage inferen
 run 2 bench --stage everything; has err "--stage"
 run 0 bench --stage inference --warmup 0 --iterations 1 --model lite --json --target-ms 0.001; json "o['achieved'] is False"
 run 0 bench --stage inference --warmup 0 --iterations 1 --model lite --json --target-ms 1e6; json "o['achieved'] is True"
-run 1 bench --image nowhere.jpg; has err "not_found"
+run 1 bench --image nowhere.jpg; has err "nowhere.jpg: not_found"
+# a failure names the file that it is about
+for stage in all stream; do
+    run 1 bench --stage $stage --image leaf.jpg --model none.safetensors; has err "cropshield: none.safetensors: not_found"
+    run 1 bench --stage $stage --image notes.jpg --model lite --iterations 1; has err "cropshield: notes.jpg: unsupported_format"
+done
+run 1 bench --stage inference --model none.safetensors; has err "cropshield: none.safetensors: not_found"
 finish

@@ -7,6 +7,10 @@ run 0 eval labelled; has out "(4 photos)"; has out "top-1"; has out "as with --p
 if command -v script >/dev/null; then
     script -qec "'$CROPSHIELD' eval labelled >figures" /dev/null </dev/null >terminal || complain "eval on a terminal"
     has terminal "evaluating ["; has terminal "4/4"; has figures "top-1"; hasnt figures "evaluating ["
+    # a bad photo leaves the bar's place and takes neither it nor the count away
+    cp -r labelled first_is_bad; cp notes.jpg first_is_bad/Potato__healthy/00.jpg
+    script -qec "'$CROPSHIELD' eval first_is_bad >figures" /dev/null </dev/null >terminal && complain "eval of a bad photo ended with 0"
+    has terminal "00.jpg: unsupported_format"; has terminal "5/5"
 else
     echo "left out: progress on a terminal (no script)"
 fi
@@ -48,6 +52,7 @@ assert abs(o["ece"] - sum(abs(sum(b)) for b in bins.values()) / len(rows)) < 1e-
 assert abs(o["top1"] - sum(matrix[i][i] for i in range(len(names))) / len(rows)) < 1e-6
 P
 run 1 eval photos-that-are-nowhere; has err "photos-that-are-nowhere: not_found"; empty out
+run 1 eval --model none.safetensors labelled; has err "cropshield: none.safetensors: not_found"
 run 1 eval --json leaf.jpg; has err "leaf.jpg: bad_request"; empty out
 cp -r labelled 'odd, "names"'; cp notes.jpg 'odd, "names"/Tomato__early_blight/broken.jpg'
 run 1 eval --json --predictions odd.csv 'odd, "names"/'

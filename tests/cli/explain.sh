@@ -21,6 +21,9 @@ for map in jet viridis inferno turbo grey; do run 0 explain -o $map.png --colorm
 run 0 explain -o stated.png --alpha 0.5 --colormap jet leaf.jpg
 cmp -s stated.png map.png || complain "the picture is not what --alpha 0.5 --colormap jet gives"
 for method in gradcam hirescam layercam eigencam ablationcam gradcam++; do run 0 explain --raw "$method.npy" --method $method leaf.jpg; done
+# a failure names the file that it is about
+run 1 explain -o bad.png --model none.safetensors leaf.jpg; has err "cropshield: none.safetensors: not_found"
+run 1 explain -o bad.png notes.jpg; has err "cropshield: notes.jpg: unsupported_format"
 # --format wins over the name, and says what standard output gets
 magic() { $python -c "
 import io, sys

@@ -81,6 +81,9 @@ twin 2 CROPSHIELD_MEAN=1,2 CROPSHIELD_MEAN: predict leaf.png
 twin 2 CROPSHIELD_STD=0,1,1 CROPSHIELD_STD: predict leaf.png
 twin 2 CROPSHIELD_STAGE=none "CROPSHIELD_STAGE: 'none'" bench
 twin 2 CROPSHIELD_LOG_FORMAT=xml "CROPSHIELD_LOG_FORMAT: 'xml'" serve
+# what Kubernetes sets for a Service of the program's name is no setting of ours
+twin 2 CROPSHIELD_PORT=tcp://10.96.0.17:8501 "warning: CROPSHIELD_PORT is ignored" serve --log-format xml; hasnt err "CROPSHIELD_PORT: "
+twin 2 CROPSHIELD_PORT=10.96.0.17 "CROPSHIELD_PORT: '10.96.0.17' is not a number" serve
 twin 2 CROPSHIELD_METHOD=guess CROPSHIELD_METHOD: explain -o o.png leaf.png
 twin 2 CROPSHIELD_METHOD=guess "CROPSHIELD_METHOD: 'guess' is none of minmax, percentile, mse, fixed" quantize embedded --calibration . -o q.safetensors
 twin 2 CROPSHIELD_FORMAT=gif "CROPSHIELD_FORMAT: 'gif'" explain -o o.png leaf.png

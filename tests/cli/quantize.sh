@@ -50,6 +50,14 @@ json "all(l['snr_db'] > 10 for l in o['layers']) and len(o['layers']) > 20 and l
 mkdir -p some; cp photos/plant1.jpg some; cp notes.jpg some/notes.jpg
 run 1 quantize "$models/plain.pth" --calibration some --force -o some.safetensors
 has err "some/notes.jpg: unsupported_format"; has out "1 photo, same top class"; [ -e some.safetensors ] || complain "one bad photo stopped the rest"
+if command -v script >/dev/null; then # nor does it take the progress bar away on a terminal
+    cp notes.jpg some/0.jpg
+    script -qec "'$CROPSHIELD' quantize '$models/plain.pth' --calibration some --force -o some.safetensors >figures" /dev/null </dev/null >terminal &&
+        complain "quantize with bad photos ended with 0"
+    has terminal "0.jpg: unsupported_format"; has terminal "fp32 ["; has terminal "int8 ["
+else
+    echo "left out: progress on a terminal (no script)"
+fi
 run 0 inspect --json --precision int8 onnx.safetensors; json "o['precision'] == 'int8'"
 run 1 quantize "$models/quantised_residual.onnx" --calibration photos -o no.safetensors; has err "quantised already"
 # a loss over the bound writes nothing, unless forced

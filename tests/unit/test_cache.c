@@ -210,7 +210,7 @@ static void *crowd_member(void *context)
         }
         csi_cached_release(&value);
         if (i % 64 == 63)
-            csi_cache_clear(crowd->cache);
+            csi_cache_clear(crowd->cache, NULL);
     }
     return NULL;
 }
@@ -293,7 +293,7 @@ static enum cs_status compute_and_clear(void *context, uint8_t **bytes, size_t *
     struct clearing *clearing = context;
 
     (void)error;
-    csi_cache_clear(clearing->cache);
+    csi_cache_clear(clearing->cache, NULL);
     *bytes = calloc(1, 4);
     *size = 4;
     return CS_OK;
@@ -324,7 +324,7 @@ static void what_is_put_after_a_clear_is_not_kept(void **state)
     uint64_t generation = csi_cache_generation(cache);
 
     (void)state;
-    csi_cache_clear(cache);
+    csi_cache_clear(cache, NULL);
     csi_cache_put(cache, &key, "leaf", 5, generation);
     assert_false(csi_cache_contains(cache, &key));
     csi_cache_put(cache, &key, "leaf", 5, csi_cache_generation(cache));
@@ -342,7 +342,7 @@ static void a_value_in_use_survives_the_clear(void **state)
     (void)state;
     csi_cache_put(cache, &key, "leaf", 5, csi_cache_generation(cache));
     assert_true(csi_cache_peek(cache, &key, &value));
-    csi_cache_clear(cache);
+    csi_cache_clear(cache, NULL);
     assert_string_equal((const char *)value.bytes, "leaf");
     csi_cached_release(&value);
     csi_cache_destroy(cache);

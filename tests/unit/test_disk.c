@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -20,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "store/cache.h"
 #include "store/disk.h"
 #include "store/disk_file.h"
@@ -143,6 +145,15 @@ static unsigned files_set_aside(void)
     return count;
 }
 
+static void run_sql(const char *sql)
+{
+    sqlite3 *database;
+
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(database);
+}
+
 static void values_survive_a_restart(void **state)
 {
     struct csi_disk *disk;
@@ -164,6 +175,54 @@ static void values_survive_a_restart(void **state)
     assert_int_equal(warnings, 0);
 }
 
+/* What a check of the whole file takes, and closing it while that runs, in milliseconds: the shortest of some
+ * tries, because other programs run, too. */
+static void time_check_and_close(double *check_ms, double *close_ms)
+{
+    *check_ms = *close_ms = 1e9;
+    for (int i = 0; i < 5; i++) {
+        struct csi_disk *disk;
+        sqlite3 *database;
+        uint64_t start;
+
+        assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+        start = csi_now_ns();
+        assert_int_equal(csi_disk_file_check_pages(database), SQLITE_OK);
+        *check_ms = fmin(*check_ms, csi_ms_since(start));
+        sqlite3_close(database);
+        disk = open_disk(1 << 28, 0);
+        usleep((useconds_t)(*check_ms * 250)); /* a quarter of it: the thread has begun */
+        start = csi_now_ns();
+        csi_disk_close(disk);
+        *close_ms = fmin(*close_ms, csi_ms_since(start));
+    }
+}
+
+/* The file is not taken for a damaged one then, and what was put meanwhile is in it. */
+static void closing_cuts_the_check_off(void **state)
+{
+    struct csi_disk *disk;
+    double check_ms, close_ms;
+
+    (void)state;
+    fill_and_close(1, 10);
+    run_sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) "
+            "INSERT INTO entry (cache, key, size, stored_ms, used_ms, checksum, value) "
+            "SELECT 'prediction', CAST(printf('%032d', i) AS BLOB), 100, i, i, zeroblob(32), zeroblob(100) "
+            "FROM n");
+    time_check_and_close(&check_ms, &close_ms);
+    if (close_ms > check_ms / 2)
+        fail_msg("the check takes %.0f ms, closing meanwhile %.0f", check_ms, close_ms);
+    disk = open_disk(1 << 28, 0);
+    put(disk, "gradcam", 1, 100);
+    csi_disk_close(disk);
+    disk = open_disk(1 << 28, 0);
+    assert_true(has(disk, "gradcam", 1, 100));
+    csi_disk_close(disk);
+    assert_int_equal(warnings, 0);
+    assert_int_equal(files_set_aside(), 0);
+}
+
 static void clearing_a_table_leaves_the_other(void **state)
 {
     struct csi_disk *disk = open_disk(1 << 24, 0);
@@ -171,10 +230,49 @@ static void clearing_a_table_leaves_the_other(void **state)
     (void)state;
     put(disk, "prediction", 1, 100);
     put(disk, "gradcam", 1, 100);
-    csi_disk_clear(disk, "prediction"); /* the value may still be queued: it must not appear afterwards */
+    assert_int_equal(csi_disk_clear(disk, "prediction", NULL),
+                     CS_OK); /* the value may still be queued: it must not appear afterwards */
     assert_false(has(disk, "prediction", 1, 100));
     assert_true(has(disk, "gradcam", 1, 100));
     csi_disk_close(disk);
+}
+
+/* While another process holds the lock: told, hidden all the same, and done with the next write or at the
+ * end.
+ */
+static void a_clear_that_fails_is_made_up_for(void **state)
+{
+    (void)state;
+    for (int by_a_write = 0; by_a_write < 2; by_a_write++) {
+        struct csi_disk *disk = open_disk(1 << 20, 0);
+        struct cs_error error;
+        sqlite3 *holder;
+
+        put(disk, "prediction", 1, 100);
+        put(disk, "gradcam", 1, 100);
+        csi_disk_flush(disk);
+        assert_int_equal(sqlite3_open(path, &holder), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(holder, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(csi_disk_clear(disk, "prediction", &error), CS_INTERNAL);
+        assert_non_null(strstr(error.message, "'prediction'"));
+        assert_non_null(strstr(last_warning, "cannot be written"));
+        assert_false(has(disk, "prediction", 1, 100));
+        sqlite3_exec(holder, "ROLLBACK", NULL, NULL, NULL);
+        sqlite3_close(holder);
+        assert_true(has(disk, "gradcam", 1, 100));
+        if (by_a_write) {
+            put(disk, "prediction", 2, 100);
+            csi_disk_flush(disk);
+            assert_true(has(disk, "prediction", 2, 100));
+            assert_false(has(disk, "prediction", 1, 100));
+        }
+        csi_disk_close(disk);
+        disk = open_disk(1 << 20, 0);
+        assert_false(has(disk, "prediction", 1, 100));
+        assert_true(has(disk, "prediction", 2, 100) == (by_a_write == 1));
+        assert_true(has(disk, "gradcam", 1, 100));
+        csi_disk_close(disk);
+    }
 }
 
 static void the_content_is_bounded(void **state)
@@ -263,6 +361,69 @@ static void a_cache_over_the_disk_survives_and_ages(void **state)
     }
 }
 
+/* Dates the file's one row, with the checksum that a program of then would have given it. */
+static void date_row(int64_t stored_ms)
+{
+    sqlite3 *database;
+    sqlite3_stmt *row, *change;
+    struct csi_hasher hasher;
+    struct csi_hash sum;
+
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(database, "SELECT cache, key, value FROM entry", -1, &row, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(row), SQLITE_ROW);
+    csi_hasher_init(&hasher);
+    csi_hasher_update(&hasher, sqlite3_column_text(row, 0), (size_t)sqlite3_column_bytes(row, 0) + 1);
+    csi_hasher_update(&hasher, sqlite3_column_blob(row, 1), CSI_HASH_SIZE);
+    csi_hasher_update(&hasher, &stored_ms, sizeof stored_ms);
+    csi_hasher_update(&hasher, sqlite3_column_blob(row, 2), (size_t)sqlite3_column_bytes(row, 2));
+    csi_hasher_final(&hasher, &sum);
+    sqlite3_finalize(row);
+    assert_int_equal(sqlite3_prepare_v2(database,
+                                        "UPDATE entry SET stored_ms = ?1, used_ms = ?1, checksum = ?2", -1,
+                                        &change, NULL),
+                     SQLITE_OK);
+    sqlite3_bind_int64(change, 1, stored_ms);
+    sqlite3_bind_blob(change, 2, sum.bytes, CSI_HASH_SIZE, SQLITE_STATIC);
+    assert_int_equal(sqlite3_step(change), SQLITE_DONE);
+    sqlite3_finalize(change);
+    sqlite3_close(database);
+}
+
+/* A row of before the machine was started ages on in the memory tier like any other. */
+static void what_is_older_than_the_machines_start_ages(void **state)
+{
+    const double up_s = (double)csi_now_ns() / 1e9;
+    struct csi_cache_options options = {.name = "prediction", .max_bytes = 1 << 20, .ttl_s = up_s + 102};
+    struct csi_cache *cache;
+
+    (void)state;
+    fill_and_close(2, 10);
+    run_sql("DELETE FROM entry WHERE id = 1");
+    date_row(csi_unix_ms() - (int64_t)((up_s + 100) * 1000));
+    options.disk = open_disk(1 << 20, options.ttl_s);
+    assert_int_equal(csi_cache_create(&options, &cache, NULL), CS_OK);
+    assert_int_equal(ask(cache, 1), CS_CACHE_HIT);
+    usleep(2200000);
+    assert_int_equal(ask(cache, 1), CS_CACHE_MISS);
+    csi_cache_destroy(cache);
+    csi_disk_close(options.disk);
+}
+
+/* Differences of times that nobody measured leave 64 bits. */
+static void a_row_of_the_beginning_of_time_is_old(void **state)
+{
+    struct csi_disk *disk;
+
+    (void)state;
+    fill_and_close(1, 10);
+    date_row(INT64_MIN);
+    disk = open_disk(1 << 20, 3600);
+    assert_false(has(disk, "prediction", 0, 10));
+    csi_disk_close(disk);
+}
+
 /* What was computed before a clear reaches neither tier, put as it may be. */
 static void a_value_of_before_a_clear_is_in_no_tier(void **state)
 {
@@ -275,7 +436,7 @@ static void a_value_of_before_a_clear_is_in_no_tier(void **state)
     options.disk = open_disk(1 << 20, 0);
     assert_int_equal(csi_cache_create(&options, &cache, NULL), CS_OK);
     generation = csi_cache_generation(cache);
-    csi_cache_clear(cache);
+    assert_int_equal(csi_cache_clear(cache, NULL), CS_OK);
     csi_cache_put(cache, &key, "old", 4, generation);
     csi_disk_flush(options.disk);
     assert_false(csi_cache_contains(cache, &key));
@@ -376,15 +537,6 @@ static void a_truncated_file_is_set_aside(void **state)
     csi_disk_close(disk);
     assert_int_equal(files_set_aside(), 1);
     assert_true(warnings >= 1);
-}
-
-static void run_sql(const char *sql)
-{
-    sqlite3 *database;
-
-    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(database, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(database);
 }
 
 /* A bit flipped in a value: SQLite does not notice, the checksum does; the row goes, the file stays. */
@@ -705,7 +857,7 @@ static void a_full_disk_is_a_counted_miss(void **state)
         wrong |= warnings == 0 ? 2 : 0;
         wrong |= entries >= 60 ? 4 : 0;
         wrong |= !has(disk, "gradcam", 1, 20000) ? 8 : 0; /* what is there is right, and reading goes on */
-        csi_disk_clear(disk, "gradcam");                  /* cleared is cleared, deleted or not */
+        csi_disk_clear(disk, "gradcam", NULL);            /* cleared is cleared, deleted or not */
         wrong |= has(disk, "gradcam", 1, 20000) ? 16 : 0;
         wrong |= csi_disk_contains(disk, "gradcam", &first) ? 32 : 0;
         csi_disk_close(disk);
@@ -733,7 +885,7 @@ static void *hammer(void *context)
         else
             has(worker->disk, "gradcam", number, 500 + number);
         if (i % 100 == 99)
-            csi_disk_clear(worker->disk, "gradcam");
+            assert_int_equal(csi_disk_clear(worker->disk, "gradcam", NULL), CS_OK);
     }
     return NULL;
 }
@@ -765,10 +917,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(values_survive_a_restart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(closing_cuts_the_check_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clearing_a_table_leaves_the_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_clear_that_fails_is_made_up_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_content_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(values_age, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cache_over_the_disk_survives_and_ages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_older_than_the_machines_start_ages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_row_of_the_beginning_of_time_is_old, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_value_of_before_a_clear_is_in_no_tier, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_with_the_header_alone_is_set_aside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_database_is_left_alone, set_up, tear_down),

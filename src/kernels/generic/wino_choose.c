@@ -82,6 +82,11 @@ size_t csi_wino_tile(const struct csi_wino *kernel)
     return kernel->size == CSI_WINO_4 ? 4 : kernel->size == CSI_WINO_6 ? 6 : 8;
 }
 
+bool csi_wino_is_split(const struct csi_wino *kernel)
+{
+    return kernel->fixed == NULL && kernel->ops->split;
+}
+
 const struct csi_wino *csi_wino_variant(uint32_t features, size_t index)
 {
     for (size_t i = 0; i < VARIANT_COUNT; i++) {
