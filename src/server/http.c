@@ -78,6 +78,7 @@ static bool authorized(struct csi_request *request)
         return true;
     if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0 &&
         token_matches(header + 7, server->options.token)) {
+        request->showed_token = true;
         if (request->session != NULL)
             csi_session_authorize(server->sessions, request->session);
         return true;
@@ -123,6 +124,7 @@ static bool admit(struct csi_request *request)
     uint64_t announced =
         length == NULL ? 0 : strtoull(length, NULL, 10); /* the guard has seen a plain number */
     char allow[64];
+    bool may_enter;
 
     if (!csi_host_allowed(host, options->host, server->loopback, options->allowed_hosts)) {
         csi_reply_fail(request, CS_BAD_REQUEST, "this server does not answer for that host name");
@@ -145,7 +147,8 @@ static bool admit(struct csi_request *request)
         csi_reply_fail(request, CS_BAD_REQUEST, "the request comes from a foreign site");
         return false;
     }
-    if ((request->route->flags & CSI_ROUTE_GUARD) && !authorized(request)) {
+    may_enter = authorized(request); /* asked on open routes too: a token shown there counts as well */
+    if ((request->route->flags & CSI_ROUTE_GUARD) && !may_enter) {
         csi_reply_fail(request, CS_UNAUTHORIZED, "the access token is missing or wrong");
         csi_reply_header(request, "WWW-Authenticate", "Bearer");
         return false;

@@ -229,9 +229,8 @@ struct csi_session *csi_request_session(struct csi_request *request)
         request->session = csi_session_get(request->server->sessions, NULL, &request->new_session);
         if (request->session == NULL)
             csi_reply_fail(request, CS_INTERNAL, "out of memory (session)");
-        else if (request->server->options.token != NULL && csi_header(request, "Authorization") != NULL)
-            csi_session_authorize(request->server->sessions,
-                                  request->session); /* this far only with the token */
+        else if (request->showed_token)
+            csi_session_authorize(request->server->sessions, request->session);
     }
     return request->session;
 }

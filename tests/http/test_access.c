@@ -178,6 +178,58 @@ static void token(void **state)
     csi_buffer_free(&photo);
 }
 
+/* The status of GET /api/v1/history in the session that `GET path` with these headers made or went on with.
+ */
+static int history_after(const char *path, const char *headers)
+{
+    struct answer answer = request("GET", path, headers, NULL, 0);
+    char cookie[256];
+    int status;
+
+    snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
+    if (cookie[0] == '\0')
+        fail_msg("GET %s with '%s' set no cookie: %d", path, headers, answer.status);
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/history", cookie, NULL, 0);
+    status = answer.status;
+    answer_free(&answer);
+    return status;
+}
+
+/* The page is open to all: a session that it makes is authorized by the right token alone, not by whatever
+ * stands in its place. */
+static void token_at_the_page(void **state)
+{
+    static const char *const wrong[] = {"Authorization: x\r\n", "Authorization: Bearer secret-tokem\r\n",
+                                        "Authorization: Basic secret-token\r\n", "Authorization:\r\n"};
+    struct csi_server_options options = test_options();
+    struct answer answer;
+    char cookie[256], both[512];
+
+    stop_server(state);
+    options.token = "secret-token";
+    start_with(&options);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(history_after("/", wrong[i]), 401);
+    assert_int_equal(history_after("/", "Authorization: Bearer secret-token\r\n"), 200);
+    /* A session that was there before: the same. */
+    answer = get("/");
+    snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
+    answer_free(&answer);
+    for (size_t i = 0; i <= sizeof wrong / sizeof wrong[0]; i++) {
+        bool right = i == sizeof wrong / sizeof wrong[0];
+
+        snprintf(both, sizeof both, "%s%s", cookie,
+                 right ? "Authorization: Bearer secret-token\r\n" : wrong[i]);
+        answer = request("GET", "/", both, NULL, 0);
+        assert_int_equal(answer.status, 200);
+        answer_free(&answer);
+        answer = request("GET", "/api/v1/history", cookie, NULL, 0);
+        assert_int_equal(answer.status, right ? 200 : 401);
+        answer_free(&answer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +238,7 @@ int main(void)
         cmocka_unit_test(absolute_targets),
         cmocka_unit_test(foreign_pages_change_nothing),
         cmocka_unit_test(token),
+        cmocka_unit_test(token_at_the_page),
     };
 
     return cmocka_run_group_tests_name("access", tests, start_server, stop_all);
