@@ -252,7 +252,7 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct csi_request *request = calloc(1, sizeof *request);
     const char *length;
-    bool has_body;
+    bool has_body, admitted;
 
     if (request == NULL || info == NULL || info->socket_context == NULL) {
         free(request);
@@ -274,14 +274,18 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
     length = csi_header(request, "Content-Length");
     has_body = csi_header(request, "Transfer-Encoding") != NULL ||
                (length != NULL && strtoull(length, NULL, 10) > 0);
-    if (admit(request) && (request->route->flags & CSI_ROUTE_BODY)) {
+    admitted = admit(request);
+    if (admitted && (request->route->flags & CSI_ROUTE_BODY)) {
         struct cs_error error = {CS_OK, ""};
 
-        if (csi_body_begin(&request->body, csi_header(request, "Content-Type"),
-                           (request->route->flags & CSI_ROUTE_FORM) != 0, body_limit(request),
-                           server->options.limits.max_bytes, &error) != CS_OK)
+        admitted = csi_body_begin(&request->body, csi_header(request, "Content-Type"),
+                                  (request->route->flags & CSI_ROUTE_FORM) != 0, body_limit(request),
+                                  server->options.limits.max_bytes, &error) == CS_OK;
+        if (!admitted)
             csi_reply_error(request, &error);
     }
+    if (!admitted && request->response == NULL)
+        return MHD_NO; /* no memory to say why: it must not pass for one that was let in */
     if (request->response != NULL && has_body) {
         char headers[REFUSAL_HEADERS];
 

@@ -103,6 +103,8 @@ void csi_reply_status(struct csi_request *request, unsigned http_status, const c
     csi_error_json(&body, code, message, request->v2);
     if (body.failed) {
         csi_buffer_free(&body);
+        snprintf(request->refusal, sizeof request->refusal, "out of memory (answer)");
+        request->refusal_code = "internal";
         csi_reply_response(request, 500, "application/json",
                            MHD_create_response_from_buffer(2, "{}", MHD_RESPMEM_PERSISTENT));
         return;

@@ -1,7 +1,28 @@
 /* Who may ask: host names, origins, the access token. */
 #include "http/support.h"
 
+#include <dlfcn.h>
+#include <microhttpd.h>
+#include <stdatomic.h>
+
 #include "server/origin.h"
+
+static _Atomic int answers_to_fail;
+
+/* The library's own, in whose place this one stands, unless there is no memory for this answer. */
+struct MHD_Response *MHD_create_response_from_buffer(size_t size, void *buffer,
+                                                     enum MHD_ResponseMemoryMode mode)
+{
+    static struct MHD_Response *(*real)(size_t, void *, enum MHD_ResponseMemoryMode);
+
+    if (atomic_load(&answers_to_fail) > 0) {
+        atomic_fetch_sub(&answers_to_fail, 1);
+        return NULL;
+    }
+    if (real == NULL)
+        *(void **)&real = dlsym(RTLD_NEXT, "MHD_create_response_from_buffer");
+    return real == NULL ? NULL : real(size, buffer, mode);
+}
 
 static void hosts(void **state)
 {
@@ -230,6 +251,34 @@ static void token_at_the_page(void **state)
     }
 }
 
+/* Who is refused is not let in because there is no memory to say so: the connection is closed. */
+static void refusals_without_memory(void **state)
+{
+    static const char *const texts[] = {
+        "GET /api/v1/history HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "DELETE /api/v1/history HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\nabc",
+        "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        "GET /no/such/route HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    };
+    struct csi_server_options options = test_options();
+
+    stop_server(state);
+    options.token = "secret-token";
+    start_with(&options);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct answer answer;
+
+        atomic_store(&answers_to_fail, 1);
+        answer = exchange_text(texts[i]);
+        assert_int_equal(atomic_load(&answers_to_fail), 0);
+        if (answer.status != 0 || !answer.closed)
+            fail_msg("row %zu: status %d: %s", i, answer.status, answer.body);
+        answer_free(&answer);
+    }
+    assert_alive();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +288,7 @@ int main(void)
         cmocka_unit_test(foreign_pages_change_nothing),
         cmocka_unit_test(token),
         cmocka_unit_test(token_at_the_page),
+        cmocka_unit_test(refusals_without_memory),
     };
 
     return cmocka_run_group_tests_name("access", tests, start_server, stop_all);
