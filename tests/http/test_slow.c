@@ -6,12 +6,33 @@
 #define BODY_S  1.2
 #define REPLY_S 0.8
 
+#define PATIENT_S 31.5 /* longer than libmicrohttpd's own patience would be */
+
+/* A second server that waits longer for bodies, and an upload to it that pauses from the start of this
+ * program on: the other tests fill the time. */
+static struct csi_server *patient;
+static int pausing;
+static uint64_t pausing_since;
+
+static void start_patient(void)
+{
+    struct csi_server_options options = test_options();
+
+    options.body_timeout_s = PATIENT_S;
+    start_with(&options);
+    pausing = dial();
+    put_text(pausing, "POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nx");
+    pausing_since = csi_now_ns();
+    patient = server;
+}
+
 static int start(void **state)
 {
     struct csi_server_options options;
 
     if (start_diagnoser(state) != 0)
         return -1;
+    start_patient();
     options = test_options();
     options.header_timeout_s = HEAD_S;
     options.body_timeout_s = BODY_S;
@@ -236,12 +257,36 @@ static void stopping_cuts_slow_uploads(void **state)
     start_with(&options); /* for the tear-down */
 }
 
+/* A deadline of more than half a minute holds for a client that sends nothing meanwhile, and its answer says
+ * why. */
+static void body_that_pauses(void **state)
+{
+    struct csi_server *other = server;
+    struct answer answer = take(pausing, PATIENT_S + 5);
+
+    (void)state;
+    close(pausing);
+    assert_true(csi_ms_since(pausing_since) > (PATIENT_S - 0.2) * 1000);
+    assert_error(&answer, 408, "timeout");
+    answer_free(&answer);
+    server = patient;
+    answer = get("/metrics");
+    assert_non_null(strstr(answer.body, "cropshield_http_refused_total{reason=\"body_timeout\"} 1\n"));
+    answer_free(&answer);
+    csi_server_stop(patient, 2);
+    server = other;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(head_that_trickles),          cmocka_unit_test(body_that_trickles),
-        cmocka_unit_test(silent_connection_is_closed), cmocka_unit_test(answer_that_nobody_reads),
-        cmocka_unit_test(refusals_are_counted),        cmocka_unit_test(crowd_of_slow_clients),
+        cmocka_unit_test(head_that_trickles),
+        cmocka_unit_test(body_that_trickles),
+        cmocka_unit_test(silent_connection_is_closed),
+        cmocka_unit_test(answer_that_nobody_reads),
+        cmocka_unit_test(refusals_are_counted),
+        cmocka_unit_test(crowd_of_slow_clients),
+        cmocka_unit_test(body_that_pauses),
         cmocka_unit_test(stopping_cuts_slow_uploads),
     };
 
