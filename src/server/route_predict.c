@@ -41,12 +41,13 @@ static void append_error(struct csi_buffer *object, const struct cs_error *error
     csi_buffer_printf(object, "}}");
 }
 
-/* The end of a photo that cannot be diagnosed. Its name is not "error", by which browsers call the end of the
- * stream itself. */
+/* The end of a photo that cannot be diagnosed: counted, and told to the session's streams. The event's name
+ * is not "error", by which browsers call the end of the stream itself. */
 static void tell_failure(const struct task *task, const char *name, const struct cs_error *error)
 {
     struct csi_buffer data;
 
+    atomic_fetch_add(&task->request->server->metrics.photo_errors, 1);
     csi_buffer_init(&data);
     csi_buffer_printf(&data, "{\"request\":\"%s\",\"name\":", task->request->id);
     csi_buffer_json(&data, name);
@@ -101,7 +102,6 @@ static enum cs_status diagnose(struct task *task, const void *bytes, size_t size
     if (status != CS_OK) {
         cs_diagnosis_destroy(*diagnosis);
         *diagnosis = NULL;
-        atomic_fetch_add(&server->metrics.photo_errors, 1);
     }
     return status;
 }
@@ -261,7 +261,6 @@ static bool photo_done(void *context, size_t index, const cs_diagnosis *diagnosi
         tell_stages(task, diagnosis);
         return true;
     }
-    atomic_fetch_add(&task->request->server->metrics.photo_errors, 1);
     append_failure(task, &several->answer, task->request->body.parts[index].name,
                    failure != NULL ? failure : &error);
     return true;
