@@ -217,6 +217,8 @@ static int history_after(const char *path, const char *headers)
     return status;
 }
 
+#define UNKNOWN_COOKIE "Cookie: cs_session=0123456789abcdef0123456789abcdef\r\n"
+
 /* The page is open to all: a session that it makes is authorized by the right token alone, not by whatever
  * stands in its place. */
 static void token_at_the_page(void **state)
@@ -233,6 +235,13 @@ static void token_at_the_page(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_int_equal(history_after("/", wrong[i]), 401);
     assert_int_equal(history_after("/", "Authorization: Bearer secret-token\r\n"), 200);
+    /* So does one that the status makes in the place of an unknown one: only who has the token gets there. */
+    answer = request("GET", "/api/v1/status", UNKNOWN_COOKIE, NULL, 0);
+    assert_int_equal(answer.status, 401);
+    assert_string_equal(cookie_line(&answer), "");
+    answer_free(&answer);
+    assert_int_equal(history_after("/api/v1/status", UNKNOWN_COOKIE "Authorization: Bearer secret-token\r\n"),
+                     200);
     /* A session that was there before: the same. */
     answer = get("/");
     snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
