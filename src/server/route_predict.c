@@ -15,6 +15,7 @@ struct task {
     size_t top_k;
     bool gradcam, as_case;
     const char *name, *plant;
+    cs_model *model; /* of all its photos, though another one may replace it meanwhile */
 };
 
 /* A stage has ended: told to the session's streams. */
@@ -65,6 +66,7 @@ static struct cs_request ask_of(struct task *task)
     ask.top_k = task->top_k;
     ask.gradcam = task->gradcam;
     ask.plant = task->plant;
+    ask.model = task->model;
     ask.on_stage = on_stage;
     ask.context = task;
     return ask;
@@ -332,44 +334,34 @@ static void predict_case(struct task *task)
 }
 
 /* `plant=`: refused before any photo is worked on, if the model knows none of that name. */
-static bool take_plant(struct csi_request *request, const char **plant)
+static bool take_plant(struct task *task)
 {
     struct cs_error error = {CS_OK, ""};
-    cs_model *model;
     size_t index;
     enum cs_status status;
 
-    *plant = csi_query(request, "plant");
-    if (*plant == NULL)
+    task->plant = csi_query(task->request, "plant");
+    if (task->plant == NULL)
         return true;
-    model = cs_diagnoser_model(request->server->options.diagnoser);
-    status = cs_model_find_plant(model, *plant, &index, &error);
-    cs_model_destroy(model);
+    status = cs_model_find_plant(task->model, task->plant, &index, &error);
     if (status != CS_OK)
-        csi_reply_error(request, &error);
+        csi_reply_error(task->request, &error);
     return status == CS_OK;
 }
 
-void csi_route_predict(struct csi_request *request)
+static void predict_body(struct task *task)
 {
+    struct csi_request *request = task->request;
     struct csi_body *body = &request->body;
     struct cs_error error = {CS_OK, ""};
-    struct task task = {.request = request, .top_k = request->server->options.default_top_k};
     char name[CSI_PART_NAME_SIZE];
 
-    if (!csi_query_size(request, "top_k", 1, 1000, &task.top_k) ||
-        !csi_query_flag(request, "gradcam", &task.gradcam) ||
-        !csi_query_flag(request, "case", &task.as_case) || !take_plant(request, &task.plant))
-        return;
-    task.session = csi_request_session(request);
-    if (task.session == NULL)
-        return;
     if (!body->multipart) {
         csi_part_name(csi_query(request, "name"), name, sizeof name);
         if (body->raw.size == 0) {
             csi_fail(&error, CS_EMPTY_INPUT, "the body is empty");
-            fail_one(&task, name, &error);
-        } else if (task.as_case) {
+            fail_one(task, name, &error);
+        } else if (task->as_case) {
             /* A case of one photo, sent raw: the same answer as by form. */
             body->parts = calloc(1, sizeof *body->parts);
             if (body->parts == NULL) {
@@ -380,23 +372,39 @@ void csi_route_predict(struct csi_request *request)
             body->parts[0].bytes = body->raw;
             csi_buffer_init(&body->raw);
             memcpy(body->parts[0].name, name, sizeof name);
-            predict_case(&task);
+            predict_case(task);
         } else {
-            predict_one(&task, &body->raw, name);
+            predict_one(task, &body->raw, name);
         }
     } else if (body->part_count == 0) {
         csi_body_no_image(body, &error);
         csi_reply_error(request, &error);
-    } else if (task.as_case && body->part_count > CS_CASE_MAX) {
+    } else if (task->as_case && body->part_count > CS_CASE_MAX) {
         csi_reply_fail(request, CS_BAD_REQUEST, "a case has at most %d photos", CS_CASE_MAX);
-    } else if (body->part_count == 1 && !task.as_case) {
+    } else if (body->part_count == 1 && !task->as_case) {
         if (is_too_large(body, 0, &error))
-            fail_one(&task, body->parts[0].name, &error);
+            fail_one(task, body->parts[0].name, &error);
         else
-            predict_one(&task, &body->parts[0].bytes, body->parts[0].name);
-    } else if (task.as_case) {
-        predict_case(&task);
+            predict_one(task, &body->parts[0].bytes, body->parts[0].name);
+    } else if (task->as_case) {
+        predict_case(task);
     } else {
-        predict_several(&task);
+        predict_several(task);
     }
+}
+
+void csi_route_predict(struct csi_request *request)
+{
+    struct task task = {.request = request, .top_k = request->server->options.default_top_k};
+
+    if (!csi_query_size(request, "top_k", 1, 1000, &task.top_k) ||
+        !csi_query_flag(request, "gradcam", &task.gradcam) || !csi_query_flag(request, "case", &task.as_case))
+        return;
+    task.model = cs_diagnoser_model(request->server->options.diagnoser);
+    if (take_plant(&task)) {
+        task.session = csi_request_session(request);
+        if (task.session != NULL)
+            predict_body(&task);
+    }
+    cs_model_destroy(task.model);
 }
