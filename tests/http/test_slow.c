@@ -2,6 +2,11 @@
  * meanwhile. */
 #include "http/support.h"
 
+#include <microhttpd.h>
+#include <stdatomic.h>
+
+#include "server/gate.h"
+
 #define HEAD_S  0.8
 #define BODY_S  1.2
 #define REPLY_S 0.8
@@ -277,6 +282,115 @@ static void body_that_pauses(void **state)
     server = other;
 }
 
+/* A gate by itself before a library of its own. */
+struct alone {
+    struct MHD_Daemon *daemon;
+    struct csi_http_gate *gate;
+    uint16_t port;
+    atomic_uint begun; /* requests that reached the handler */
+};
+
+static void connection_changed(void *context, struct MHD_Connection *connection, void **socket_context,
+                               enum MHD_ConnectionNotificationCode code)
+{
+    struct alone *alone = context;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        *socket_context = csi_http_gate_claim(
+            alone->gate, MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+    else if (*socket_context != NULL)
+        csi_http_gate_release(alone->gate, *socket_context);
+}
+
+static enum MHD_Result answer_all(void *context, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_size, void **state)
+{
+    struct alone *alone = context;
+    struct MHD_Response *response;
+    enum MHD_Result result;
+
+    (void)url;
+    (void)method;
+    (void)version;
+    (void)data;
+    (void)data_size;
+    if (*state == NULL) {
+        *state = alone;
+        atomic_fetch_add(&alone->begun, 1);
+        return MHD_YES;
+    }
+    response = MHD_create_response_from_buffer(2, (void *)(uintptr_t) "ok", MHD_RESPMEM_PERSISTENT);
+    MHD_add_response_header(response, "Connection", "close");
+    result = MHD_queue_response(connection, 200, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static void start_alone(struct alone *alone, size_t connection_memory)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t size = sizeof address;
+    struct csi_http_gate_options options = {.max_connections = 100,
+                                            .header_timeout_s = 10,
+                                            .body_timeout_s = BODY_S,
+                                            .reply_timeout_s = 10,
+                                            .context = alone};
+
+    memset(alone, 0, sizeof *alone);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    options.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(options.listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(options.listener, 16), 0);
+    assert_int_equal(getsockname(options.listener, (struct sockaddr *)&address, &size), 0);
+    alone->port = ntohs(address.sin_port);
+    alone->daemon =
+        MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET, 0,
+                         NULL, NULL, answer_all, alone, MHD_OPTION_NOTIFY_CONNECTION, connection_changed,
+                         alone, MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_memory, MHD_OPTION_END);
+    assert_non_null(alone->daemon);
+    options.daemon = alone->daemon;
+    assert_int_equal(csi_http_gate_start(&options, &alone->gate, NULL), CS_OK);
+}
+
+static void stop_alone(struct alone *alone)
+{
+    csi_http_gate_close(alone->gate);
+    MHD_stop_daemon(alone->daemon);
+    csi_http_gate_destroy(alone->gate);
+}
+
+static void wait_for(unsigned (*count)(struct csi_http_gate *gate), struct csi_http_gate *gate,
+                     unsigned wanted)
+{
+    for (unsigned i = 0; i < 1000 && count(gate) != wanted; i++)
+        pause_ms(5);
+    assert_int_equal(count(gate), wanted);
+}
+
+/* A connection that the library takes and then closes without a word, having no memory when its turn comes,
+ * is answered at its deadline and leaves nothing behind. */
+static void connection_that_is_dropped_silently(void **state)
+{
+    static struct alone alone;
+    struct answer answer;
+    int fd;
+
+    (void)state;
+    start_alone(&alone, (size_t)1 << 60); /* for each connection */
+    fd = dial_port(alone.port);
+    put_text(fd, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for(csi_http_gate_busy, alone.gate, 1);
+    answer = take(fd, 10);
+    close(fd);
+    assert_error(&answer, 503, "overloaded");
+    answer_free(&answer);
+    assert_int_equal(atomic_load(&alone.begun), 0);
+    wait_for(csi_http_gate_busy, alone.gate, 0);
+    wait_for(csi_http_gate_connections, alone.gate, 0);
+    stop_alone(&alone);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +400,8 @@ int main(void)
         cmocka_unit_test(answer_that_nobody_reads),
         cmocka_unit_test(refusals_are_counted),
         cmocka_unit_test(crowd_of_slow_clients),
+        cmocka_unit_test(connection_that_is_dropped_silently),
+
         cmocka_unit_test(body_that_pauses),
         cmocka_unit_test(stopping_cuts_slow_uploads),
     };
