@@ -210,7 +210,12 @@ static void look(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t eve
     verdict = csi_http_guard_check(gate->scratch, (size_t)got, &head);
     conn->v2 = head.v2;
     switch (verdict) {
-    case CSI_GUARD_COMPLETE: lend(gate, conn); return;
+    case CSI_GUARD_COMPLETE:
+        if (gate->accepting)
+            lend(gate, conn);
+        else
+            drop(gate, conn); /* the server is stopping, and libmicrohttpd may be gone at any moment */
+        return;
     case CSI_GUARD_INCOMPLETE:
         if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0)
             drop(gate, conn); /* nothing more will come */

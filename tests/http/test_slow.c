@@ -287,8 +287,20 @@ struct alone {
     struct MHD_Daemon *daemon;
     struct csi_http_gate *gate;
     uint16_t port;
-    atomic_uint begun; /* requests that reached the handler */
+    atomic_bool hold_tick, in_tick; /* of the gate's thread */
+    atomic_uint begun;              /* requests that reached the handler */
 };
+
+static void hold_tick(void *context)
+{
+    struct alone *alone = context;
+
+    while (atomic_load(&alone->hold_tick)) {
+        atomic_store(&alone->in_tick, true);
+        pause_ms(2);
+    }
+    atomic_store(&alone->in_tick, false);
+}
 
 static void connection_changed(void *context, struct MHD_Connection *connection, void **socket_context,
                                enum MHD_ConnectionNotificationCode code)
@@ -335,6 +347,7 @@ static void start_alone(struct alone *alone, size_t connection_memory)
                                             .header_timeout_s = 10,
                                             .body_timeout_s = BODY_S,
                                             .reply_timeout_s = 10,
+                                            .tick = hold_tick,
                                             .context = alone};
 
     memset(alone, 0, sizeof *alone);
@@ -391,6 +404,34 @@ static void connection_that_is_dropped_silently(void **state)
     stop_alone(&alone);
 }
 
+/* A head that comes together with the end of the server is not passed on any more: the library may be gone.
+ */
+static void head_that_comes_too_late(void **state)
+{
+    static struct alone alone;
+    struct answer answer;
+    int fd;
+
+    (void)state;
+    start_alone(&alone, 65536);
+    fd = dial_port(alone.port);
+    wait_for(csi_http_gate_connections, alone.gate, 1);
+    atomic_store(&alone.hold_tick, true);
+    for (unsigned i = 0; i < 1000 && !atomic_load(&alone.in_tick); i++)
+        pause_ms(5);
+    put_text(fd, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    csi_http_gate_close(alone.gate);
+    assert_int_equal(csi_http_gate_busy(alone.gate), 0);
+    atomic_store(&alone.hold_tick, false);
+    answer = take(fd, 5);
+    close(fd);
+    assert_true(answer.closed);
+    assert_int_equal(answer.status, 0);
+    answer_free(&answer);
+    assert_int_equal(atomic_load(&alone.begun), 0);
+    stop_alone(&alone);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,7 +442,7 @@ int main(void)
         cmocka_unit_test(refusals_are_counted),
         cmocka_unit_test(crowd_of_slow_clients),
         cmocka_unit_test(connection_that_is_dropped_silently),
-
+        cmocka_unit_test(head_that_comes_too_late),
         cmocka_unit_test(body_that_pauses),
         cmocka_unit_test(stopping_cuts_slow_uploads),
     };
