@@ -548,6 +548,9 @@ struct cs_request {
     const char *plant; /* the photo is known to show this plant, one of cs_model_info's (case does not
                         * matter): only its classes are listed, and their probabilities sum to 1. NULL or "":
                         * any. CS_BAD_REQUEST: the model knows no such plant */
+    cs_model *model;   /* the model to use, one that cs_diagnoser_model gave for this diagnoser: photos that
+                        * belong together keep it although another one replaces it meanwhile. Borrowed for the
+                        * call. NULL: the one in use */
 };
 CS_API struct cs_request cs_request_defaults(void);
 

@@ -64,6 +64,9 @@ enum cs_status csi_slot_open(cs_diagnoser *diagnoser, struct cs_error *error);
 void csi_slot_close(cs_diagnoser *diagnoser);
 /* The model in use, retained; counted as a use. NULL: loading it beside has failed. */
 cs_model *csi_slot_model(cs_diagnoser *diagnoser, struct cs_error *error);
+/* The same for a request, which may bring the model to use. */
+cs_model *csi_slot_model_for(cs_diagnoser *diagnoser, const struct cs_request *request,
+                             struct cs_error *error);
 enum cs_status csi_slot_reload(cs_diagnoser *diagnoser, struct cs_error *error);
 void csi_slot_stats(cs_diagnoser *diagnoser, struct cs_cache_stats *stats);
 void csi_slot_status(cs_diagnoser *diagnoser, struct cs_diagnoser_status *status);

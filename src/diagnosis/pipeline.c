@@ -306,7 +306,7 @@ static enum cs_status run(struct csi_job *job, cs_diagnosis **diagnosis, struct 
 
     /* The first photo's model may still be on its way: what needs none of it comes first. */
     identify_job(job);
-    job->model = csi_slot_model(diagnoser, error);
+    job->model = csi_slot_model_for(diagnoser, job->request, error);
     if (job->model == NULL)
         return diagnoser->slot.first_error.status;
     status = predict(job, &cached, &record, &prediction, error);

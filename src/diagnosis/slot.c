@@ -213,13 +213,23 @@ void csi_slot_close(cs_diagnoser *diagnoser)
 
 cs_model *csi_slot_model(cs_diagnoser *diagnoser, struct cs_error *error)
 {
+    static const struct cs_request any;
+
+    return csi_slot_model_for(diagnoser, &any, error);
+}
+
+cs_model *csi_slot_model_for(cs_diagnoser *diagnoser, const struct cs_request *request,
+                             struct cs_error *error)
+{
     struct csi_slot *slot = &diagnoser->slot;
-    cs_model *model = NULL;
+    cs_model *model = request->model;
 
     pthread_mutex_lock(&slot->lock);
     wait_for_first(slot);
-    if (slot->model != NULL) {
-        model = csi_model_retain(slot->model);
+    if (model == NULL)
+        model = slot->model;
+    if (model != NULL) {
+        csi_model_retain(model);
         slot->uses++;
     } else if (error != NULL) {
         *error = slot->first_error;

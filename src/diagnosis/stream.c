@@ -128,7 +128,7 @@ static enum place prepare(struct stream *stream, struct item *item)
     item->generation = csi_cache_generation(stream->diagnoser->predictions);
     if (item->size == 0 || item->size > stream->diagnoser->options.limits.max_bytes)
         goto whole; /* it fails there with the right words */
-    job->model = csi_slot_model(stream->diagnoser, &item->error);
+    job->model = csi_slot_model_for(stream->diagnoser, &item->request, &item->error);
     if (job->model == NULL) {
         item->status = stream->diagnoser->slot.first_error.status;
         return FINISHED;
@@ -369,7 +369,7 @@ enum cs_status csi_diagnose_stream(cs_diagnoser *diagnoser, const struct cs_stre
     if (stream.alone && user->batch == 0) {
         stream.batch = 1; /* without a look at the model, which may still be loaded meanwhile */
     } else {
-        model = csi_slot_model(diagnoser, error);
+        model = csi_slot_model_for(diagnoser, &user->request, error);
         if (model == NULL) {
             free(threads);
             return diagnoser->slot.first_error.status;

@@ -28,6 +28,7 @@ struct csi_conn {
     enum csi_conn_phase phase;
     uint64_t deadline_ns; /* 0: none */
     bool watched;         /* `fd` is in the epoll set */
+    bool claimed;         /* libmicrohttpd has begun with it, and will say when it ends */
     bool v2;              /* the request is one of /v2, as far as is known */
     struct sockaddr_storage address;
     socklen_t address_size;
@@ -154,6 +155,16 @@ static void begin_linger(struct csi_http_gate *gate, struct csi_conn *conn)
         drop(gate, conn); /* nobody would tell of its end */
 }
 
+/* Locked; the gate's thread. libmicrohttpd did not take the connection and has closed its descriptor, or was
+ * not given one. */
+static void refuse_crowd(struct csi_http_gate *gate, struct csi_conn *conn)
+{
+    conn->lent_fd = -1;
+    send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections", "",
+                 conn->v2, 1);
+    begin_linger(gate, conn);
+}
+
 /* Locked; the gate's thread. The head is sound: libmicrohttpd takes over. */
 static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
 {
@@ -162,9 +173,7 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
     socklen_t address_size = conn->address_size;
 
     if (duplicate < 0) {
-        send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections", "",
-                     conn->v2, 1);
-        begin_linger(gate, conn);
+        refuse_crowd(gate, conn);
         return;
     }
     epoll_ctl(gate->epoll, EPOLL_CTL_DEL, lent, NULL);
@@ -180,10 +189,7 @@ static void lend(struct csi_http_gate *gate, struct csi_conn *conn)
     if (MHD_add_connection(gate->options.daemon, lent, (struct sockaddr *)&address, address_size) !=
         MHD_YES) {
         pthread_mutex_lock(&gate->lock);
-        conn->lent_fd = -1; /* libmicrohttpd has closed it */
-        send_refusal(gate, conn, CSI_REFUSED_CONNECTIONS, 503, "overloaded", "too many open connections", "",
-                     conn->v2, 1);
-        begin_linger(gate, conn);
+        refuse_crowd(gate, conn);
         return;
     }
     pthread_mutex_lock(&gate->lock);
@@ -204,7 +210,12 @@ static void look(struct csi_http_gate *gate, struct csi_conn *conn, uint32_t eve
     verdict = csi_http_guard_check(gate->scratch, (size_t)got, &head);
     conn->v2 = head.v2;
     switch (verdict) {
-    case CSI_GUARD_COMPLETE: lend(gate, conn); return;
+    case CSI_GUARD_COMPLETE:
+        if (gate->accepting)
+            lend(gate, conn);
+        else
+            drop(gate, conn); /* the server is stopping, and libmicrohttpd may be gone at any moment */
+        return;
     case CSI_GUARD_INCOMPLETE:
         if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0)
             drop(gate, conn); /* nothing more will come */
@@ -301,6 +312,12 @@ static void expire(struct csi_http_gate *gate, struct csi_conn *conn)
         }
         return;
     case CSI_CONN_BODY:
+        if (!conn->claimed) {
+            /* It was only queued, and libmicrohttpd closes without a word what it then finds no room for.
+             * Should it still come to begin with it, csi_http_gate_claim knows it no more. */
+            refuse_crowd(gate, conn);
+            return;
+        }
         send_refusal(gate, conn, CSI_REFUSED_BODY_TIMEOUT, 408, "timeout", "the request body took too long",
                      "", conn->v2, 0);
         conn->phase = CSI_CONN_CUT;
@@ -510,6 +527,8 @@ struct csi_conn *csi_http_gate_claim(struct csi_http_gate *gate, int fd)
     pthread_mutex_lock(&gate->lock);
     for (conn = gate->first; conn != NULL && conn->lent_fd != fd; conn = conn->next)
         ;
+    if (conn != NULL)
+        conn->claimed = true;
     pthread_mutex_unlock(&gate->lock);
     return conn;
 }

@@ -112,6 +112,23 @@ static bool target_is_sound(const uint8_t *target, size_t size, const uint8_t **
     return host_is_sound(target + scheme, host - scheme) && path_is_sound(*path, size - host);
 }
 
+/* How many parts `separator` makes of a text; none of one without bytes. */
+static size_t count_parts(const uint8_t *text, size_t size, char separator)
+{
+    size_t count = size > 0;
+
+    for (size_t i = 0; i < size; i++)
+        count += text[i] == (uint8_t)separator;
+    return count;
+}
+
+static size_t count_arguments(const uint8_t *path, size_t size)
+{
+    const uint8_t *query = memchr(path, '?', size);
+
+    return query == NULL ? 0 : count_parts(query + 1, size - 1 - (size_t)(query - path), '&');
+}
+
 /* METHOD SP target SP HTTP/1.x */
 static enum csi_guard_verdict check_request_line(const uint8_t *line, size_t size, struct csi_http_head *head)
 {
@@ -132,6 +149,9 @@ static enum csi_guard_verdict check_request_line(const uint8_t *line, size_t siz
     if (!target_is_sound(target, (size_t)(second - target), &path))
         return refuse(head, 400, "the request target is malformed");
     head->v2 = second - path >= 3 && memcmp(path, "/v2", 3) == 0 && strchr("/? ", path[3]) != NULL;
+    head->arguments = count_arguments(path, (size_t)(second - path));
+    if (head->arguments > CSI_HTTP_ARGUMENTS_MAX)
+        return refuse(head, 400, "there are more than 100 arguments in the query");
     rest -= (size_t)(second - target) + 1;
     if (rest != 8 || memcmp(second + 1, "HTTP/1.", 7) != 0 || (second[8] != '0' && second[8] != '1'))
         return refuse(head, 400, "the protocol version is not HTTP/1.0 or HTTP/1.1");
@@ -189,6 +209,11 @@ static enum csi_guard_verdict check_field(const uint8_t *line, size_t size, unsi
         return refuse(head, 400, "a header line is malformed");
     if (++head->fields > CSI_HTTP_FIELDS_MAX)
         return refuse(head, 400, "there are more than 100 header lines");
+    if (equals(field.name, field.name_size, "cookie")) {
+        head->cookies += count_parts(field.value, field.value_size, ';');
+        if (head->cookies > CSI_HTTP_COOKIES_MAX)
+            return refuse(head, 400, "there are more than 200 cookies");
+    }
     for (unsigned i = 0; i < SINGLE_COUNT; i++) {
         if (!equals(field.name, field.name_size, single_names[i]))
             continue;

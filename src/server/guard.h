@@ -16,7 +16,11 @@
 
 #define CSI_HTTP_HEAD_MAX   16384u /* bytes, the blank line included */
 #define CSI_HTTP_FIELDS_MAX 100u
-#define CSI_HTTP_HOST_MAX   255u
+/* Each costs libmicrohttpd far more than its bytes; what its memory for a connection does not hold it answers
+ * by itself, with a page of HTML. Browsers keep at most 180 cookies a site, those of all ports together. */
+#define CSI_HTTP_ARGUMENTS_MAX 100u
+#define CSI_HTTP_COOKIES_MAX   200u
+#define CSI_HTTP_HOST_MAX      255u
 
 enum csi_guard_verdict {
     CSI_GUARD_COMPLETE,   /* a sound head; `head` is filled */
@@ -25,9 +29,11 @@ enum csi_guard_verdict {
 };
 
 struct csi_http_head {
-    size_t size;             /* of the head, the blank line included */
-    unsigned minor;          /* HTTP/1.minor: 0 or 1 */
-    unsigned fields;         /* header lines */
+    size_t size;      /* of the head, the blank line included */
+    unsigned minor;   /* HTTP/1.minor: 0 or 1 */
+    unsigned fields;  /* header lines */
+    size_t arguments; /* of the query */
+    size_t cookies;
     bool has_length;         /* Content-Length is there */
     uint64_t content_length; /* bytes; 0 without Content-Length */
     bool chunked;            /* the body comes in chunks */

@@ -78,6 +78,7 @@ static bool authorized(struct csi_request *request)
         return true;
     if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0 &&
         token_matches(header + 7, server->options.token)) {
+        request->showed_token = true;
         if (request->session != NULL)
             csi_session_authorize(server->sessions, request->session);
         return true;
@@ -123,6 +124,7 @@ static bool admit(struct csi_request *request)
     uint64_t announced =
         length == NULL ? 0 : strtoull(length, NULL, 10); /* the guard has seen a plain number */
     char allow[64];
+    bool may_enter;
 
     if (!csi_host_allowed(host, options->host, server->loopback, options->allowed_hosts)) {
         csi_reply_fail(request, CS_BAD_REQUEST, "this server does not answer for that host name");
@@ -145,7 +147,8 @@ static bool admit(struct csi_request *request)
         csi_reply_fail(request, CS_BAD_REQUEST, "the request comes from a foreign site");
         return false;
     }
-    if ((request->route->flags & CSI_ROUTE_GUARD) && !authorized(request)) {
+    may_enter = authorized(request); /* asked on open routes too: a token shown there counts as well */
+    if ((request->route->flags & CSI_ROUTE_GUARD) && !may_enter) {
         csi_reply_fail(request, CS_UNAUTHORIZED, "the access token is missing or wrong");
         csi_reply_header(request, "WWW-Authenticate", "Bearer");
         return false;
@@ -249,7 +252,7 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct csi_request *request = calloc(1, sizeof *request);
     const char *length;
-    bool has_body;
+    bool has_body, admitted;
 
     if (request == NULL || info == NULL || info->socket_context == NULL) {
         free(request);
@@ -271,14 +274,18 @@ static enum MHD_Result begin(struct csi_server *server, struct MHD_Connection *c
     length = csi_header(request, "Content-Length");
     has_body = csi_header(request, "Transfer-Encoding") != NULL ||
                (length != NULL && strtoull(length, NULL, 10) > 0);
-    if (admit(request) && (request->route->flags & CSI_ROUTE_BODY)) {
+    admitted = admit(request);
+    if (admitted && (request->route->flags & CSI_ROUTE_BODY)) {
         struct cs_error error = {CS_OK, ""};
 
-        if (csi_body_begin(&request->body, csi_header(request, "Content-Type"),
-                           (request->route->flags & CSI_ROUTE_FORM) != 0, body_limit(request),
-                           server->options.limits.max_bytes, &error) != CS_OK)
+        admitted = csi_body_begin(&request->body, csi_header(request, "Content-Type"),
+                                  (request->route->flags & CSI_ROUTE_FORM) != 0, body_limit(request),
+                                  server->options.limits.max_bytes, &error) == CS_OK;
+        if (!admitted)
             csi_reply_error(request, &error);
     }
+    if (!admitted && request->response == NULL)
+        return MHD_NO; /* no memory to say why: it must not pass for one that was let in */
     if (request->response != NULL && has_body) {
         char headers[REFUSAL_HEADERS];
 

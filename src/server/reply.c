@@ -103,6 +103,8 @@ void csi_reply_status(struct csi_request *request, unsigned http_status, const c
     csi_error_json(&body, code, message, request->v2);
     if (body.failed) {
         csi_buffer_free(&body);
+        snprintf(request->refusal, sizeof request->refusal, "out of memory (answer)");
+        request->refusal_code = "internal";
         csi_reply_response(request, 500, "application/json",
                            MHD_create_response_from_buffer(2, "{}", MHD_RESPMEM_PERSISTENT));
         return;
@@ -229,9 +231,8 @@ struct csi_session *csi_request_session(struct csi_request *request)
         request->session = csi_session_get(request->server->sessions, NULL, &request->new_session);
         if (request->session == NULL)
             csi_reply_fail(request, CS_INTERNAL, "out of memory (session)");
-        else if (request->server->options.token != NULL && csi_header(request, "Authorization") != NULL)
-            csi_session_authorize(request->server->sessions,
-                                  request->session); /* this far only with the token */
+        else if (request->showed_token)
+            csi_session_authorize(request->server->sessions, request->session);
     }
     return request->session;
 }

@@ -69,6 +69,7 @@ struct csi_request {
     bool v2;                               /* the path is under /v2: errors have that form */
     struct csi_session *session;           /* may be NULL */
     bool new_session;
+    bool showed_token; /* its Authorization header is the access token: a session made for it is authorized */
     struct csi_body body;
     uint64_t started_ns, ready_ns; /* the head was there; a worker could have begun */
     bool working, done;            /* handed to a worker; the worker is through */

@@ -15,6 +15,7 @@ struct task {
     size_t top_k;
     bool gradcam, as_case;
     const char *name, *plant;
+    cs_model *model; /* of all its photos, though another one may replace it meanwhile */
 };
 
 /* A stage has ended: told to the session's streams. */
@@ -41,12 +42,13 @@ static void append_error(struct csi_buffer *object, const struct cs_error *error
     csi_buffer_printf(object, "}}");
 }
 
-/* The end of a photo that cannot be diagnosed. Its name is not "error", by which browsers call the end of the
- * stream itself. */
+/* The end of a photo that cannot be diagnosed: counted, and told to the session's streams. The event's name
+ * is not "error", by which browsers call the end of the stream itself. */
 static void tell_failure(const struct task *task, const char *name, const struct cs_error *error)
 {
     struct csi_buffer data;
 
+    atomic_fetch_add(&task->request->server->metrics.photo_errors, 1);
     csi_buffer_init(&data);
     csi_buffer_printf(&data, "{\"request\":\"%s\",\"name\":", task->request->id);
     csi_buffer_json(&data, name);
@@ -64,6 +66,7 @@ static struct cs_request ask_of(struct task *task)
     ask.top_k = task->top_k;
     ask.gradcam = task->gradcam;
     ask.plant = task->plant;
+    ask.model = task->model;
     ask.on_stage = on_stage;
     ask.context = task;
     return ask;
@@ -101,7 +104,6 @@ static enum cs_status diagnose(struct task *task, const void *bytes, size_t size
     if (status != CS_OK) {
         cs_diagnosis_destroy(*diagnosis);
         *diagnosis = NULL;
-        atomic_fetch_add(&server->metrics.photo_errors, 1);
     }
     return status;
 }
@@ -261,7 +263,6 @@ static bool photo_done(void *context, size_t index, const cs_diagnosis *diagnosi
         tell_stages(task, diagnosis);
         return true;
     }
-    atomic_fetch_add(&task->request->server->metrics.photo_errors, 1);
     append_failure(task, &several->answer, task->request->body.parts[index].name,
                    failure != NULL ? failure : &error);
     return true;
@@ -333,44 +334,34 @@ static void predict_case(struct task *task)
 }
 
 /* `plant=`: refused before any photo is worked on, if the model knows none of that name. */
-static bool take_plant(struct csi_request *request, const char **plant)
+static bool take_plant(struct task *task)
 {
     struct cs_error error = {CS_OK, ""};
-    cs_model *model;
     size_t index;
     enum cs_status status;
 
-    *plant = csi_query(request, "plant");
-    if (*plant == NULL)
+    task->plant = csi_query(task->request, "plant");
+    if (task->plant == NULL)
         return true;
-    model = cs_diagnoser_model(request->server->options.diagnoser);
-    status = cs_model_find_plant(model, *plant, &index, &error);
-    cs_model_destroy(model);
+    status = cs_model_find_plant(task->model, task->plant, &index, &error);
     if (status != CS_OK)
-        csi_reply_error(request, &error);
+        csi_reply_error(task->request, &error);
     return status == CS_OK;
 }
 
-void csi_route_predict(struct csi_request *request)
+static void predict_body(struct task *task)
 {
+    struct csi_request *request = task->request;
     struct csi_body *body = &request->body;
     struct cs_error error = {CS_OK, ""};
-    struct task task = {.request = request, .top_k = request->server->options.default_top_k};
     char name[CSI_PART_NAME_SIZE];
 
-    if (!csi_query_size(request, "top_k", 1, 1000, &task.top_k) ||
-        !csi_query_flag(request, "gradcam", &task.gradcam) ||
-        !csi_query_flag(request, "case", &task.as_case) || !take_plant(request, &task.plant))
-        return;
-    task.session = csi_request_session(request);
-    if (task.session == NULL)
-        return;
     if (!body->multipart) {
         csi_part_name(csi_query(request, "name"), name, sizeof name);
         if (body->raw.size == 0) {
             csi_fail(&error, CS_EMPTY_INPUT, "the body is empty");
-            fail_one(&task, name, &error);
-        } else if (task.as_case) {
+            fail_one(task, name, &error);
+        } else if (task->as_case) {
             /* A case of one photo, sent raw: the same answer as by form. */
             body->parts = calloc(1, sizeof *body->parts);
             if (body->parts == NULL) {
@@ -381,23 +372,39 @@ void csi_route_predict(struct csi_request *request)
             body->parts[0].bytes = body->raw;
             csi_buffer_init(&body->raw);
             memcpy(body->parts[0].name, name, sizeof name);
-            predict_case(&task);
+            predict_case(task);
         } else {
-            predict_one(&task, &body->raw, name);
+            predict_one(task, &body->raw, name);
         }
     } else if (body->part_count == 0) {
         csi_body_no_image(body, &error);
         csi_reply_error(request, &error);
-    } else if (task.as_case && body->part_count > CS_CASE_MAX) {
+    } else if (task->as_case && body->part_count > CS_CASE_MAX) {
         csi_reply_fail(request, CS_BAD_REQUEST, "a case has at most %d photos", CS_CASE_MAX);
-    } else if (body->part_count == 1 && !task.as_case) {
+    } else if (body->part_count == 1 && !task->as_case) {
         if (is_too_large(body, 0, &error))
-            fail_one(&task, body->parts[0].name, &error);
+            fail_one(task, body->parts[0].name, &error);
         else
-            predict_one(&task, &body->parts[0].bytes, body->parts[0].name);
-    } else if (task.as_case) {
-        predict_case(&task);
+            predict_one(task, &body->parts[0].bytes, body->parts[0].name);
+    } else if (task->as_case) {
+        predict_case(task);
     } else {
-        predict_several(&task);
+        predict_several(task);
     }
+}
+
+void csi_route_predict(struct csi_request *request)
+{
+    struct task task = {.request = request, .top_k = request->server->options.default_top_k};
+
+    if (!csi_query_size(request, "top_k", 1, 1000, &task.top_k) ||
+        !csi_query_flag(request, "gradcam", &task.gradcam) || !csi_query_flag(request, "case", &task.as_case))
+        return;
+    task.model = cs_diagnoser_model(request->server->options.diagnoser);
+    if (take_plant(&task)) {
+        task.session = csi_request_session(request);
+        if (task.session != NULL)
+            predict_body(&task);
+    }
+    cs_model_destroy(task.model);
 }

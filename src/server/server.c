@@ -7,6 +7,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -31,7 +32,8 @@
 #define CONNECTIONS_MAX   1024u
 #define SESSIONS_MAX      512u
 #define SESSION_IDLE_S    43200.0
-#define IDLE_TIMEOUT_S    30u
+#define IDLE_TIMEOUT_S    30.0
+#define IDLE_MARGIN_S     5.0 /* behind the gate's own deadlines */
 #define HEARTBEAT_TICKS   15u
 #define CONNECTION_MEMORY (64u << 10) /* a head of 16 KiB, parsed, and a read buffer */
 
@@ -250,6 +252,16 @@ static void destroy(struct csi_server *server)
     free(server);
 }
 
+/* After how many seconds without a byte libmicrohttpd closes a connection by itself: silently and uncounted,
+ * so that the gate's deadlines must all be earlier. Never 0: it is what ends event streams that nobody reads.
+ */
+static unsigned idle_timeout(const struct csi_server_options *options)
+{
+    double longest = fmax(IDLE_TIMEOUT_S, fmax(options->body_timeout_s, options->reply_timeout_s));
+
+    return (unsigned)ceil(longest + IDLE_MARGIN_S);
+}
+
 static struct MHD_Daemon *start_daemon(struct csi_server *server, unsigned connections)
 {
     /* poll, not epoll: with hundreds of connections it costs nothing, and the gate holds duplicates of the
@@ -259,7 +271,7 @@ static struct MHD_Daemon *start_daemon(struct csi_server *server, unsigned conne
         0, NULL, NULL, csi_http_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, server,
         MHD_OPTION_NOTIFY_COMPLETED, csi_http_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
         csi_http_connection, server, MHD_OPTION_CONNECTION_LIMIT, connections + 16,
-        MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout(&server->options), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 }
 

@@ -190,12 +190,13 @@ struct csi_session *csi_session_find(struct csi_sessions *sessions, const char *
 
 struct csi_session *csi_session_get(struct csi_sessions *sessions, const char *token, bool *created)
 {
-    uint64_t now = csi_now_ns();
     struct csi_session *session;
     unsigned char random[16];
+    uint64_t now;
 
     *created = false;
     pthread_mutex_lock(&sessions->lock);
+    now = csi_now_ns(); /* under the lock: no session may have been used later than now */
     session = find(sessions, token, now);
     if (session == NULL) {
         make_room(sessions, now);

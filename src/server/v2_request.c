@@ -240,15 +240,48 @@ static enum cs_status take_outputs(const json_t *outputs, bool binary, struct cs
     return CS_OK;
 }
 
-/* Every value but the first of a list or object has a comma before it: more commas than the largest tensor
- * has numbers are refused before jansson makes some 40 bytes of each value. */
-static bool too_many_values(const uint8_t *json, size_t size, size_t side)
-{
-    size_t commas = 0, most = (size_t)CSI_V2_BATCH_MAX * 3 * side * side + 10000;
+/* What stands in the JSON, as far as it takes memory. */
+struct amounts {
+    size_t commas, lists, others; /* others: objects and strings, names of members included */
+};
 
-    for (size_t i = 0; i < size; i++)
-        commas += json[i] == ',';
-    return commas > most;
+static struct amounts count_values(const uint8_t *json, size_t size)
+{
+    struct amounts amounts = {0, 0, 0};
+    bool in_string = false;
+
+    for (size_t i = 0; i < size; i++) {
+        if (in_string) {
+            if (json[i] == '\\')
+                i++; /* whatever is escaped does not end it */
+            else if (json[i] == '"')
+                in_string = false;
+            continue;
+        }
+        in_string = json[i] == '"';
+        amounts.commas += json[i] == ',';
+        amounts.lists += json[i] == '[';
+        amounts.others += json[i] == '{' || json[i] == '"';
+    }
+    return amounts;
+}
+
+/* Refuses what no request for inference needs, before jansson makes memory of it: some 40 bytes of a number,
+ * 130 of a list, even an empty one, 90 of a string, more of an object or member. Every value but the first of
+ * a list or object has a comma before it, so that commas bound the numbers: no more than the largest tensor
+ * has. Its lists, one a row, are far fewer, and all the rest is a handful. */
+static enum cs_status check_amounts(const uint8_t *json, size_t size, size_t side, struct cs_error *error)
+{
+    const size_t rows = (size_t)CSI_V2_BATCH_MAX * 3 * side, spare = 10000;
+    struct amounts amounts = count_values(json, size);
+
+    if (amounts.commas > rows * side + spare)
+        return bad(error, "the request holds more values than its largest tensor could");
+    if (amounts.lists > rows + spare)
+        return bad(error, "the request holds more lists than its largest tensor could");
+    if (amounts.others > spare)
+        return bad(error, "the request holds more objects and strings than any could need");
+    return CS_OK;
 }
 
 enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t header_size, size_t side,
@@ -271,8 +304,9 @@ enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t hea
         request->photos[0].size = size;
         return take_outputs(NULL, false, request, error);
     }
-    if (too_many_values(body, json_size, side))
-        return bad(error, "the request holds more values than its largest tensor could");
+    status = check_amounts(body, json_size, side, error);
+    if (status != CS_OK)
+        return status;
     root = json_loadb((const char *)body, json_size, JSON_REJECT_DUPLICATES, &failure);
     if (root == NULL)
         return csi_fail(error, CS_BAD_REQUEST, "the request is no JSON: %s", failure.text);

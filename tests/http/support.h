@@ -100,18 +100,23 @@ static inline int stop_all(void **state)
 
 /* ---- sockets ---- */
 
-static inline int dial(void)
+static inline int dial_port(uint16_t port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
-    address.sin_port = htons(csi_server_port(server));
+    address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_true(fd >= 0);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         fail_msg("connect: %s", strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
+}
+
+static inline int dial(void)
+{
+    return dial_port(csi_server_port(server));
 }
 
 /* Sends what the peer takes; false when it has closed. */

@@ -1,7 +1,28 @@
 /* Who may ask: host names, origins, the access token. */
 #include "http/support.h"
 
+#include <dlfcn.h>
+#include <microhttpd.h>
+#include <stdatomic.h>
+
 #include "server/origin.h"
+
+static _Atomic int answers_to_fail;
+
+/* The library's own, in whose place this one stands, unless there is no memory for this answer. */
+struct MHD_Response *MHD_create_response_from_buffer(size_t size, void *buffer,
+                                                     enum MHD_ResponseMemoryMode mode)
+{
+    static struct MHD_Response *(*real)(size_t, void *, enum MHD_ResponseMemoryMode);
+
+    if (atomic_load(&answers_to_fail) > 0) {
+        atomic_fetch_sub(&answers_to_fail, 1);
+        return NULL;
+    }
+    if (real == NULL)
+        *(void **)&real = dlsym(RTLD_NEXT, "MHD_create_response_from_buffer");
+    return real == NULL ? NULL : real(size, buffer, mode);
+}
 
 static void hosts(void **state)
 {
@@ -178,6 +199,95 @@ static void token(void **state)
     csi_buffer_free(&photo);
 }
 
+/* The status of GET /api/v1/history in the session that `GET path` with these headers made or went on with.
+ */
+static int history_after(const char *path, const char *headers)
+{
+    struct answer answer = request("GET", path, headers, NULL, 0);
+    char cookie[256];
+    int status;
+
+    snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
+    if (cookie[0] == '\0')
+        fail_msg("GET %s with '%s' set no cookie: %d", path, headers, answer.status);
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/history", cookie, NULL, 0);
+    status = answer.status;
+    answer_free(&answer);
+    return status;
+}
+
+#define UNKNOWN_COOKIE "Cookie: cs_session=0123456789abcdef0123456789abcdef\r\n"
+
+/* The page is open to all: a session that it makes is authorized by the right token alone, not by whatever
+ * stands in its place. */
+static void token_at_the_page(void **state)
+{
+    static const char *const wrong[] = {"Authorization: x\r\n", "Authorization: Bearer secret-tokem\r\n",
+                                        "Authorization: Basic secret-token\r\n", "Authorization:\r\n"};
+    struct csi_server_options options = test_options();
+    struct answer answer;
+    char cookie[256], both[512];
+
+    stop_server(state);
+    options.token = "secret-token";
+    start_with(&options);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(history_after("/", wrong[i]), 401);
+    assert_int_equal(history_after("/", "Authorization: Bearer secret-token\r\n"), 200);
+    /* So does one that the status makes in the place of an unknown one: only who has the token gets there. */
+    answer = request("GET", "/api/v1/status", UNKNOWN_COOKIE, NULL, 0);
+    assert_int_equal(answer.status, 401);
+    assert_string_equal(cookie_line(&answer), "");
+    answer_free(&answer);
+    assert_int_equal(history_after("/api/v1/status", UNKNOWN_COOKIE "Authorization: Bearer secret-token\r\n"),
+                     200);
+    /* A session that was there before: the same. */
+    answer = get("/");
+    snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
+    answer_free(&answer);
+    for (size_t i = 0; i <= sizeof wrong / sizeof wrong[0]; i++) {
+        bool right = i == sizeof wrong / sizeof wrong[0];
+
+        snprintf(both, sizeof both, "%s%s", cookie,
+                 right ? "Authorization: Bearer secret-token\r\n" : wrong[i]);
+        answer = request("GET", "/", both, NULL, 0);
+        assert_int_equal(answer.status, 200);
+        answer_free(&answer);
+        answer = request("GET", "/api/v1/history", cookie, NULL, 0);
+        assert_int_equal(answer.status, right ? 200 : 401);
+        answer_free(&answer);
+    }
+}
+
+/* Who is refused is not let in because there is no memory to say so: the connection is closed. */
+static void refusals_without_memory(void **state)
+{
+    static const char *const texts[] = {
+        "GET /api/v1/history HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "DELETE /api/v1/history HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\nabc",
+        "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        "GET /no/such/route HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    };
+    struct csi_server_options options = test_options();
+
+    stop_server(state);
+    options.token = "secret-token";
+    start_with(&options);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct answer answer;
+
+        atomic_store(&answers_to_fail, 1);
+        answer = exchange_text(texts[i]);
+        assert_int_equal(atomic_load(&answers_to_fail), 0);
+        if (answer.status != 0 || !answer.closed)
+            fail_msg("row %zu: status %d: %s", i, answer.status, answer.body);
+        answer_free(&answer);
+    }
+    assert_alive();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +296,8 @@ int main(void)
         cmocka_unit_test(absolute_targets),
         cmocka_unit_test(foreign_pages_change_nothing),
         cmocka_unit_test(token),
+        cmocka_unit_test(token_at_the_page),
+        cmocka_unit_test(refusals_without_memory),
     };
 
     return cmocka_run_group_tests_name("access", tests, start_server, stop_all);

@@ -191,6 +191,30 @@ static void sizes(void **state)
     assert_int_equal(csi_http_guard_check(text.bytes, text.size, &head), CSI_GUARD_REFUSED);
     csi_buffer_free(&text);
 
+    /* Arguments are those of the query alone, cookies those of all lines. */
+    csi_buffer_printf(&text, "GET /&&?a");
+    for (int i = 1; i < 100; i++)
+        csi_buffer_printf(&text, "&");
+    csi_buffer_printf(&text, " HTTP/1.1\r\nHost: a\r\nX: &;&\r\ncookie: a");
+    for (int i = 1; i < 150; i++)
+        csi_buffer_printf(&text, ";");
+    csi_buffer_printf(&text, "\r\nCOOKIE: b");
+    for (int i = 1; i < 50; i++)
+        csi_buffer_printf(&text, ";");
+    csi_buffer_printf(&text, "\r\n\r\n");
+    assert_int_equal(csi_http_guard_check(text.bytes, text.size, &head), CSI_GUARD_COMPLETE);
+    assert_int_equal(head.arguments, 100);
+    assert_int_equal(head.cookies, 200);
+    text.bytes[5] = '?'; /* "/?&?a…": one more */
+    assert_int_equal(csi_http_guard_check(text.bytes, text.size, &head), CSI_GUARD_REFUSED);
+    assert_int_equal(head.status, 400);
+    text.bytes[5] = '&';
+    text.size -= 4;
+    csi_buffer_printf(&text, ";\r\n\r\n");
+    assert_int_equal(csi_http_guard_check(text.bytes, text.size, &head), CSI_GUARD_REFUSED);
+    assert_int_equal(head.status, 400);
+    csi_buffer_free(&text);
+
     /* 16 KiB: a head that ends exactly there is the largest. */
     csi_buffer_printf(&text, "GET / HTTP/1.1\r\nHost: a\r\nX: ");
     while (text.size < CSI_HTTP_HEAD_MAX - 4)

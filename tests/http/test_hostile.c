@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 
+#include "server/guard.h"
+
 static void heads_are_refused_and_closed(void **state)
 {
     static const struct {
@@ -49,6 +51,70 @@ static void heads_are_refused_and_closed(void **state)
         answer_free(&answer);
     }
     assert_alive();
+}
+
+enum padded { PAD_NOTHING, PAD_QUERY, PAD_COOKIE, PAD_FIELD };
+
+/* A head of so many arguments, cookies and lines, one of which is filled up to the largest size of a head. */
+static struct answer ask_with_head(const char *path, unsigned arguments, unsigned cookies, unsigned fields,
+                                   enum padded padded)
+{
+    struct csi_buffer text, pad;
+    struct answer answer;
+
+    csi_buffer_init(&text);
+    csi_buffer_init(&pad);
+    for (int pass = 0; pass < 2; pass++) { /* the first one finds how much there is to fill up */
+        size_t room = pass == 0 || padded == PAD_NOTHING ? 0 : CSI_HTTP_HEAD_MAX - text.size;
+
+        csi_buffer_free(&text);
+        while (pad.size < room)
+            csi_buffer_append(&pad, "p", 1);
+        csi_buffer_append(&pad, "", 1);
+        csi_buffer_printf(&text, "GET %s?%s", path, padded == PAD_QUERY ? (const char *)pad.bytes : "");
+        for (unsigned i = 0; i < arguments; i++)
+            csi_buffer_printf(&text, "%sa", i > 0 ? "&" : "");
+        csi_buffer_printf(&text, " HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: %s",
+                          padded == PAD_COOKIE ? (const char *)pad.bytes : "");
+        for (unsigned i = 0; i < cookies; i++)
+            csi_buffer_printf(&text, "%sc=1", i > 0 ? "; " : "");
+        for (unsigned i = 2; i < fields; i++)
+            csi_buffer_printf(&text, "\r\nX: %s",
+                              padded == PAD_FIELD && i == 2 ? (const char *)pad.bytes : "");
+        csi_buffer_printf(&text, "\r\n\r\n");
+        csi_buffer_free(&pad);
+    }
+    assert_true(padded == PAD_NOTHING || text.size == CSI_HTTP_HEAD_MAX);
+    answer = exchange(text.bytes, text.size);
+    csi_buffer_free(&text);
+    return answer;
+}
+
+/* Whatever the guard lets through finds room in libmicrohttpd, which would answer with a page of its own; the
+ * rest is refused in our words. */
+static void heads_of_many_parts(void **state)
+{
+    struct answer answer;
+
+    (void)state;
+    for (enum padded padded = PAD_NOTHING; padded <= PAD_FIELD; padded++) {
+        answer = ask_with_head("/v2/health/live", CSI_HTTP_ARGUMENTS_MAX, CSI_HTTP_COOKIES_MAX,
+                               CSI_HTTP_FIELDS_MAX, padded);
+        if (answer.status != 200)
+            fail_msg("filled up at %d: status %d: %s", (int)padded, answer.status, answer.body);
+        answer_free(&answer);
+    }
+    answer = ask_with_head("/api/v1/status", CSI_HTTP_ARGUMENTS_MAX + 1, 1, 3, PAD_NOTHING);
+    assert_error(&answer, 400, "bad_request");
+    assert_non_null(strstr(answer.body, "arguments"));
+    answer_free(&answer);
+    answer = ask_with_head("/v2/health/live", 8000, 1, 3, PAD_NOTHING);
+    assert_v2_error(&answer, 400);
+    answer_free(&answer);
+    answer = ask_with_head("/api/v1/status", 1, CSI_HTTP_COOKIES_MAX + 1, 3, PAD_NOTHING);
+    assert_error(&answer, 400, "bad_request");
+    assert_non_null(strstr(answer.body, "cookies"));
+    answer_free(&answer);
 }
 
 static void one_byte_at_a_time(void **state)
@@ -307,6 +373,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(heads_are_refused_and_closed),
+        cmocka_unit_test(heads_of_many_parts),
         cmocka_unit_test(one_byte_at_a_time),
         cmocka_unit_test(pipelined_requests_are_not_answered),
         cmocka_unit_test(chunked_bodies),

@@ -54,9 +54,24 @@ static void one_photo(void **state)
     csi_buffer_free(&photo);
 }
 
+/* Photos that the metrics call failed. */
+static unsigned failed_photos(void)
+{
+    static const char name[] = "\ncropshield_photos_total{result=\"error\"} ";
+    struct answer answer = get("/metrics");
+    const char *line = strstr(answer.body, name);
+    unsigned count;
+
+    assert_non_null(line);
+    count = (unsigned)strtoul(line + strlen(name), NULL, 10);
+    answer_free(&answer);
+    return count;
+}
+
 static void bad_photos(void **state)
 {
     struct csi_buffer photo = draw_jpeg(3, 400, 300);
+    unsigned failed = failed_photos();
     struct answer answer;
 
     (void)state;
@@ -75,6 +90,7 @@ static void bad_photos(void **state)
     assert_error(&answer, 413, "image_too_large");
     answer_free(&answer);
     csi_buffer_free(&photo);
+    assert_int_equal(failed_photos() - failed, 4);
 }
 
 static void bad_parameters(void **state)
@@ -506,6 +522,7 @@ static void photo_over_the_limit(void **state)
     struct csi_buffer small = draw_jpeg(1, 64, 64), form;
     struct answer answer;
     json_t *json;
+    unsigned failed;
     char *large = calloc(1, 60000);
 
     stop_server(state);
@@ -529,9 +546,15 @@ static void photo_over_the_limit(void **state)
     csi_buffer_free(&form);
     add_part(&form, "image", "large.jpg", large, 60000);
     csi_buffer_printf(&form, FORM_END);
+    failed = failed_photos();
+    assert_int_equal(failed, 1); /* of the two before */
     answer = request("POST", "/api/v1/predict", FORM_TYPE, form.bytes, form.size);
     assert_error(&answer, 413, "image_too_large");
     answer_free(&answer);
+    answer = request("POST", "/api/v1/predict?case=1", FORM_TYPE, form.bytes, form.size);
+    assert_error(&answer, 413, "image_too_large");
+    answer_free(&answer);
+    assert_int_equal(failed_photos() - failed, 2);
     csi_buffer_free(&form);
     csi_buffer_free(&small);
     free(large);

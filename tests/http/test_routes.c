@@ -614,6 +614,50 @@ static void openapi_is_the_router(void **state)
     answer_free(&answer);
 }
 
+static size_t history_size(const char *cookie)
+{
+    struct answer answer = request("GET", "/api/v1/history", cookie, NULL, 0);
+    json_t *json = parse(&answer);
+    size_t size = json_array_size(json_object_get(json, "history"));
+
+    json_decref(json);
+    answer_free(&answer);
+    return size;
+}
+
+/* A page outlives its server: its cookie is known no more. It asks for the status first, which gives it a new
+ * session; what it sends at the same time then belongs to that one. */
+static void a_session_of_another_server(void **state)
+{
+    struct answer answer = predict("", 71, "before.jpg");
+    char stale[256], fresh[256];
+
+    snprintf(stale, sizeof stale, "%s", cookie_line(&answer));
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/status", stale, NULL, 0);
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(answer_header(&answer, "Set-Cookie"), ""); /* it is known */
+    answer_free(&answer);
+    stop_server(state);
+    assert_int_equal(start_server(state), 0);
+    answer = get("/api/v1/status");
+    assert_string_equal(answer_header(&answer, "Set-Cookie"), ""); /* a script's */
+    answer_free(&answer);
+    answer = request("GET", "/api/v1/status", stale, NULL, 0);
+    assert_int_equal(answer.status, 200);
+    snprintf(fresh, sizeof fresh, "%s", cookie_line(&answer));
+    assert_int_equal(strlen(fresh), strlen(stale));
+    assert_string_not_equal(fresh, stale);
+    answer_free(&answer);
+    for (unsigned i = 0; i < 2; i++) {
+        answer = predict(fresh, 72 + i, "after.jpg");
+        assert_int_equal(answer.status, 200);
+        assert_string_equal(answer_header(&answer, "Set-Cookie"), "");
+        answer_free(&answer);
+    }
+    assert_int_equal(history_size(fresh), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -627,6 +671,7 @@ int main(void)
         cmocka_unit_test(no_such_path),
         cmocka_unit_test(sessions_are_apart),
         cmocka_unit_test(rings_are_bounded),
+        cmocka_unit_test(a_session_of_another_server),
         cmocka_unit_test(caches_are_told_and_cleared),
         cmocka_unit_test(metrics_count),
         cmocka_unit_test(openapi_is_the_router),

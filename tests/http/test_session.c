@@ -9,7 +9,10 @@
 
 #include <cmocka.h>
 #include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
+#include "base/clock.h"
 #include "server/session.h"
 
 static struct csi_sessions *sessions_of(size_t limit, double idle_s)
@@ -146,12 +149,55 @@ static void idle_sessions_go(void **state)
     csi_sessions_destroy(sessions);
 }
 
+struct crowd {
+    struct csi_sessions *sessions;
+    const char *token;
+    uint64_t start_ns;
+    _Atomic unsigned lost;
+};
+
+static void *come_back(void *context)
+{
+    struct crowd *crowd = context;
+
+    while (csi_ms_since(crowd->start_ns) < 400) {
+        bool created;
+        struct csi_session *session = csi_session_get(crowd->sessions, crowd->token, &created);
+
+        crowd->lost += created;
+        csi_session_release(crowd->sessions, session);
+    }
+    return NULL;
+}
+
+/* Many requests of one session at the same time: none finds it gone, however they wait for each other. */
+static void requests_at_once_keep_their_session(void **state)
+{
+    struct csi_sessions *sessions = sessions_of(10, 3600);
+    char token[CSI_SESSION_TOKEN_SIZE];
+    struct crowd crowd = {.sessions = sessions, .token = token};
+    pthread_t threads[4];
+
+    (void)state;
+    visit(sessions, token);
+    crowd.start_ns = csi_now_ns();
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, come_back, &crowd), 0);
+    for (size_t i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(crowd.lost, 0);
+    assert_int_equal(csi_sessions_count(sessions), 1);
+    assert_true(known(sessions, token));
+    csi_sessions_destroy(sessions);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_are_of_all_requests),
         cmocka_unit_test(scripts_push_nobody_out),
         cmocka_unit_test(idle_sessions_go),
+        cmocka_unit_test(requests_at_once_keep_their_session),
     };
 
     return cmocka_run_group_tests_name("sessions", tests, NULL, NULL);

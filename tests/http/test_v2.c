@@ -5,6 +5,8 @@
 #include <math.h>
 #include <sodium.h>
 
+#include "server/v2_request.h"
+
 #define INFER "/v2/models/cropshield_cnn/infer"
 
 static void descriptions(void **state)
@@ -253,6 +255,78 @@ static void a_flood_of_values(void **state)
     free(body);
 }
 
+/* Lists and objects take three times a number's memory, and a nested list needs no comma: they are counted
+ * for themselves. Written `count` times. */
+static void a_flood_of_lists(void **state)
+{
+    static const struct {
+        const char *value, *says;
+        size_t count;
+    } rows[] = {
+        {"[", "more lists", 60000},           {"[],", "more lists", 60000},
+        {"{},", "more objects", 60000},       {"\"\",", "more objects", 60000},
+        {"\"\\\"\",", "more objects", 60000}, {"[0,[0]],", "more lists", 30000},
+    };
+    struct csi_buffer body;
+
+    (void)state;
+    csi_buffer_init(&body);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct answer answer;
+
+        csi_buffer_printf(&body, "{\"x\":[");
+        for (size_t n = 0; n < rows[i].count; n++)
+            csi_buffer_append(&body, rows[i].value, strlen(rows[i].value));
+        csi_buffer_printf(&body, "0]}");
+        answer = request("POST", INFER, "", body.bytes, body.size);
+        if (strstr(answer.body, rows[i].says) == NULL)
+            fail_msg("row %zu: %d %s", i, answer.status, answer.body);
+        assert_v2_error(&answer, 400);
+        answer_free(&answer);
+        csi_buffer_free(&body);
+    }
+    assert_alive();
+}
+
+/* The largest tensor of a network, each row a list of its own, has as many values and lists as are let
+ * through; brackets inside strings are none. */
+static void the_largest_nested_tensor(void **state)
+{
+    const size_t side = 64;
+    struct csi_v2_request parsed;
+    struct cs_error error = {CS_OK, ""};
+    struct csi_buffer body;
+
+    (void)state;
+    csi_buffer_init(&body);
+    csi_buffer_printf(&body, "{\"note\":\"");
+    for (size_t i = 0; i < 30000; i++)
+        csi_buffer_append(&body, "[{\\\"", 4);
+    csi_buffer_printf(&body,
+                      "\",\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[%u,3,%zu,%zu],"
+                      "\"data\":[",
+                      CSI_V2_BATCH_MAX, side, side);
+    for (size_t row = 0; row < CSI_V2_BATCH_MAX * 3 * side; row++) {
+        size_t plane = row / side;
+
+        csi_buffer_append(&body, ",", row > 0);
+        csi_buffer_append(&body, "[", row % (3 * side) == 0);
+        csi_buffer_append(&body, "[", row % side == 0);
+        csi_buffer_append(&body, "[", 1);
+        for (size_t x = 0; x < side; x++)
+            csi_buffer_append(&body, x == 0 ? "0" : ",0", x == 0 ? 1 : 2);
+        csi_buffer_append(&body, "]", 1);
+        csi_buffer_append(&body, "]", row % side == side - 1);
+        csi_buffer_append(&body, "]", row % side == side - 1 && plane % 3 == 2);
+    }
+    csi_buffer_printf(&body, "]}]}");
+    if (csi_v2_request_parse(body.bytes, body.size, SIZE_MAX, side, &parsed, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    assert_int_equal(parsed.batch, CSI_V2_BATCH_MAX);
+    csi_v2_request_free(&parsed);
+    csi_buffer_free(&body);
+}
+
 static void refused(void **state)
 {
     static const char *const bodies[] = {
@@ -351,6 +425,7 @@ int main(void)
         cmocka_unit_test(tensors),           cmocka_unit_test(a_bare_photo),
         cmocka_unit_test(a_flood_of_values), cmocka_unit_test(refused),
         cmocka_unit_test(statistics),        cmocka_unit_test(versions),
+        cmocka_unit_test(a_flood_of_lists),  cmocka_unit_test(the_largest_nested_tensor),
     };
 
     return cmocka_run_group_tests_name("inference protocol", tests, start_server, stop_all);

@@ -145,12 +145,86 @@ static void times_and_bytes_add_up(void **state)
     drop_photos(&photos);
 }
 
+/* The same photo again and again. */
+static enum cs_status load_again(void *context, size_t index, const void **bytes, size_t *size,
+                                 const char **name, struct cs_error *error)
+{
+    const struct cs_blob *photo = context;
+
+    (void)index;
+    (void)error;
+    *bytes = photo->bytes;
+    *size = photo->size;
+    *name = NULL;
+    return CS_OK;
+}
+
+static char told_digest[80];
+
+static bool take_digest(void *context, size_t index, const cs_diagnosis *diagnosis,
+                        const struct cs_error *failure)
+{
+    (void)context;
+    assert_null(failure);
+    if (index == 0)
+        snprintf(told_digest, sizeof told_digest, "%s", diagnosis->model_digest);
+    assert_string_equal(diagnosis->model_digest, told_digest);
+    return true;
+}
+
+/* Photos that bring the model of the first of them make a case although it was replaced meanwhile, one by one
+ * and as a stream; without it they are of different models. */
+static void a_model_replaced_between_photos(void **state)
+{
+    cs_diagnoser *diagnoser = create_tiny();
+    struct cs_blob photo = draw_photo(320, 60, 60, CS_FORMAT_PNG);
+    struct cs_request request = cs_request_defaults();
+    cs_diagnosis *list[2], *combined;
+    cs_model *model = cs_diagnoser_model(diagnoser);
+
+    (void)state;
+    request.model = model;
+    list[0] = diagnose(diagnoser, &photo, &request);
+    assert_true(tiny_model_write(model_path, 2));
+    assert_int_equal(cs_diagnoser_reload(diagnoser, NULL), CS_OK);
+    list[1] = diagnose(diagnoser, &photo, &request);
+    assert_string_equal(list[1]->model_digest, list[0]->model_digest);
+    assert_int_equal(
+        cs_diagnose_case(diagnoser, (const cs_diagnosis *const *)list, 2, 3, &combined, NULL, NULL), CS_OK);
+    cs_diagnosis_destroy(combined);
+    cs_diagnosis_destroy(list[1]);
+    request.model = NULL;
+    list[1] = diagnose(diagnoser, &photo, &request);
+    assert_string_not_equal(list[1]->model_digest, list[0]->model_digest);
+    assert_int_equal(
+        cs_diagnose_case(diagnoser, (const cs_diagnosis *const *)list, 2, 3, &combined, NULL, NULL),
+        CS_BAD_REQUEST);
+    for (size_t batch = 0; batch <= 2; batch++) {
+        struct cs_stream stream = {.count = 3,
+                                   .batch = batch,
+                                   .request = {.model = model, .no_cache = true},
+                                   .load = load_again,
+                                   .done = take_digest,
+                                   .context = &photo};
+
+        told_digest[0] = '\0';
+        assert_int_equal(cs_diagnose_stream(diagnoser, &stream, NULL), CS_OK);
+        assert_string_equal(told_digest, list[0]->model_digest);
+    }
+    cs_diagnosis_destroy(list[0]);
+    cs_diagnosis_destroy(list[1]);
+    cs_model_destroy(model);
+    cs_diagnoser_destroy(diagnoser);
+    cs_blob_destroy(&photo);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(hints_of_any_photo, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_middle_score_decides, set_up, tear_down),
         cmocka_unit_test_setup_teardown(times_and_bytes_add_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_model_replaced_between_photos, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
