@@ -29,7 +29,9 @@ bool csi_weights_have(const struct csi_weights *weights, const char *layer, cons
 
 /* Layers. Each takes and gives value indices. Kernel size, channels and groups come from the tensors' shapes.
  */
-int csi_add_conv(struct csi_builder *builder, const char *layer, int x, unsigned stride, unsigned padding);
+/* A convolution padded by half its kernel, whose side is `kernel` in that architecture (0: any odd number).
+ * Another kernel is refused: strides and pools of such a variant differ too, and no tensor tells them. */
+int csi_add_conv(struct csi_builder *builder, const char *layer, int x, unsigned stride, unsigned kernel);
 int csi_add_batch_norm(struct csi_builder *builder, const char *layer, int x, float epsilon);
 int csi_add_activation(struct csi_builder *builder, const char *layer, int x, enum csi_activation activation);
 int csi_add_max_pool(struct csi_builder *builder, const char *layer, int x, unsigned kernel, unsigned stride,

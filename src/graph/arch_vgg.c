@@ -47,7 +47,7 @@ static int add_features(struct csi_builder *builder, int x, struct csi_layer_nam
     unsigned next = 0; /* the number of the layer to come */
 
     while (builder->status == CS_OK && next < MAX_LAYERS && has_layer(builder->weights, next)) {
-        x = csi_add_conv(builder, csi_layer_name("features.%u", next++).text, x, 1, 1);
+        x = csi_add_conv(builder, csi_layer_name("features.%u", next++).text, x, 1, 3);
         if (is_norm(builder->weights, next))
             x = csi_add_batch_norm(builder, csi_layer_name("features.%u", next++).text, x, 1e-5f);
         *last = csi_layer_name("features.%u", next++);

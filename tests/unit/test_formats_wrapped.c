@@ -3,8 +3,6 @@
  * member that holds the network is taken; the same network comes out. Files of which it cannot be told what
  * they compute stay refused.
  */
-#include "base/buffer.h"
-#include "formats/safetensors.h"
 #include "unit/made_weights.h"
 
 struct beside {
@@ -46,59 +44,6 @@ static const struct wrapping wrappings[] = {
     {"model.x", {{NULL, 0}}, "no known architecture"},
 };
 
-static void add(struct csi_tensor_set *set, const char *name, unsigned rank, const size_t *dims,
-                const float *data)
-{
-    struct csi_tensor shape = {.rank = rank};
-    size_t count = 1;
-    float *to;
-    struct cs_error error = {0};
-
-    for (unsigned i = 0; i < rank; i++)
-        count *= shape.dims[i] = dims[i];
-    if (csi_tensor_set_add(set, name, CSI_F32, rank, dims, &to, &error) != CS_OK)
-        fail_msg("%s", error.message);
-    for (size_t i = 0; i < count; i++)
-        to[i] = data == NULL ? 0.5f : data[i];
-}
-
-/* plain.pth's tensors under `prefix`, in a safetensors file. */
-static void add_network(struct csi_tensor_set *set, const char *prefix)
-{
-    struct csi_model_file_options options = {0};
-    struct csi_graph *graph;
-    struct cs_error error = {0};
-    uint8_t *bytes;
-    size_t size;
-    char name[2 * CSI_NAME_SIZE];
-
-    made_read_bytes("plain.pth", &bytes, &size);
-    assert_int_equal(csi_model_file_read(bytes, size, &options, &graph, NULL, &error), CS_OK);
-    for (size_t i = 0; i < graph->value_count; i++) {
-        const struct csi_value *value = &graph->values[i];
-
-        if (!csi_value_is_constant(value))
-            continue;
-        snprintf(name, sizeof name, "%s%s", prefix, value->name);
-        add(set, name, value->rank, value->dims, value->data);
-    }
-    csi_graph_destroy(graph);
-    free(bytes);
-}
-
-static enum cs_status read_set(struct csi_tensor_set *set, struct csi_graph **graph, struct cs_error *error)
-{
-    struct csi_buffer buffer;
-    enum cs_status status;
-
-    csi_buffer_init(&buffer);
-    assert_int_equal(csi_safetensors_write(set, &buffer, error), CS_OK);
-    csi_tensor_set_free(set);
-    status = csi_model_file_read(buffer.bytes, buffer.size, NULL, graph, NULL, error);
-    csi_buffer_free(&buffer);
-    return status;
-}
-
 static void every_wrapping(void **state)
 {
     static const size_t dims[CSI_MAX_RANK] = {2, 3, 1, 1};
@@ -113,12 +58,12 @@ static void every_wrapping(void **state)
 
         assert_int_equal(csi_tensor_set_init(&set, "safetensors", &error), CS_OK);
         if (i % 2 == 1) /* in front or behind */
-            add_network(&set, wrapping->prefix);
+            made_add_network(&set, "plain.pth", wrapping->prefix, NULL);
         for (size_t k = 0; k < 3 && wrapping->beside[k].name != NULL; k++)
-            add(&set, wrapping->beside[k].name, wrapping->beside[k].rank, dims, NULL);
+            made_add(&set, wrapping->beside[k].name, wrapping->beside[k].rank, dims, NULL);
         if (i % 2 == 0)
-            add_network(&set, wrapping->prefix);
-        status = read_set(&set, &graph, &error);
+            made_add_network(&set, "plain.pth", wrapping->prefix, NULL);
+        status = made_read_set(&set, &graph, &error);
         if (wrapping->words != NULL) {
             if (status == CS_OK || strstr(error.message, wrapping->words) == NULL)
                 fail_msg("%s %s: %s '%s'", wrapping->prefix, wrapping->beside[0].name, cs_status_name(status),
@@ -159,9 +104,9 @@ static void two_networks_are_no_choice(void **state)
         enum cs_status status;
 
         assert_int_equal(csi_tensor_set_init(&set, "safetensors", &error), CS_OK);
-        add_network(&set, pairs[i][0]);
-        add_network(&set, pairs[i][1]);
-        status = read_set(&set, &graph, &error);
+        made_add_network(&set, "plain.pth", pairs[i][0], NULL);
+        made_add_network(&set, "plain.pth", pairs[i][1], NULL);
+        status = made_read_set(&set, &graph, &error);
         if (pairs[i][2] == NULL) {
             assert_int_equal(status, CS_OK);
             assert_int_equal(graph->extra_count, 42);
