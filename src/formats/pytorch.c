@@ -122,15 +122,13 @@ static bool is_contiguous(const struct csi_pickle_shape *shape)
 static enum cs_status add_tensor(struct reader *reader, const char *name,
                                  const struct csi_pickle_object *tensor)
 {
-    static const char counter[] = "num_batches_tracked";
     const struct csi_pickle_shape *shape = tensor->shape;
-    size_t count = 1, length = strlen(name);
+    size_t count = 1;
     const uint8_t *bytes;
     float *data;
     enum cs_status status;
 
-    /* Batch norm's training counter is of no use here. */
-    if (length >= sizeof counter - 1 && strcmp(name + length - (sizeof counter - 1), counter) == 0)
+    if (csi_is_batch_counter(name))
         return CS_OK;
     for (unsigned i = 0; i < shape->rank; i++)
         count *= shape->dims[i]; /* checked when the pickle was read */
