@@ -38,6 +38,9 @@ static const struct wrapping wrappings[] = {
     {"model.", {{"head.weight", 2}}, "'head.weight' stands beside the network 'model'"},
     {"model.", {{"mean", 1}, {"std", 1}}, "'mean' stands beside"},
     {"net.", {{"criterion.weight", 2}}, "'criterion.weight' stands beside the network 'net'"},
+    {"model.", {{"metric_fc.weight", 2}}, "'metric_fc.weight' stands beside the network 'model'"},
+    {"model.", {{"accuracy_head.weight", 2}}, "'accuracy_head.weight' stands beside"},
+    {"net.", {{"precision_fc.weight", 4}}, "'precision_fc.weight' stands beside"},
     {"net.", {{"gloss.weight", 1}}, "'gloss.weight' stands beside"},
     {"net.", {{"accent.weight", 1}}, "'accent.weight' stands beside"},
     {"x.model.", {{"x.model_ema.block1.0.weight", 4}}, "'model_ema.block1.0.weight' stands beside"},
@@ -50,7 +53,7 @@ static const struct wrapping wrappings[] = {
 
 static void every_wrapping(void **state)
 {
-    static const size_t dims[CSI_MAX_RANK] = {2, 3, 1, 1};
+    static const size_t other[CSI_MAX_RANK] = {2, 3, 1, 1}, confusion[CSI_MAX_RANK] = {3, 3};
 
     (void)state;
     for (size_t i = 0; i < sizeof wrappings / sizeof wrappings[0]; i++) {
@@ -64,7 +67,8 @@ static void every_wrapping(void **state)
         if (i % 2 == 1) /* in front or behind */
             made_add_network(&set, "plain.pth", wrapping->prefix, NULL);
         for (size_t k = 0; k < 3 && wrapping->beside[k].name != NULL; k++)
-            made_add(&set, wrapping->beside[k].name, wrapping->beside[k].rank, dims, NULL);
+            made_add(&set, wrapping->beside[k].name, wrapping->beside[k].rank,
+                     strstr(wrapping->beside[k].name, "conf") != NULL ? confusion : other, NULL);
         if (i % 2 == 0)
             made_add_network(&set, "plain.pth", wrapping->prefix, NULL);
         status = made_read_set(&set, &graph, &error);
