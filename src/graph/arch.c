@@ -340,12 +340,19 @@ const char *csi_recognise_architecture(const struct csi_weights *weights)
     return recognise(weights, &name) == NULL ? NULL : name;
 }
 
-static bool is_known(const char *name)
+/* Is `name` that of another architecture than `recognised` of `family`? A family's name says no more than
+ * that; one of nobody's ("custom", "my_model") says nothing. */
+static bool contradicts(const char *name, const struct csi_architecture *family, const char *recognised)
 {
-    for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++)
+    if (strcasecmp(name, recognised) == 0)
+        return false;
+    for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++) {
+        if (architectures[i]->family != NULL && strcasecmp(architectures[i]->family, name) == 0)
+            return architectures[i] != family;
         for (const char *const *member = architectures[i]->names; *member != NULL; member++)
             if (strcasecmp(*member, name) == 0)
                 return true;
+    }
     return false;
 }
 
@@ -371,8 +378,7 @@ enum cs_status csi_build_architecture(struct csi_graph *graph, const char *archi
         return csi_fail(error, CS_MODEL_UNSUPPORTED,
                         "the tensors' names are of no known architecture (first of %zu: '%s')",
                         weights->count, weights->count == 0 ? "" : weights->tensors[0].name);
-    /* A name of nobody's ("custom", "my_model") says nothing; a known one must be true. */
-    if (architecture != NULL && is_known(architecture) && strcasecmp(architecture, recognised) != 0)
+    if (architecture != NULL && contradicts(architecture, family, recognised))
         return csi_fail(error, CS_MODEL_INVALID, "the file says '%.64s' but its tensors are those of '%s'",
                         architecture, recognised);
     builder.status = csi_graph_add_input(graph, 3, input_size, input_size, &input, error);

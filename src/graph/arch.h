@@ -60,6 +60,7 @@ size_t csi_dimension(const struct csi_builder *builder, int x, unsigned axis);
 /* One architecture, or a family whose members are told apart by their shapes. */
 struct csi_architecture {
     const char *const *names; /* of the members, NULL at the end */
+    const char *family;       /* what all of them may be called, and those without a name; NULL: nothing */
     /* The member's name when the tensors' names are those of this family, else NULL. */
     const char *(*recognise)(const struct csi_weights *weights);
     /* From the input to the logits; sets graph->gradcam_layer. */

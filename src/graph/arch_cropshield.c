@@ -106,5 +106,5 @@ static int build_lite(struct csi_builder *builder, int x)
 static const char *const cnn_names[] = {"CropShieldCNN", NULL};
 static const char *const lite_names[] = {"CropShieldLite", NULL};
 
-const struct csi_architecture csi_arch_cropshield_cnn = {cnn_names, recognise_cnn, build_cnn};
-const struct csi_architecture csi_arch_cropshield_lite = {lite_names, recognise_lite, build_lite};
+const struct csi_architecture csi_arch_cropshield_cnn = {cnn_names, NULL, recognise_cnn, build_cnn};
+const struct csi_architecture csi_arch_cropshield_lite = {lite_names, NULL, recognise_lite, build_lite};

@@ -135,5 +135,5 @@ static int build_v3(struct csi_builder *builder, int x)
     return x;
 }
 
-const struct csi_architecture csi_arch_mobilenet_v2 = {v2_names, recognise_v2, build_v2};
-const struct csi_architecture csi_arch_mobilenet_v3 = {v3_names, recognise_v3, build_v3};
+const struct csi_architecture csi_arch_mobilenet_v2 = {v2_names, NULL, recognise_v2, build_v2};
+const struct csi_architecture csi_arch_mobilenet_v3 = {v3_names, NULL, recognise_v3, build_v3};

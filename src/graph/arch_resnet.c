@@ -7,8 +7,9 @@
 
 #include "graph/arch.h"
 
-static const char *const names[] = {"resnet18",  "resnet34", "resnet50", "resnet101",
-                                    "resnet152", "resnet",   NULL};
+#define FAMILY "resnet"
+
+static const char *const names[] = {"resnet18", "resnet34", "resnet50", "resnet101", "resnet152", NULL};
 
 static const char *recognise(const struct csi_weights *weights)
 {
@@ -36,7 +37,7 @@ static const char *recognise(const struct csi_weights *weights)
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (known[i].bottleneck == bottleneck && memcmp(known[i].depths, depths, sizeof depths) == 0)
             return known[i].name;
-    return "resnet";
+    return FAMILY;
 }
 
 /* convN, bnN and, but for the last of a block, ReLU. */
@@ -91,4 +92,4 @@ static int build(struct csi_builder *builder, int x)
     return x;
 }
 
-const struct csi_architecture csi_arch_resnet = {names, recognise, build};
+const struct csi_architecture csi_arch_resnet = {names, FAMILY, recognise, build};

@@ -116,10 +116,51 @@ static void variants_of_other_shapes_are_refused(void **state)
     }
 }
 
+/* The architecture that the file states: the network's name, its family's or nobody's, in any case. */
+static void stated_names_are_true_or_say_nothing(void **state)
+{
+    static const struct {
+        const char *file, *stated;
+        const char *words; /* NULL: it is read */
+    } files[] = {
+        {"resnet18.pth", "ResNet18", NULL},
+        {"resnet18.pth", "resnet", NULL},
+        {"resnet34.pth", "ResNet", NULL},
+        {"efficientnet_b0.pth", "EfficientNet", NULL},
+        {"vgg11_bn.pth", "VGG", NULL},
+        {"vgg11_bn.pth", "my_leaf_net", NULL},
+        {"resnet18.pth", "resnet34", "says 'resnet34' but its tensors are those of 'resnet18'"},
+        {"resnet18.pth", "VGG", "says 'VGG' but its tensors are those of 'resnet18'"},
+        {"mobilenet_v2.pth", "resnet", "says 'resnet' but its tensors are those of 'mobilenet_v2'"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct csi_tensor_set set;
+        struct csi_graph *graph;
+        struct cs_error error = {0};
+        enum cs_status status;
+
+        assert_int_equal(csi_tensor_set_init(&set, "safetensors", &error), CS_OK);
+        assert_int_equal(json_object_set_new(set.metadata, "architecture", json_string(files[i].stated)), 0);
+        made_add_network(&set, files[i].file, "", NULL);
+        status = made_read_set(&set, &graph, &error);
+        if (files[i].words == NULL
+                ? status != CS_OK
+                : status != CS_MODEL_INVALID || strstr(error.message, files[i].words) == NULL)
+            fail_msg("%s, %s: %s '%s'", files[i].file, files[i].stated, cs_status_name(status),
+                     error.message);
+        if (graph != NULL) /* the file's name for it goes no further */
+            assert_memory_equal(files[i].file, graph->architecture, strlen(graph->architecture));
+        csi_graph_destroy(graph);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(checkpoints), cmocka_unit_test(torchscript),
-                                       cmocka_unit_test(variants_of_other_shapes_are_refused)};
+                                       cmocka_unit_test(variants_of_other_shapes_are_refused),
+                                       cmocka_unit_test(stated_names_are_true_or_say_nothing)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
