@@ -226,6 +226,11 @@ def pytorch_files():
     raw = b"X\x02\x00\x00\x00\xff\xfe"  # a text that is not UTF-8
     yield "name_not_utf8", torch_file(b"\x80\x02}(" + raw + rebuilt(storage("0", 6), 0, (6,), (1,)) + b"u.")
     yield "member_not_utf8", torch_file(b"\x80\x02}(" + text("state_dict") + good[2:-1] + raw + number(1) + b"u.")
+    beside = b"\x80\x02}(" + text("state_dict") + good[2:-1]
+    yield "classes_of_no_names", torch_file(beside + text("class_names") + b"N" + text("class_to_idx") + b"}" + text("classes") +
+                                            b"K\x26u.")
+    yield "classes_list_empty", torch_file(beside + text("classes") + b"]" + text("class_names") + b"\x89u.")
+    yield "classes_text", torch_file(beside + text("classes") + text("classes.txt") + b"u.")
     yield "legacy", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
     yield "legacy_tar", bytes(257) + b"ustar\x0000" + bytes(300)
     module = (b"\x80\x02c__torch__.net\nNet\n)\x81}(" + text("weight") + rebuilt(storage("0", 6), 0, (6,), (1,)) +

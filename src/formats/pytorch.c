@@ -227,6 +227,12 @@ static const char *metadata_key(const char *name)
     return name;
 }
 
+/* None, a count, an empty list: what trainers that know no names put where others put them. */
+static bool lists_nothing(const json_t *value)
+{
+    return !json_is_string(value) && json_object_size(value) == 0 && json_array_size(value) == 0;
+}
+
 /* Plain members beside the weights: model_type, num_classes, classes, temperature, and whatever else is
  * short. */
 static enum cs_status read_metadata(struct reader *reader, const struct csi_pickle_object *root)
@@ -249,9 +255,10 @@ static enum cs_status read_metadata(struct reader *reader, const struct csi_pick
             continue; /* of use to go on training only */
         value = csi_pickle_to_json(root->items[i + 1], &reader->json_left);
         if (strcmp(metadata_key(name), "classes") == 0 && value != NULL) {
-            json_t *classes;
+            json_t *classes = NULL;
 
-            status = csi_classes_from_json(value, &classes, reader->error);
+            if (!lists_nothing(value))
+                status = csi_classes_from_json(value, &classes, reader->error);
             json_decref(value);
             value = classes;
         }
