@@ -245,6 +245,9 @@ def pytorch_files():
     yield "torchscript_one_state", torch_file(shared, more=[("archive/constants.pkl", b"\x80\x02).")])
     tree = b"\x80\x02c__torch__\nM\n)\x81q\x00" + b"".join(
         b"0c__torch__\nM\n)\x81}(" + b"".join(text(c) + b"h%c" % i for c in "abcd") + b"ubq%c" % (i + 1) for i in range(30))
+    wide = (b"\x80\x02" + text("k") + b"q\x010Nq\x020c__torch__\nM\n)\x81}(" + b"h\x01h\x02" * 1500 + b"ubq\x00" +
+            b"0c__torch__\nM\n)\x81}(" + b"h\x01h\x00" * 1000 + b"ub.")  # one module of many members, named many times
+    yield "torchscript_many_parts", torch_file(wide, more=[("archive/constants.pkl", b"\x80\x02).")])
     yield "torchscript_many_modules", torch_file(tree + b".", more=[("archive/constants.pkl", b"\x80\x02).")])
 
 

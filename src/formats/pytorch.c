@@ -14,8 +14,8 @@
 #include "formats/pickle.h"
 #include "formats/zip_archive.h"
 
-#define MAX_NESTING 32      /* of TorchScript modules */
-#define MAX_MODULES 100000u /* of them, each counted as often as it is a part of others */
+#define MAX_NESTING 32       /* of TorchScript modules */
+#define MAX_PARTS   1000000u /* members of them, each counted as often as it is come by */
 
 struct reader {
     struct csi_zip *zip;
@@ -23,7 +23,7 @@ struct reader {
     char prefix[CSI_NAME_SIZE]; /* the archive's one folder, with the slash: "archive/" */
     struct csi_tensor_set *set;
     size_t elements, max_elements; /* of all tensors */
-    size_t modules;
+    size_t parts;
     size_t json_left; /* values of metadata that may still be looked at */
     struct cs_error *error;
 };
@@ -294,9 +294,12 @@ static enum cs_status read_module(struct reader *reader, const struct csi_pickle
     if (depth > MAX_NESTING)
         return csi_fail(reader->error, CS_MODEL_INVALID, "modules are nested deeper than %d: '%.60s'",
                         MAX_NESTING, path);
-    if (++reader->modules > MAX_MODULES)
-        return csi_fail(reader->error, CS_MODEL_INVALID, "there are more than %u modules: '%.60s'",
-                        MAX_MODULES, path);
+    reader->parts += 1 + module->count / 2;
+    if (reader->parts > MAX_PARTS)
+        return csi_fail(
+            reader->error, CS_MODEL_INVALID,
+            "the modules have more than %u parts, those that many share counted each time: '%.60s'",
+            MAX_PARTS, path);
     for (size_t i = 0; i + 1 < module->count && status == CS_OK; i += 2) {
         const struct csi_pickle_object *key = module->items[i], *value = module->items[i + 1];
         char part[CSI_NAME_SIZE], name[2 * CSI_NAME_SIZE];

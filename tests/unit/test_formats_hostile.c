@@ -136,7 +136,8 @@ static const struct expectation expectations[] = {
     {"pytorch/torchscript_deep", CS_MODEL_INVALID, "nested deeper"},
     {"pytorch/torchscript_class_without_archive", CS_MODEL_INVALID, "'__torch__.net.Net'"},
     {"pytorch/torchscript_one_state", CS_MODEL_INVALID, "same state for many objects"},
-    {"pytorch/torchscript_many_modules", CS_MODEL_INVALID, "more than 100000 modules"},
+    {"pytorch/torchscript_many_modules", CS_MODEL_INVALID, "more than 1000000 parts"},
+    {"pytorch/torchscript_many_parts", CS_MODEL_INVALID, "more than 1000000 parts"},
 
     {"model/good", CS_OK, ""},
     {"model/tensor_missing", CS_MODEL_INVALID, "'block2.4.running_var' is missing"},
