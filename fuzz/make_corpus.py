@@ -387,6 +387,12 @@ def onnx_files():
              onnx_node("Concat", ["n1", "rest"], ["to"], integer("axis", 0)), onnx_node("Reshape", ["p", "to"], ["y"])]
     vectors = [onnx_tensor("axes", (1,), [0], 7, "q"), onnx_tensor("rest", (1,), [-1], 7, "q")]
     yield "shape_arithmetic", onnx_file([conv, tail[0], *shape], [weight, *vectors])
+    parts = [onnx_node("Transpose", ["c"], ["t"], ints("perm", [0, 2, 3, 1])),
+             onnx_node("Shape", ["p"], ["first"], integer("start", -9), integer("end", 1)),
+             onnx_node("Shape", ["t"], ["last"], integer("start", -1), integer("end", 99)),
+             onnx_node("Shape", ["p"], ["none"], integer("start", 3), integer("end", -2)),
+             onnx_node("Concat", ["first", "last", "none"], ["to"], integer("axis", 0)), onnx_node("Reshape", ["p", "to"], ["y"])]
+    yield "shape_parts", onnx_file([conv, tail[0], *parts], [weight], opset=15)
     quantised = [onnx_node("DequantizeLinear", ["q", "s", "z"], ["w"], integer("axis", 0))]
     yield "quantised_weight", onnx_file([*quantised, conv, *tail], [
         onnx_tensor("q", (2, 3, 1, 1), [-3, -2, -1, 0, 1, 2], 3, "b"), onnx_tensor("s", (2,), [0.5, 0.25]),

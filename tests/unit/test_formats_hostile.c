@@ -171,6 +171,7 @@ static const struct expectation expectations[] = {
 
     {"onnx/good", CS_OK, ""},
     {"onnx/shape_arithmetic", CS_OK, ""},
+    {"onnx/shape_parts", CS_OK, ""},
     {"onnx/quantised_weight", CS_OK, ""},
     {"onnx/operator_unknown", CS_MODEL_UNSUPPORTED, "'rnn' (LSTM): this operator is not supported"},
     {"onnx/operator_of_others", CS_MODEL_UNSUPPORTED, "com.microsoft"},
