@@ -244,6 +244,43 @@ static void test_corrections_of_layers_named_alike(void **state)
     }
 }
 
+/* The share of the values that the range of the percentile leaves out is what was asked for, whether they lie
+ * on one side of 0 or on both. */
+static void test_percentile_is_the_share_inside(void **state)
+{
+    enum { COUNT = 3 * 12 * 12 };
+    static const struct {
+        float low, high, inside_low, inside_high;
+    } cases[] = {{-1, 1, -0.8f, 0.8f}, {0, 1, 0, 0.8f}, {-1, 0, -0.8f, 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        float input[COUNT], range = cases[i].inside_high - cases[i].inside_low;
+        struct csi_calibration *calibration;
+        const struct csi_output_scale *scales;
+        struct net net;
+        uint32_t features;
+        size_t count;
+
+        start(&net, 3, 12, 12);
+        head(&net, 4);
+        net.graph->output = net.last;
+        for (size_t k = 0; k < COUNT; k++)
+            input[k] = cases[i].low + (cases[i].high - cases[i].low) * ((float)k + 0.5f) / COUNT;
+        assert_int_equal(csi_cpu_allowed("all", &features, NULL), CS_OK);
+        assert_int_equal(csi_calibration_create(net.graph, features, NULL, &calibration, NULL), CS_OK);
+        assert_int_equal(csi_calibration_add(calibration, input, NULL), CS_OK);
+        assert_int_equal(
+            csi_calibration_scales(calibration, CSI_CALIBRATE_PERCENTILE, 80, &scales, &count, NULL), CS_OK);
+        assert_int_equal(scales[0].node, 0); /* the photo */
+        if (fabsf(scales[0].scale * 255.0f - range) > 0.01f)
+            fail_msg("%g to %g: a range of %g", (double)cases[i].low, (double)cases[i].high,
+                     (double)scales[0].scale * 255);
+        csi_calibration_destroy(calibration);
+        csi_graph_destroy(net.graph);
+    }
+}
+
 /* Weights of the least numbers there are still have levels of some scale. */
 static void test_levels_of_the_least_weights(void **state)
 {
@@ -307,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_photo_read_twice),
         cmocka_unit_test(test_marked_photo_read_in_float),
         cmocka_unit_test(test_corrections_of_layers_named_alike),
+        cmocka_unit_test(test_percentile_is_the_share_inside),
         cmocka_unit_test(test_levels_of_the_least_weights),
         cmocka_unit_test(test_bounds_stay_in_the_range),
     };
