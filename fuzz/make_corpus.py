@@ -226,6 +226,11 @@ def pytorch_files():
     raw = b"X\x02\x00\x00\x00\xff\xfe"  # a text that is not UTF-8
     yield "name_not_utf8", torch_file(b"\x80\x02}(" + raw + rebuilt(storage("0", 6), 0, (6,), (1,)) + b"u.")
     yield "member_not_utf8", torch_file(b"\x80\x02}(" + text("state_dict") + good[2:-1] + raw + number(1) + b"u.")
+    beside = b"\x80\x02}(" + text("state_dict") + good[2:-1]
+    yield "classes_of_no_names", torch_file(beside + text("class_names") + b"N" + text("class_to_idx") + b"}" + text("classes") +
+                                            b"K\x26u.")
+    yield "classes_list_empty", torch_file(beside + text("classes") + b"]" + text("class_names") + b"\x89u.")
+    yield "classes_text", torch_file(beside + text("classes") + text("classes.txt") + b"u.")
     yield "legacy", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
     yield "legacy_tar", bytes(257) + b"ustar\x0000" + bytes(300)
     module = (b"\x80\x02c__torch__.net\nNet\n)\x81}(" + text("weight") + rebuilt(storage("0", 6), 0, (6,), (1,)) +
@@ -240,6 +245,9 @@ def pytorch_files():
     yield "torchscript_one_state", torch_file(shared, more=[("archive/constants.pkl", b"\x80\x02).")])
     tree = b"\x80\x02c__torch__\nM\n)\x81q\x00" + b"".join(
         b"0c__torch__\nM\n)\x81}(" + b"".join(text(c) + b"h%c" % i for c in "abcd") + b"ubq%c" % (i + 1) for i in range(30))
+    wide = (b"\x80\x02" + text("k") + b"q\x010Nq\x020c__torch__\nM\n)\x81}(" + b"h\x01h\x02" * 1500 + b"ubq\x00" +
+            b"0c__torch__\nM\n)\x81}(" + b"h\x01h\x00" * 1000 + b"ub.")  # one module of many members, named many times
+    yield "torchscript_many_parts", torch_file(wide, more=[("archive/constants.pkl", b"\x80\x02).")])
     yield "torchscript_many_modules", torch_file(tree + b".", more=[("archive/constants.pkl", b"\x80\x02).")])
 
 
@@ -379,6 +387,12 @@ def onnx_files():
              onnx_node("Concat", ["n1", "rest"], ["to"], integer("axis", 0)), onnx_node("Reshape", ["p", "to"], ["y"])]
     vectors = [onnx_tensor("axes", (1,), [0], 7, "q"), onnx_tensor("rest", (1,), [-1], 7, "q")]
     yield "shape_arithmetic", onnx_file([conv, tail[0], *shape], [weight, *vectors])
+    parts = [onnx_node("Transpose", ["c"], ["t"], ints("perm", [0, 2, 3, 1])),
+             onnx_node("Shape", ["p"], ["first"], integer("start", -9), integer("end", 1)),
+             onnx_node("Shape", ["t"], ["last"], integer("start", -1), integer("end", 99)),
+             onnx_node("Shape", ["p"], ["none"], integer("start", 3), integer("end", -2)),
+             onnx_node("Concat", ["first", "last", "none"], ["to"], integer("axis", 0)), onnx_node("Reshape", ["p", "to"], ["y"])]
+    yield "shape_parts", onnx_file([conv, tail[0], *parts], [weight], opset=15)
     quantised = [onnx_node("DequantizeLinear", ["q", "s", "z"], ["w"], integer("axis", 0))]
     yield "quantised_weight", onnx_file([*quantised, conv, *tail], [
         onnx_tensor("q", (2, 3, 1, 1), [-3, -2, -1, 0, 1, 2], 3, "b"), onnx_tensor("s", (2,), [0.5, 0.25]),

@@ -94,12 +94,13 @@ static bool add_runs(const struct csi_ir *ir, const struct csi_ir_node *node)
            a->shape.width == b->shape.width && csi_act_as_clamp(&node->act, &low, &high);
 }
 
-/* The photo is quantised by the convolution that reads it, row by row. */
+/* The photo is quantised by the convolution on bytes that reads it, row by row: as the mark between them
+ * says. One in float wants the mark's own numbers. */
 static void skip_photo_mark(struct csi_ir *ir, struct csi_ir_node *node)
 {
     const struct csi_ir_value *in = &ir->values[node->inputs[0]];
 
-    if (node->op == CSI_OP_CONV && in->producer >= 0 && ir->nodes[in->producer].op == CSI_OP_QUANTIZE &&
+    if (in->producer >= 0 && ir->nodes[in->producer].op == CSI_OP_QUANTIZE &&
         ir->nodes[in->producer].inputs[0] == ir->input) {
         struct csi_ir_value *photo = &ir->values[ir->input];
 
@@ -124,11 +125,14 @@ static void choose_nodes(struct csi_ir *ir)
 
         if (node->dead)
             continue;
-        skip_photo_mark(ir, node);
         in = &ir->values[node->inputs[0]];
         out = &ir->values[node->output];
         switch (node->op) {
-        case CSI_OP_CONV: node->integer = conv_runs(ir, node); break;
+        case CSI_OP_CONV:
+            node->integer = conv_runs(ir, node);
+            if (node->integer)
+                skip_photo_mark(ir, node);
+            break;
         case CSI_OP_MAX_POOL:
             node->integer = in->has_scale && !out->kept && node->inputs[0] != ir->input;
             if (node->integer) { /* no arithmetic: the scale stays */

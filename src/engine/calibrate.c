@@ -231,7 +231,8 @@ static float bin_centre(const struct map *map, size_t bin)
     return (((float)bin + 0.5f) / (float)HALF - 1.0f) * map->range;
 }
 
-/* The bounds that leave (1 - share) / 2 of the values outside on each side that has values; 0 is inside. */
+/* The bounds that leave 1 - share of the values outside, half of them on each side where both have values; 0
+ * is inside. */
 static void percentile_bounds(const struct map *map, double share, float *low, float *high)
 {
     uint64_t total = map->zeros, allowed, seen = 0;
@@ -240,6 +241,8 @@ static void percentile_bounds(const struct map *map, double share, float *low, f
     for (i = 0; i < BINS; i++)
         total += map->bins[i];
     allowed = (uint64_t)((1.0 - share) * (double)total);
+    if (map->low < 0.0f && map->high > 0.0f)
+        allowed /= 2;
     for (i = 0; i < HALF && seen + map->bins[i] <= allowed; i++)
         seen += map->bins[i];
     *low = fmaxf(map->low, bin_centre(map, i));

@@ -100,7 +100,8 @@ static const char **constant_names(const struct csi_graph *graph, size_t *count)
     return names;
 }
 
-/* Every tensor is used by the network or is an extra: nothing of a user's model is dropped silently. */
+/* Every tensor is used by the network or is an extra: nothing of a user's model is dropped silently. Only
+ * files of ours hold more, which the program that wrote them knew. */
 static enum cs_status keep_extras(const struct csi_tensor_set *set, struct csi_graph *graph,
                                   struct cs_error *error)
 {
@@ -117,8 +118,11 @@ static enum cs_status keep_extras(const struct csi_tensor_set *set, struct csi_g
         if (bsearch(&name, names, used, sizeof *names, by_text) != NULL)
             continue;
         if (!set->keep_unknown && !csi_is_extra_name(name))
-            status = csi_fail(error, CS_MODEL_UNSUPPORTED, "tensor '%s' is no part of %s", name,
-                              graph->architecture);
+            status =
+                csi_fail(error, CS_MODEL_UNSUPPORTED,
+                         "tensor '%s' is no part of %s, and what it is for the file does not say: export "
+                         "ONNX",
+                         name, graph->architecture);
         else
             status = csi_graph_add_extra(graph, name, tensor->rank, tensor->dims, tensor->data, error);
     }
@@ -234,7 +238,6 @@ static enum cs_status read_tensors(const uint8_t *bytes, size_t size, struct csi
 
     if (csi_is_safetensors(bytes, size)) {
         status = csi_tensor_set_init(set, "safetensors", error);
-        set->keep_unknown = true;
         set->sound = csi_embedded_digest(bytes, &digest);
         return status == CS_OK ? csi_safetensors_read(bytes, size, set, error) : status;
     }

@@ -94,25 +94,39 @@ static enum cs_status fold_constant(struct csi_onnx *onnx)
     return define(onnx, &value);
 }
 
-/* The shape of an activation: constant, since the batch is 1 here and every node keeps it the first axis. */
+/* A bound as ONNX counts it (negative: from the end) between `low` and `high`. */
+static int64_t clamp_bound(int64_t bound, int64_t length, int64_t low, int64_t high)
+{
+    if (bound < 0)
+        bound = bound < -length ? low : bound + length;
+    return bound < low ? low : bound > high ? high : bound;
+}
+
+/* The shape of an activation, or a part of it: constant, since the batch is 1 here and every node keeps it
+ * the first axis. */
 static enum cs_status fold_shape(struct csi_onnx *onnx, const struct csi_onnx_value *x)
 {
     struct csi_onnx_value value;
     const size_t *dims = x->dims;
-    size_t rank = x->rank;
+    int64_t rank = x->rank, start, end;
+    size_t count;
     enum cs_status status;
 
-    if (csi_onnx_attribute(onnx, "start") != NULL || csi_onnx_attribute(onnx, "end") != NULL)
-        return csi_onnx_fail(onnx, CS_MODEL_UNSUPPORTED, "a part of a shape");
     if (x->kind != CSI_ONNX_CONSTANT) {
         dims = onnx->graph->values[x->index].dims;
         rank = onnx->graph->values[x->index].rank;
     }
-    status = make(onnx, 1, &rank, true, &value);
+    start = clamp_bound(csi_onnx_int(onnx, "start", 0), rank, 0, rank);
+    end = clamp_bound(csi_onnx_int(onnx, "end", rank), rank, 0, rank);
+    count = end > start ? (size_t)(end - start) : 0;
+    status = make(onnx, 1, &count, true, &value);
     if (status != CS_OK)
         return status;
-    for (size_t i = 0; i < rank; i++)
-        value.data[i] = (float)dims[x->kind == CSI_ONNX_TRANSPOSED ? x->order[i] : i];
+    for (size_t i = 0; i < count; i++) {
+        size_t axis = (size_t)start + i;
+
+        value.data[i] = (float)dims[x->kind == CSI_ONNX_TRANSPOSED ? x->order[axis] : axis];
+    }
     return define(onnx, &value);
 }
 
@@ -138,14 +152,6 @@ static enum cs_status fold_gather(struct csi_onnx *onnx, const struct csi_onnx_v
         value.data[i] = x->data[(size_t)at];
     }
     return define(onnx, &value);
-}
-
-/* A bound as ONNX counts it (negative: from the end) between `low` and `high`. */
-static int64_t clamp_bound(int64_t bound, int64_t length, int64_t low, int64_t high)
-{
-    if (bound < 0)
-        bound = bound < -length ? low : bound + length;
-    return bound < low ? low : bound > high ? high : bound;
 }
 
 /* Slice along axis 0, forwards or backwards: pieces of shapes, and the turning of pads that exporters do. */

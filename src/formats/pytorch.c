@@ -14,8 +14,8 @@
 #include "formats/pickle.h"
 #include "formats/zip_archive.h"
 
-#define MAX_NESTING 32      /* of TorchScript modules */
-#define MAX_MODULES 100000u /* of them, each counted as often as it is a part of others */
+#define MAX_NESTING 32       /* of TorchScript modules */
+#define MAX_PARTS   1000000u /* members of them, each counted as often as it is come by */
 
 struct reader {
     struct csi_zip *zip;
@@ -23,7 +23,7 @@ struct reader {
     char prefix[CSI_NAME_SIZE]; /* the archive's one folder, with the slash: "archive/" */
     struct csi_tensor_set *set;
     size_t elements, max_elements; /* of all tensors */
-    size_t modules;
+    size_t parts;
     size_t json_left; /* values of metadata that may still be looked at */
     struct cs_error *error;
 };
@@ -122,15 +122,13 @@ static bool is_contiguous(const struct csi_pickle_shape *shape)
 static enum cs_status add_tensor(struct reader *reader, const char *name,
                                  const struct csi_pickle_object *tensor)
 {
-    static const char counter[] = "num_batches_tracked";
     const struct csi_pickle_shape *shape = tensor->shape;
-    size_t count = 1, length = strlen(name);
+    size_t count = 1;
     const uint8_t *bytes;
     float *data;
     enum cs_status status;
 
-    /* Batch norm's training counter is of no use here. */
-    if (length >= sizeof counter - 1 && strcmp(name + length - (sizeof counter - 1), counter) == 0)
+    if (csi_is_batch_counter(name))
         return CS_OK;
     for (unsigned i = 0; i < shape->rank; i++)
         count *= shape->dims[i]; /* checked when the pickle was read */
@@ -229,6 +227,12 @@ static const char *metadata_key(const char *name)
     return name;
 }
 
+/* None, a count, an empty list: what trainers that know no names put where others put them. */
+static bool lists_nothing(const json_t *value)
+{
+    return !json_is_string(value) && json_object_size(value) == 0 && json_array_size(value) == 0;
+}
+
 /* Plain members beside the weights: model_type, num_classes, classes, temperature, and whatever else is
  * short. */
 static enum cs_status read_metadata(struct reader *reader, const struct csi_pickle_object *root)
@@ -251,9 +255,10 @@ static enum cs_status read_metadata(struct reader *reader, const struct csi_pick
             continue; /* of use to go on training only */
         value = csi_pickle_to_json(root->items[i + 1], &reader->json_left);
         if (strcmp(metadata_key(name), "classes") == 0 && value != NULL) {
-            json_t *classes;
+            json_t *classes = NULL;
 
-            status = csi_classes_from_json(value, &classes, reader->error);
+            if (!lists_nothing(value))
+                status = csi_classes_from_json(value, &classes, reader->error);
             json_decref(value);
             value = classes;
         }
@@ -289,9 +294,12 @@ static enum cs_status read_module(struct reader *reader, const struct csi_pickle
     if (depth > MAX_NESTING)
         return csi_fail(reader->error, CS_MODEL_INVALID, "modules are nested deeper than %d: '%.60s'",
                         MAX_NESTING, path);
-    if (++reader->modules > MAX_MODULES)
-        return csi_fail(reader->error, CS_MODEL_INVALID, "there are more than %u modules: '%.60s'",
-                        MAX_MODULES, path);
+    reader->parts += 1 + module->count / 2;
+    if (reader->parts > MAX_PARTS)
+        return csi_fail(
+            reader->error, CS_MODEL_INVALID,
+            "the modules have more than %u parts, those that many share counted each time: '%.60s'",
+            MAX_PARTS, path);
     for (size_t i = 0; i + 1 < module->count && status == CS_OK; i += 2) {
         const struct csi_pickle_object *key = module->items[i], *value = module->items[i + 1];
         char part[CSI_NAME_SIZE], name[2 * CSI_NAME_SIZE];

@@ -166,12 +166,16 @@ static enum cs_status read_tensors(const struct entry *entries, size_t count, co
     struct csi_hash_job job = {0};
     struct csi_hash hash;
 
+    set->keep_unknown = json_object_get(set->metadata, "format_version") != NULL ||
+                        json_object_get(set->metadata, "architecture") != NULL;
     if (stated != NULL)
         csi_hash_begin(&job, data, data_size);
     for (size_t i = 0; i < count && status == CS_OK; i++) {
         const struct entry *entry = &entries[i];
         float *out;
 
+        if (!set->keep_unknown && csi_is_batch_counter(entry->name))
+            continue;
         status = csi_tensor_set_add(set, entry->name, entry->dtype, entry->rank, entry->dims, &out, error);
         if (status == CS_OK)
             csi_dtype_to_float(entry->dtype, data + entry->begin,

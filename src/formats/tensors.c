@@ -137,6 +137,14 @@ enum cs_status csi_tensor_set_init(struct csi_tensor_set *set, const char *forma
     return set->metadata == NULL ? csi_fail_memory(error, "model metadata") : CS_OK;
 }
 
+bool csi_is_batch_counter(const char *name)
+{
+    static const char counter[] = "num_batches_tracked";
+    size_t length = strlen(name);
+
+    return length >= sizeof counter - 1 && strcmp(name + length - (sizeof counter - 1), counter) == 0;
+}
+
 void csi_tensor_set_free(struct csi_tensor_set *set)
 {
     for (size_t i = 0; i < set->count; i++)

@@ -37,7 +37,8 @@ struct csi_tensor_set {
     json_t *metadata;       /* object: string -> string, with the native file's keys */
     const char *format;     /* "safetensors", … */
     bool sound; /* the file's bytes are part of this program: a digest that they state is not checked */
-    bool keep_unknown; /* tensors that the network does not use are kept as extras, whatever their names */
+    bool keep_unknown; /* a file of ours: tensors that the network does not use are kept as extras, whatever
+                          their names */
 };
 
 enum cs_status csi_tensor_set_init(struct csi_tensor_set *set, const char *format, struct cs_error *error);
@@ -47,6 +48,9 @@ void csi_tensor_set_free(struct csi_tensor_set *set);
  * shape. The caller has compared the shape with the bytes at hand before. */
 enum cs_status csi_tensor_set_add(struct csi_tensor_set *set, const char *name, enum csi_dtype dtype,
                                   unsigned rank, const size_t *dims, float **data, struct cs_error *error);
+
+/* "bn1.num_batches_tracked": batch norm counts in training, which is of no use here. */
+bool csi_is_batch_counter(const char *name);
 
 /* To be called after tensors were taken out or renamed in place. */
 void csi_tensor_set_renamed(struct csi_tensor_set *set);

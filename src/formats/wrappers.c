@@ -106,8 +106,9 @@ static bool has_word(const char *name, const char *word)
     return false;
 }
 
-/* State that training alone reads. Whole numbers count something. A loss weighs classes by one number each;
- * one that holds a matrix (as those of metric learning do) is the classifier itself. */
+/* State that training alone reads. Whole numbers count something. A loss weighs classes by one number each
+ * and a metric keeps one, or counts each class against each; what holds another matrix (as the losses and
+ * heads of metric learning do) is the classifier itself. */
 static bool is_training_state(const struct csi_tensor *tensor, enum csi_dtype dtype)
 {
     static const char *const losses[] = {"loss", "losses",       "criterion",     "criteria",
@@ -116,13 +117,15 @@ static bool is_training_state(const struct csi_tensor *tensor, enum csi_dtype dt
                                           "iou",    "auroc",     "auprc",  "auc",      "precision",
                                           "recall", "confusion", "confmat"};
 
+    bool whole = dtype == CSI_I64 || dtype == CSI_I32 || dtype == CSI_BOOL;
+
     for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
         if (has_word(tensor->name, losses[i]))
             return tensor->rank <= 1;
     for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
         if (has_word(tensor->name, metrics[i]))
-            return true;
-    return dtype == CSI_I64 || dtype == CSI_I32 || dtype == CSI_BOOL;
+            return whole || tensor->rank <= 1 || (tensor->rank == 2 && tensor->dims[0] == tensor->dims[1]);
+    return whole;
 }
 
 /* What stands beside the network under `home` (`own`: its tensors' names) goes behind it in `found` when it

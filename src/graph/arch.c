@@ -9,8 +9,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/checked.h"
-
 static const struct csi_architecture *const architectures[] = {
     &csi_arch_cropshield_cnn, &csi_arch_cropshield_lite, &csi_arch_resnet,       &csi_arch_vgg,
     &csi_arch_mobilenet_v2,   &csi_arch_mobilenet_v3,    &csi_arch_efficientnet,
@@ -114,7 +112,27 @@ static int constant(struct csi_builder *builder, const char *layer, const char *
     return value;
 }
 
-int csi_add_conv(struct csi_builder *builder, const char *layer, int x, unsigned stride, unsigned padding)
+static void check_kernel(struct csi_builder *builder, const struct csi_tensor *weight, unsigned kernel)
+{
+    const size_t *sides = weight->dims + 2;
+
+    if (sides[0] > 255 || sides[1] > 255)
+        csi_builder_fail(builder, CS_MODEL_INVALID,
+                         "tensor '%s' is no convolution's weight: its kernel is %zux%zu", weight->name,
+                         sides[0], sides[1]);
+    else if (kernel != 0 && (sides[0] != kernel || sides[1] != kernel))
+        csi_builder_fail(
+            builder, CS_MODEL_UNSUPPORTED,
+            "tensor '%s' has a %zux%zu kernel, not the architecture's %ux%u, so that strides and "
+            "pools may differ too, which the file does not say: export ONNX",
+            weight->name, sides[0], sides[1], kernel, kernel);
+    else if (sides[0] != sides[1] || sides[0] % 2 == 0)
+        csi_builder_fail(builder, CS_MODEL_UNSUPPORTED,
+                         "tensor '%s' has a %zux%zu kernel, whose padding the file does not say: export ONNX",
+                         weight->name, sides[0], sides[1]);
+}
+
+int csi_add_conv(struct csi_builder *builder, const char *layer, int x, unsigned stride, unsigned kernel)
 {
     struct csi_node node = csi_node_init(CSI_OP_CONV, layer);
     const struct csi_tensor *weight = csi_builder_tensor(builder, layer, "weight");
@@ -123,18 +141,18 @@ int csi_add_conv(struct csi_builder *builder, const char *layer, int x, unsigned
     node.inputs[1] = constant(builder, layer, "weight", 4, true);
     node.inputs[2] = constant(builder, layer, "bias", 1, false);
     node.input_count = node.inputs[2] == CSI_NO_VALUE ? 2 : 3;
+    if (builder->status != CS_OK || weight == NULL)
+        return CSI_NO_VALUE;
+    check_kernel(builder, weight, kernel);
+    if (x == builder->graph->input && weight->dims[1] != csi_dimension(builder, x, 1))
+        csi_builder_fail(builder, CS_MODEL_UNSUPPORTED, "tensor '%s' reads %zu channels, not a photo's %zu",
+                         weight->name, weight->dims[1], csi_dimension(builder, x, 1));
     if (builder->status != CS_OK)
         return CSI_NO_VALUE;
-    if (weight->dims[2] > 255 || weight->dims[3] > 255) {
-        csi_builder_fail(builder, CS_MODEL_INVALID,
-                         "tensor '%s' is no convolution's weight: its kernel is %zux%zu", weight->name,
-                         weight->dims[2], weight->dims[3]);
-        return CSI_NO_VALUE;
-    }
     for (unsigned i = 0; i < 2; i++) {
         node.kernel[i] = (unsigned)weight->dims[2 + i];
         node.stride[i] = stride;
-        node.pads[i] = node.pads[i + 2] = padding;
+        node.pads[i] = node.pads[i + 2] = node.kernel[i] / 2;
     }
     if (weight->dims[1] != 0 && csi_dimension(builder, x, 1) % weight->dims[1] == 0)
         node.groups = (unsigned)(csi_dimension(builder, x, 1) / weight->dims[1]);
@@ -244,11 +262,8 @@ int csi_add_conv_norm(struct csi_builder *builder, const char *layer, int x, uns
                       enum csi_activation activation)
 {
     struct csi_layer_name conv = csi_layer_name("%s.0", layer), norm = csi_layer_name("%s.1", layer);
-    const struct csi_tensor *weight = csi_builder_tensor(builder, conv.text, "weight");
 
-    x = csi_add_conv(
-        builder, conv.text, x, stride,
-        weight == NULL || weight->rank != 4 ? 0 : (unsigned)(csi_min_size(weight->dims[2], 255) / 2));
+    x = csi_add_conv(builder, conv.text, x, stride, 0);
     x = csi_add_batch_norm(builder, norm.text, x, epsilon);
     if (activation == CSI_ACT_NONE)
         return x;
@@ -260,9 +275,9 @@ int csi_add_squeeze_excitation(struct csi_builder *builder, const char *layer, i
 {
     int scale = csi_add_global_pool(builder, csi_layer_name("%s.avgpool", layer).text, x);
 
-    scale = csi_add_conv(builder, csi_layer_name("%s.fc1", layer).text, scale, 1, 0);
+    scale = csi_add_conv(builder, csi_layer_name("%s.fc1", layer).text, scale, 1, 1);
     scale = csi_add_activation(builder, csi_layer_name("%s.activation", layer).text, scale, inner);
-    scale = csi_add_conv(builder, csi_layer_name("%s.fc2", layer).text, scale, 1, 0);
+    scale = csi_add_conv(builder, csi_layer_name("%s.fc2", layer).text, scale, 1, 1);
     scale = csi_add_activation(builder, csi_layer_name("%s.scale_activation", layer).text, scale, gate);
     return csi_add_binary(builder, csi_layer_name("%s.mul", layer).text, CSI_OP_MUL, x, scale);
 }
@@ -325,12 +340,19 @@ const char *csi_recognise_architecture(const struct csi_weights *weights)
     return recognise(weights, &name) == NULL ? NULL : name;
 }
 
-static bool is_known(const char *name)
+/* Is `name` that of another architecture than `recognised` of `family`? A family's name says no more than
+ * that; one of nobody's ("custom", "my_model") says nothing. */
+static bool contradicts(const char *name, const struct csi_architecture *family, const char *recognised)
 {
-    for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++)
+    if (strcasecmp(name, recognised) == 0)
+        return false;
+    for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++) {
+        if (architectures[i]->family != NULL && strcasecmp(architectures[i]->family, name) == 0)
+            return architectures[i] != family;
         for (const char *const *member = architectures[i]->names; *member != NULL; member++)
             if (strcasecmp(*member, name) == 0)
                 return true;
+    }
     return false;
 }
 
@@ -356,8 +378,7 @@ enum cs_status csi_build_architecture(struct csi_graph *graph, const char *archi
         return csi_fail(error, CS_MODEL_UNSUPPORTED,
                         "the tensors' names are of no known architecture (first of %zu: '%s')",
                         weights->count, weights->count == 0 ? "" : weights->tensors[0].name);
-    /* A name of nobody's ("custom", "my_model") says nothing; a known one must be true. */
-    if (architecture != NULL && is_known(architecture) && strcasecmp(architecture, recognised) != 0)
+    if (architecture != NULL && contradicts(architecture, family, recognised))
         return csi_fail(error, CS_MODEL_INVALID, "the file says '%.64s' but its tensors are those of '%s'",
                         architecture, recognised);
     builder.status = csi_graph_add_input(graph, 3, input_size, input_size, &input, error);

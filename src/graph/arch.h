@@ -29,7 +29,9 @@ bool csi_weights_have(const struct csi_weights *weights, const char *layer, cons
 
 /* Layers. Each takes and gives value indices. Kernel size, channels and groups come from the tensors' shapes.
  */
-int csi_add_conv(struct csi_builder *builder, const char *layer, int x, unsigned stride, unsigned padding);
+/* A convolution padded by half its kernel, whose side is `kernel` in that architecture (0: any odd number).
+ * Another kernel is refused: strides and pools of such a variant differ too, and no tensor tells them. */
+int csi_add_conv(struct csi_builder *builder, const char *layer, int x, unsigned stride, unsigned kernel);
 int csi_add_batch_norm(struct csi_builder *builder, const char *layer, int x, float epsilon);
 int csi_add_activation(struct csi_builder *builder, const char *layer, int x, enum csi_activation activation);
 int csi_add_max_pool(struct csi_builder *builder, const char *layer, int x, unsigned kernel, unsigned stride,
@@ -58,6 +60,7 @@ size_t csi_dimension(const struct csi_builder *builder, int x, unsigned axis);
 /* One architecture, or a family whose members are told apart by their shapes. */
 struct csi_architecture {
     const char *const *names; /* of the members, NULL at the end */
+    const char *family;       /* what all of them may be called, and those without a name; NULL: nothing */
     /* The member's name when the tensors' names are those of this family, else NULL. */
     const char *(*recognise)(const struct csi_weights *weights);
     /* From the input to the logits; sets graph->gradcam_layer. */

@@ -31,7 +31,7 @@ static int build_cnn(struct csi_builder *builder, int x)
         for (unsigned k = 0; k < 6; k += 3) {
             struct csi_layer_name conv = csi_layer_name("block%u.%u", i, k);
 
-            x = csi_add_conv(builder, conv.text, x, 1, 1);
+            x = csi_add_conv(builder, conv.text, x, 1, 3);
             x = csi_add_batch_norm(builder, csi_layer_name("block%u.%u", i, k + 1).text, x, 1e-5f);
             x = csi_add_activation(builder, csi_layer_name("block%u.%u", i, k + 2).text, x, CSI_ACT_RELU);
         }
@@ -84,7 +84,7 @@ static int build_lite(struct csi_builder *builder, int x)
                              layer.text);
             break;
         }
-        x = csi_add_conv(builder, layer.text, x, stride, (unsigned)(weight->dims[2] / 2));
+        x = csi_add_conv(builder, layer.text, x, stride, 0);
         /* The layer is the convolution with its activation: its name stands for both (csi_graph_find_layer).
          */
         if (builder->status == CS_OK)
@@ -106,5 +106,5 @@ static int build_lite(struct csi_builder *builder, int x)
 static const char *const cnn_names[] = {"CropShieldCNN", NULL};
 static const char *const lite_names[] = {"CropShieldLite", NULL};
 
-const struct csi_architecture csi_arch_cropshield_cnn = {cnn_names, recognise_cnn, build_cnn};
-const struct csi_architecture csi_arch_cropshield_lite = {lite_names, recognise_lite, build_lite};
+const struct csi_architecture csi_arch_cropshield_cnn = {cnn_names, NULL, recognise_cnn, build_cnn};
+const struct csi_architecture csi_arch_cropshield_lite = {lite_names, NULL, recognise_lite, build_lite};

@@ -4,7 +4,9 @@
  */
 #include "graph/arch.h"
 
-static const char *const names[] = {"efficientnet_b0", "efficientnet", NULL};
+#define FAMILY "efficientnet"
+
+static const char *const names[] = {"efficientnet_b0", NULL};
 
 static bool has_block(const struct csi_weights *weights, unsigned stage, unsigned index)
 {
@@ -20,7 +22,7 @@ static const char *recognise(const struct csi_weights *weights)
         return NULL;
     for (unsigned i = 0; i < 7; i++)
         if (!has_block(weights, i + 1, b0[i] - 1) || has_block(weights, i + 1, b0[i]))
-            return "efficientnet";
+            return FAMILY;
     return "efficientnet_b0";
 }
 
@@ -66,4 +68,4 @@ static int build(struct csi_builder *builder, int x)
     return x;
 }
 
-const struct csi_architecture csi_arch_efficientnet = {names, recognise, build};
+const struct csi_architecture csi_arch_efficientnet = {names, FAMILY, recognise, build};

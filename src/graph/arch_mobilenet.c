@@ -46,7 +46,7 @@ static int add_v2_block(struct csi_builder *builder, const char *block, int x, u
                           CSI_ACT_CLIP);
     if (expands)
         x = csi_add_conv_norm(builder, second.text, x, stride, 1e-5f, CSI_ACT_CLIP);
-    x = csi_add_conv(builder, csi_layer_name("%s.conv.%d", block, expands ? 2 : 1).text, x, 1, 0);
+    x = csi_add_conv(builder, csi_layer_name("%s.conv.%d", block, expands ? 2 : 1).text, x, 1, 1);
     x = csi_add_batch_norm(builder, csi_layer_name("%s.conv.%d", block, expands ? 3 : 2).text, x, 1e-5f);
     return add_residual(builder, block, x, skip, stride);
 }
@@ -135,5 +135,5 @@ static int build_v3(struct csi_builder *builder, int x)
     return x;
 }
 
-const struct csi_architecture csi_arch_mobilenet_v2 = {v2_names, recognise_v2, build_v2};
-const struct csi_architecture csi_arch_mobilenet_v3 = {v3_names, recognise_v3, build_v3};
+const struct csi_architecture csi_arch_mobilenet_v2 = {v2_names, NULL, recognise_v2, build_v2};
+const struct csi_architecture csi_arch_mobilenet_v3 = {v3_names, NULL, recognise_v3, build_v3};

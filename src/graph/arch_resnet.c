@@ -7,8 +7,9 @@
 
 #include "graph/arch.h"
 
-static const char *const names[] = {"resnet18",  "resnet34", "resnet50", "resnet101",
-                                    "resnet152", "resnet",   NULL};
+#define FAMILY "resnet"
+
+static const char *const names[] = {"resnet18", "resnet34", "resnet50", "resnet101", "resnet152", NULL};
 
 static const char *recognise(const struct csi_weights *weights)
 {
@@ -36,18 +37,14 @@ static const char *recognise(const struct csi_weights *weights)
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (known[i].bottleneck == bottleneck && memcmp(known[i].depths, depths, sizeof depths) == 0)
             return known[i].name;
-    return "resnet";
+    return FAMILY;
 }
 
 /* convN, bnN and, but for the last of a block, ReLU. */
 static int add_part(struct csi_builder *builder, const char *block, unsigned index, int x, unsigned stride,
-                    bool relu)
+                    unsigned kernel, bool relu)
 {
-    struct csi_layer_name conv = csi_layer_name("%s.conv%u", block, index);
-    const struct csi_tensor *weight = csi_builder_tensor(builder, conv.text, "weight");
-    unsigned padding = weight != NULL && weight->rank == 4 && weight->dims[2] == 3 ? 1 : 0;
-
-    x = csi_add_conv(builder, conv.text, x, stride, padding);
+    x = csi_add_conv(builder, csi_layer_name("%s.conv%u", block, index).text, x, stride, kernel);
     x = csi_add_batch_norm(builder, csi_layer_name("%s.bn%u", block, index).text, x, 1e-5f);
     return relu ? csi_add_activation(builder, csi_layer_name("%s.relu%u", block, index).text, x, CSI_ACT_RELU)
                 : x;
@@ -58,10 +55,10 @@ static int add_block(struct csi_builder *builder, const char *block, int x, unsi
     bool bottleneck = csi_weights_have(builder->weights, csi_layer_name("%s.conv3", block).text, "weight");
     int skip = x;
 
-    x = add_part(builder, block, 1, x, bottleneck ? 1 : stride, true);
-    x = add_part(builder, block, 2, x, bottleneck ? stride : 1, bottleneck);
+    x = add_part(builder, block, 1, x, bottleneck ? 1 : stride, bottleneck ? 1 : 3, true);
+    x = add_part(builder, block, 2, x, bottleneck ? stride : 1, 3, bottleneck);
     if (bottleneck)
-        x = add_part(builder, block, 3, x, 1, false);
+        x = add_part(builder, block, 3, x, 1, 1, false);
     if (csi_weights_have(builder->weights, csi_layer_name("%s.downsample.0", block).text, "weight"))
         skip = csi_add_conv_norm(builder, csi_layer_name("%s.downsample", block).text, skip, stride, 1e-5f,
                                  CSI_ACT_NONE);
@@ -71,7 +68,7 @@ static int add_block(struct csi_builder *builder, const char *block, int x, unsi
 
 static int build(struct csi_builder *builder, int x)
 {
-    x = csi_add_conv(builder, "conv1", x, 2, 3);
+    x = csi_add_conv(builder, "conv1", x, 2, 7);
     x = csi_add_batch_norm(builder, "bn1", x, 1e-5f);
     x = csi_add_activation(builder, "relu", x, CSI_ACT_RELU);
     x = csi_add_max_pool(builder, "maxpool", x, 3, 2, 1);
@@ -95,4 +92,4 @@ static int build(struct csi_builder *builder, int x)
     return x;
 }
 
-const struct csi_architecture csi_arch_resnet = {names, recognise, build};
+const struct csi_architecture csi_arch_resnet = {names, FAMILY, recognise, build};

@@ -4,10 +4,11 @@
  */
 #include "graph/arch.h"
 
+#define FAMILY     "vgg"
 #define MAX_LAYERS 128u
 
 static const char *const names[] = {"vgg11",    "vgg13",    "vgg16",    "vgg19", "vgg11_bn",
-                                    "vgg13_bn", "vgg16_bn", "vgg19_bn", "vgg",   NULL};
+                                    "vgg13_bn", "vgg16_bn", "vgg19_bn", NULL};
 
 static bool has_layer(const struct csi_weights *weights, unsigned index)
 {
@@ -39,7 +40,7 @@ static const char *recognise(const struct csi_weights *weights)
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (known[i].convs == convs)
             return is_norm(weights, 1) ? known[i].norm : known[i].plain;
-    return "vgg";
+    return FAMILY;
 }
 
 static int add_features(struct csi_builder *builder, int x, struct csi_layer_name *last)
@@ -47,7 +48,7 @@ static int add_features(struct csi_builder *builder, int x, struct csi_layer_nam
     unsigned next = 0; /* the number of the layer to come */
 
     while (builder->status == CS_OK && next < MAX_LAYERS && has_layer(builder->weights, next)) {
-        x = csi_add_conv(builder, csi_layer_name("features.%u", next++).text, x, 1, 1);
+        x = csi_add_conv(builder, csi_layer_name("features.%u", next++).text, x, 1, 3);
         if (is_norm(builder->weights, next))
             x = csi_add_batch_norm(builder, csi_layer_name("features.%u", next++).text, x, 1e-5f);
         *last = csi_layer_name("features.%u", next++);
@@ -77,4 +78,4 @@ static int build(struct csi_builder *builder, int x)
     return x;
 }
 
-const struct csi_architecture csi_arch_vgg = {names, recognise, build};
+const struct csi_architecture csi_arch_vgg = {names, FAMILY, recognise, build};

@@ -8,10 +8,13 @@
 
 #include <libexif/exif-data.h>
 
+#include "base/checked.h"
+
 static const uint8_t exif_prefix[6] = {'E', 'x', 'i', 'f', 0, 0};
 
-/* More than any camera writes, and what a JPEG segment can hold. */
-#define MAX_EXIF_BYTES 65535u
+/* What a JPEG segment can hold. PNG and WebP have room for more (a preview, an editor's notes): the
+ * orientation stands at the beginning. */
+#define MAX_EXIF_BYTES ((size_t)65535)
 
 struct block {
     const uint8_t *bytes;
@@ -147,8 +150,9 @@ enum cs_status csi_exif_orientation(enum cs_image_format format, const uint8_t *
     case CS_FORMAT_WEBP: block = find_in_webp(bytes, size); break;
     case CS_FORMAT_UNKNOWN: break;
     }
-    if (block.size < 14 || block.size > MAX_EXIF_BYTES)
+    if (block.size < 14)
         return CS_OK;
+    block.size = csi_min_size(block.size, MAX_EXIF_BYTES);
     /* JPEG stores the block with a prefix, PNG and most WebP files without; libexif wants it. */
     prefix = memcmp(block.bytes, exif_prefix, sizeof exif_prefix) == 0 ? 0 : sizeof exif_prefix;
     out_of_memory = false;

@@ -555,27 +555,30 @@ static void orientation_at_display_size(void **state)
     csi_image_destroy(photo);
 }
 
-/* PNG has its EXIF block before the image data or behind it. */
+/* PNG has its EXIF block before the image data or behind it; it may be larger than one of JPEG can be. */
 static void orientation_in_png(void **state)
 {
     static const uint8_t exif[] = {'e', 'X', 'I', 'f', 'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12,
                                    1,   3,   0,   1,   0,   0,   0,  6, 0, 0, 0, 0, 0, 0, 0};
     cs_image *photo = make_pattern(24, 16, 1);
-    struct csi_buffer plain, none;
+    struct csi_buffer plain, rest[2]; /* of the block */
 
     (void)state;
-    csi_buffer_init(&none);
+    csi_buffer_init(&rest[0]);
+    csi_buffer_init(&rest[1]);
+    for (int i = 0; i < 70000; i++)
+        csi_buffer_append(&rest[1], "", 1);
     csi_buffer_init(&plain);
     make_png(24, 16, 8, PNG_COLOR_TYPE_RGB, 0, photo->pixels, photo->stride, &plain);
-    for (int behind = 0; behind < 2; behind++) {
-        size_t at = behind ? plain.size - 12 : 33; /* before the end, or behind the header */
+    for (int way = 0; way < 4; way++) {
+        size_t at = way % 2 == 1 ? plain.size - 12 : 33; /* before the end, or behind the header */
         struct cs_image_info info;
         struct csi_buffer file;
         cs_image *whole, *shown;
 
         csi_buffer_init(&file);
         csi_buffer_append(&file, plain.bytes, at);
-        append_chunk(&file, (const char *)exif, sizeof exif - 4, &none);
+        append_chunk(&file, (const char *)exif, sizeof exif - 4, &rest[way / 2]);
         csi_buffer_append(&file, plain.bytes + at, plain.size - at);
         assert_int_equal(cs_image_probe(file.bytes, file.size, NULL, &info, NULL), CS_OK);
         assert_int_equal(info.orientation, 6);
@@ -592,6 +595,7 @@ static void orientation_in_png(void **state)
         csi_image_destroy(whole);
         csi_buffer_free(&file);
     }
+    csi_buffer_free(&rest[1]);
     csi_buffer_free(&plain);
     csi_image_destroy(photo);
 }

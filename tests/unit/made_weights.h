@@ -1,10 +1,13 @@
 /*
- * What the readers' tests share: model files of tests/data/models, and the check that every constant of a
- * network read from one is what its name makes it (tests/parity/make_goldens.py).
+ * What the readers' tests share: model files of tests/data/models, the check that every constant of a network
+ * read from one is what its name makes it (tests/parity/make_goldens.py), and their tensors in files of other
+ * names, shapes and metadata.
  */
 #ifndef TESTS_UNIT_MADE_WEIGHTS_H
 #define TESTS_UNIT_MADE_WEIGHTS_H
 
+#include "base/buffer.h"
+#include "formats/safetensors.h"
 #include "formats/tensors.h"
 #include "parity/golden.h"
 
@@ -58,6 +61,65 @@ static inline size_t made_weights_check(const struct csi_graph *graph, enum csi_
         constants++;
     }
     return constants;
+}
+
+/* `data` NULL: numbers of any kind. */
+static inline void made_add(struct csi_tensor_set *set, const char *name, unsigned rank, const size_t *dims,
+                            const float *data)
+{
+    size_t count = 1;
+    float *to;
+    struct cs_error error = {0};
+
+    for (unsigned i = 0; i < rank; i++)
+        count *= dims[i];
+    if (csi_tensor_set_add(set, name, CSI_F32, rank, dims, &to, &error) != CS_OK)
+        fail_msg("%s", error.message);
+    for (size_t i = 0; i < count; i++)
+        to[i] = data == NULL ? 0.5f : data[i];
+}
+
+/* The tensors of `file` under `prefix`. `other` (NULL: none) is the shape that one of them gets instead. */
+static inline void made_add_network(struct csi_tensor_set *set, const char *file, const char *prefix,
+                                    const struct csi_tensor *other)
+{
+    struct csi_graph *graph;
+    struct cs_error error = {0};
+    uint8_t *bytes;
+    size_t size;
+    char name[2 * CSI_NAME_SIZE];
+
+    made_read_bytes(file, &bytes, &size);
+    if (csi_model_file_read(bytes, size, NULL, &graph, NULL, &error) != CS_OK)
+        fail_msg("%s: %s", file, error.message);
+    for (size_t i = 0; i < graph->value_count; i++) {
+        const struct csi_value *value = &graph->values[i];
+
+        if (!csi_value_is_constant(value))
+            continue;
+        snprintf(name, sizeof name, "%s%s", prefix, value->name);
+        if (other != NULL && strcmp(other->name, value->name) == 0)
+            made_add(set, name, other->rank, other->dims, NULL);
+        else
+            made_add(set, name, value->rank, value->dims, value->data);
+    }
+    csi_graph_destroy(graph);
+    free(bytes);
+}
+
+/* What is read from a safetensors file of the set, which is freed. */
+static inline enum cs_status made_read_set(struct csi_tensor_set *set, struct csi_graph **graph,
+                                           struct cs_error *error)
+{
+    struct csi_buffer buffer;
+    enum cs_status status;
+
+    csi_buffer_init(&buffer);
+    assert_int_equal(csi_safetensors_write(set, &buffer, error), CS_OK);
+    csi_tensor_set_free(set);
+    status = csi_model_file_read(buffer.bytes, buffer.size, NULL, graph, NULL, error);
+    csi_buffer_free(&buffer);
+    return status;
 }
 
 #endif

@@ -71,8 +71,9 @@ static void check_mask(struct net *net, const char *mask, const float *input, si
     csi_pool_destroy(options.pool);
 }
 
-/* Takes the network over. `integers`: convolutions that compute on bytes. */
-static void check_integers(struct net *net, size_t integers)
+/* Takes the network over. `integers`: convolutions that compute on bytes. A network with marks of its own is
+ * not calibrated. */
+static void check_network(struct net *net, bool marked, size_t integers)
 {
     static const char *const masks[] = {"generic", "avx2", "avx512", "avx512vnni", "all"};
     size_t photo = csi_value_elements(&net->graph->values[net->graph->input]);
@@ -84,11 +85,17 @@ static void check_integers(struct net *net, size_t integers)
     simple(net, net->last, CSI_OP_FLATTEN); /* not a mean, in which a wrong map could hide */
     linear(net, net->last, 10);
     net->graph->output = net->last;
-    calibrate(net, input, photo);
+    if (!marked)
+        calibrate(net, input, photo);
     for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++)
         check_mask(net, masks[i], input, photo, integers);
     free(input);
     csi_graph_destroy(net->graph);
+}
+
+static void check_integers(struct net *net, size_t integers)
+{
+    check_network(net, false, integers);
 }
 
 /* A pool between a convolution and its activation: one that is a clamp is the convolution's, others are not.
@@ -155,6 +162,36 @@ static void test_photo_read_twice(void **state)
     check_integers(&net, 3);
 }
 
+static void mark(struct net *net, float scale, int zero)
+{
+    struct csi_node node = node_of(net, CSI_OP_QUANTIZE);
+
+    node.scale = scale;
+    node.zero_point = zero;
+    node.alpha = 0;
+    node.beta = 255;
+    add(net, &node, net->last);
+}
+
+/* A convolution that does not compute on bytes reads the photo as its mark rounds it: grouped, or with
+ * weights that the network leaves in float. */
+static void test_marked_photo_read_in_float(void **state)
+{
+    static const struct conv_shape shapes[] = {
+        {6, 3, 1, 1, 3, 1, true}, {16, 3, 1, 1, 1, 1, true}, {3, 3, 1, 1, 3, 1, true}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        struct net net;
+
+        start(&net, 3, 16, 16);
+        mark(&net, 0.5f, 128); /* coarse: the unrounded photo gives other logits */
+        conv(&net, net.last, shapes[i]);
+        act(&net, net.last, CSI_ACT_RELU, 0, 0);
+        check_network(&net, true, 0);
+    }
+}
+
 /* Corrections are found by the layer's name: names that are the same, or in their first hundred bytes, must
  * not be mixed up. */
 static void test_corrections_of_layers_named_alike(void **state)
@@ -202,6 +239,43 @@ static void test_corrections_of_layers_named_alike(void **state)
                              CS_OK);
         }
         check_mask(&net, "all", input, 3 * 12 * 12, 2);
+        csi_calibration_destroy(calibration);
+        csi_graph_destroy(net.graph);
+    }
+}
+
+/* The share of the values that the range of the percentile leaves out is what was asked for, whether they lie
+ * on one side of 0 or on both. */
+static void test_percentile_is_the_share_inside(void **state)
+{
+    enum { COUNT = 3 * 12 * 12 };
+    static const struct {
+        float low, high, inside_low, inside_high;
+    } cases[] = {{-1, 1, -0.8f, 0.8f}, {0, 1, 0, 0.8f}, {-1, 0, -0.8f, 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        float input[COUNT], range = cases[i].inside_high - cases[i].inside_low;
+        struct csi_calibration *calibration;
+        const struct csi_output_scale *scales;
+        struct net net;
+        uint32_t features;
+        size_t count;
+
+        start(&net, 3, 12, 12);
+        head(&net, 4);
+        net.graph->output = net.last;
+        for (size_t k = 0; k < COUNT; k++)
+            input[k] = cases[i].low + (cases[i].high - cases[i].low) * ((float)k + 0.5f) / COUNT;
+        assert_int_equal(csi_cpu_allowed("all", &features, NULL), CS_OK);
+        assert_int_equal(csi_calibration_create(net.graph, features, NULL, &calibration, NULL), CS_OK);
+        assert_int_equal(csi_calibration_add(calibration, input, NULL), CS_OK);
+        assert_int_equal(
+            csi_calibration_scales(calibration, CSI_CALIBRATE_PERCENTILE, 80, &scales, &count, NULL), CS_OK);
+        assert_int_equal(scales[0].node, 0); /* the photo */
+        if (fabsf(scales[0].scale * 255.0f - range) > 0.01f)
+            fail_msg("%g to %g: a range of %g", (double)cases[i].low, (double)cases[i].high,
+                     (double)scales[0].scale * 255);
         csi_calibration_destroy(calibration);
         csi_graph_destroy(net.graph);
     }
@@ -268,7 +342,9 @@ int main(void)
         cmocka_unit_test(test_pool_before_activation),
         cmocka_unit_test(test_readers_of_the_photo),
         cmocka_unit_test(test_photo_read_twice),
+        cmocka_unit_test(test_marked_photo_read_in_float),
         cmocka_unit_test(test_corrections_of_layers_named_alike),
+        cmocka_unit_test(test_percentile_is_the_share_inside),
         cmocka_unit_test(test_levels_of_the_least_weights),
         cmocka_unit_test(test_bounds_stay_in_the_range),
     };

@@ -2,7 +2,8 @@
  * torchvision's networks as people save them (tests/data/models, written by PyTorch): checkpoints of every
  * float type, dictionary form, prefix and order of keys, and TorchScript archives, traced and scripted. Each
  * gives the named network with every tensor as PyTorch stored it, the user's class count, and, converted, the
- * same network again.
+ * same network again. Variants whose shapes contradict what goes by position (strides, pools, padding) are
+ * refused.
  */
 #include "unit/made_weights.h"
 
@@ -78,9 +79,88 @@ static void torchscript(void **state)
         read_both_ways(&networks[i], "pt", "torchscript", CSI_F32);
 }
 
+/* Tensor names and all other shapes are those of the network. */
+static void variants_of_other_shapes_are_refused(void **state)
+{
+    static const struct {
+        const char *file;
+        struct csi_tensor other;
+        const char *words;
+    } variants[] = {
+        /* the stem for small photos: stride 1, no pool */
+        {"resnet18.pth", {"conv1.weight", 4, {2, 3, 3, 3}, NULL}, "a 3x3 kernel, not the architecture's 7x7"},
+        {"resnet50.pth", {"conv1.weight", 4, {2, 3, 7, 3}, NULL}, "a 7x3 kernel, not the architecture's 7x7"},
+        {"resnet18.pth", {"layer1.0.conv1.weight", 4, {2, 2, 1, 1}, NULL}, "a 1x1 kernel, not the"},
+        {"resnet50.pth", {"layer2.0.conv1.weight", 4, {4, 8, 3, 3}, NULL}, "a 3x3 kernel, not the"},
+        {"vgg11_bn.pth", {"features.0.weight", 4, {2, 3, 1, 1}, NULL}, "a 1x1 kernel, not the"},
+        {"mobilenet_v2.pth", {"features.1.conv.1.weight", 4, {1, 1, 3, 3}, NULL}, "a 3x3 kernel, not the"},
+        {"plain.pth", {"block2.0.weight", 4, {4, 2, 5, 5}, NULL}, "a 5x5 kernel, not the architecture's 3x3"},
+        {"efficientnet_b0.pth", {"features.2.0.block.1.0.weight", 4, {6, 1, 4, 4}, NULL}, "whose padding"},
+        {"efficientnet_b0.pth", {"features.0.0.weight", 4, {3, 1, 3, 3}, NULL}, "reads 1 channels"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
+        struct csi_tensor_set set;
+        struct csi_graph *graph;
+        struct cs_error error = {0};
+        enum cs_status status;
+
+        assert_int_equal(csi_tensor_set_init(&set, "safetensors", &error), CS_OK);
+        made_add_network(&set, variants[i].file, "", &variants[i].other);
+        status = made_read_set(&set, &graph, &error);
+        if (status != CS_MODEL_UNSUPPORTED || strstr(error.message, variants[i].words) == NULL ||
+            strstr(error.message, variants[i].other.name) == NULL)
+            fail_msg("%s, %s: %s '%s'", variants[i].file, variants[i].other.name, cs_status_name(status),
+                     error.message);
+    }
+}
+
+/* The architecture that the file states: the network's name, its family's or nobody's, in any case. */
+static void stated_names_are_true_or_say_nothing(void **state)
+{
+    static const struct {
+        const char *file, *stated;
+        const char *words; /* NULL: it is read */
+    } files[] = {
+        {"resnet18.pth", "ResNet18", NULL},
+        {"resnet18.pth", "resnet", NULL},
+        {"resnet34.pth", "ResNet", NULL},
+        {"efficientnet_b0.pth", "EfficientNet", NULL},
+        {"vgg11_bn.pth", "VGG", NULL},
+        {"vgg11_bn.pth", "my_leaf_net", NULL},
+        {"resnet18.pth", "resnet34", "says 'resnet34' but its tensors are those of 'resnet18'"},
+        {"resnet18.pth", "VGG", "says 'VGG' but its tensors are those of 'resnet18'"},
+        {"mobilenet_v2.pth", "resnet", "says 'resnet' but its tensors are those of 'mobilenet_v2'"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct csi_tensor_set set;
+        struct csi_graph *graph;
+        struct cs_error error = {0};
+        enum cs_status status;
+
+        assert_int_equal(csi_tensor_set_init(&set, "safetensors", &error), CS_OK);
+        assert_int_equal(json_object_set_new(set.metadata, "architecture", json_string(files[i].stated)), 0);
+        made_add_network(&set, files[i].file, "", NULL);
+        status = made_read_set(&set, &graph, &error);
+        if (files[i].words == NULL
+                ? status != CS_OK
+                : status != CS_MODEL_INVALID || strstr(error.message, files[i].words) == NULL)
+            fail_msg("%s, %s: %s '%s'", files[i].file, files[i].stated, cs_status_name(status),
+                     error.message);
+        if (graph != NULL) /* the file's name for it goes no further */
+            assert_memory_equal(files[i].file, graph->architecture, strlen(graph->architecture));
+        csi_graph_destroy(graph);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(checkpoints), cmocka_unit_test(torchscript)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(checkpoints), cmocka_unit_test(torchscript),
+                                       cmocka_unit_test(variants_of_other_shapes_are_refused),
+                                       cmocka_unit_test(stated_names_are_true_or_say_nothing)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,8 +3,6 @@
  * member that holds the network is taken; the same network comes out. Files of which it cannot be told what
  * they compute stay refused.
  */
-#include "base/buffer.h"
-#include "formats/safetensors.h"
 #include "unit/made_weights.h"
 
 struct beside {
@@ -30,12 +28,19 @@ static const struct wrapping wrappings[] = {
     {"model._orig_mod.module.", {{"Criterion_2.pos_weight", 1}}, NULL},
     {"trainer.net.", {{"trainer.criterion.weight", 1}, {"trainer.net.reject.weight", 2}}, NULL},
     {"model.", {{"ood.mean", 1}, {"int8.x", 1}}, NULL}, /* extras, as without a wrapper */
-    {"", {{"other.weight", 1}}, NULL},
     {"net.", {{"crit.weight", 1}, {"confusion_matrix", 2}}, NULL},
+    {"model.", {{"model.block1.1.num_batches_tracked", 0}}, NULL},
+    {"", {{"block1.1.num_batches_tracked", 0}, {"ood.mean", 1}}, NULL},
+    {"", {{"other.weight", 1}}, "'other.weight' is no part of CropShieldCNN, and what it is for"},
+    {"", {{"block1.se.fc1.weight", 4}}, "'block1.se.fc1.weight' is no part of CropShieldCNN"},
+    {"", {{"classifier.4.weight", 2}}, "'classifier.4.weight' is no part of CropShieldCNN"},
     /* What else stands there may be a part of what the file's user computes. */
     {"model.", {{"head.weight", 2}}, "'head.weight' stands beside the network 'model'"},
     {"model.", {{"mean", 1}, {"std", 1}}, "'mean' stands beside"},
     {"net.", {{"criterion.weight", 2}}, "'criterion.weight' stands beside the network 'net'"},
+    {"model.", {{"metric_fc.weight", 2}}, "'metric_fc.weight' stands beside the network 'model'"},
+    {"model.", {{"accuracy_head.weight", 2}}, "'accuracy_head.weight' stands beside"},
+    {"net.", {{"precision_fc.weight", 4}}, "'precision_fc.weight' stands beside"},
     {"net.", {{"gloss.weight", 1}}, "'gloss.weight' stands beside"},
     {"net.", {{"accent.weight", 1}}, "'accent.weight' stands beside"},
     {"x.model.", {{"x.model_ema.block1.0.weight", 4}}, "'model_ema.block1.0.weight' stands beside"},
@@ -46,62 +51,9 @@ static const struct wrapping wrappings[] = {
     {"model.x", {{NULL, 0}}, "no known architecture"},
 };
 
-static void add(struct csi_tensor_set *set, const char *name, unsigned rank, const size_t *dims,
-                const float *data)
-{
-    struct csi_tensor shape = {.rank = rank};
-    size_t count = 1;
-    float *to;
-    struct cs_error error = {0};
-
-    for (unsigned i = 0; i < rank; i++)
-        count *= shape.dims[i] = dims[i];
-    if (csi_tensor_set_add(set, name, CSI_F32, rank, dims, &to, &error) != CS_OK)
-        fail_msg("%s", error.message);
-    for (size_t i = 0; i < count; i++)
-        to[i] = data == NULL ? 0.5f : data[i];
-}
-
-/* plain.pth's tensors under `prefix`, in a safetensors file. */
-static void add_network(struct csi_tensor_set *set, const char *prefix)
-{
-    struct csi_model_file_options options = {0};
-    struct csi_graph *graph;
-    struct cs_error error = {0};
-    uint8_t *bytes;
-    size_t size;
-    char name[2 * CSI_NAME_SIZE];
-
-    made_read_bytes("plain.pth", &bytes, &size);
-    assert_int_equal(csi_model_file_read(bytes, size, &options, &graph, NULL, &error), CS_OK);
-    for (size_t i = 0; i < graph->value_count; i++) {
-        const struct csi_value *value = &graph->values[i];
-
-        if (!csi_value_is_constant(value))
-            continue;
-        snprintf(name, sizeof name, "%s%s", prefix, value->name);
-        add(set, name, value->rank, value->dims, value->data);
-    }
-    csi_graph_destroy(graph);
-    free(bytes);
-}
-
-static enum cs_status read_set(struct csi_tensor_set *set, struct csi_graph **graph, struct cs_error *error)
-{
-    struct csi_buffer buffer;
-    enum cs_status status;
-
-    csi_buffer_init(&buffer);
-    assert_int_equal(csi_safetensors_write(set, &buffer, error), CS_OK);
-    csi_tensor_set_free(set);
-    status = csi_model_file_read(buffer.bytes, buffer.size, NULL, graph, NULL, error);
-    csi_buffer_free(&buffer);
-    return status;
-}
-
 static void every_wrapping(void **state)
 {
-    static const size_t dims[CSI_MAX_RANK] = {2, 3, 1, 1};
+    static const size_t other[CSI_MAX_RANK] = {2, 3, 1, 1}, confusion[CSI_MAX_RANK] = {3, 3};
 
     (void)state;
     for (size_t i = 0; i < sizeof wrappings / sizeof wrappings[0]; i++) {
@@ -113,12 +65,13 @@ static void every_wrapping(void **state)
 
         assert_int_equal(csi_tensor_set_init(&set, "safetensors", &error), CS_OK);
         if (i % 2 == 1) /* in front or behind */
-            add_network(&set, wrapping->prefix);
+            made_add_network(&set, "plain.pth", wrapping->prefix, NULL);
         for (size_t k = 0; k < 3 && wrapping->beside[k].name != NULL; k++)
-            add(&set, wrapping->beside[k].name, wrapping->beside[k].rank, dims, NULL);
+            made_add(&set, wrapping->beside[k].name, wrapping->beside[k].rank,
+                     strstr(wrapping->beside[k].name, "conf") != NULL ? confusion : other, NULL);
         if (i % 2 == 0)
-            add_network(&set, wrapping->prefix);
-        status = read_set(&set, &graph, &error);
+            made_add_network(&set, "plain.pth", wrapping->prefix, NULL);
+        status = made_read_set(&set, &graph, &error);
         if (wrapping->words != NULL) {
             if (status == CS_OK || strstr(error.message, wrapping->words) == NULL)
                 fail_msg("%s %s: %s '%s'", wrapping->prefix, wrapping->beside[0].name, cs_status_name(status),
@@ -132,8 +85,7 @@ static void every_wrapping(void **state)
         assert_int_equal(made_weights_check(graph, CSI_F32), 8 * 5 + 2);
         for (size_t k = 0; k < 3 && wrapping->beside[k].name != NULL; k++) {
             const char *name = wrapping->beside[k].name;
-            bool kept = strncmp(name, "ood.", 4) == 0 || strncmp(name, "int8.", 5) == 0 ||
-                        wrapping->prefix[0] == '\0';
+            bool kept = strncmp(name, "ood.", 4) == 0 || strncmp(name, "int8.", 5) == 0;
 
             assert_int_equal(csi_graph_find_extra(graph, name) != NULL, kept);
         }
@@ -148,7 +100,7 @@ static void two_networks_are_no_choice(void **state)
         {"backbone.", "network.", "two networks, 'network' and 'backbone'"},
         {"model.", "ema.", "stands beside the network 'model'"},
         {"student.", "teacher.", "no known architecture (first of 84: 'student.block1.0.weight')"},
-        {"", "model.", NULL}, /* the file's own names are a network: as it always was */
+        {"", "model.", "' is no part of CropShieldCNN"},
     };
 
     (void)state;
@@ -159,15 +111,34 @@ static void two_networks_are_no_choice(void **state)
         enum cs_status status;
 
         assert_int_equal(csi_tensor_set_init(&set, "safetensors", &error), CS_OK);
-        add_network(&set, pairs[i][0]);
-        add_network(&set, pairs[i][1]);
-        status = read_set(&set, &graph, &error);
-        if (pairs[i][2] == NULL) {
-            assert_int_equal(status, CS_OK);
-            assert_int_equal(graph->extra_count, 42);
-        } else if (status != CS_MODEL_UNSUPPORTED || strstr(error.message, pairs[i][2]) == NULL) {
+        made_add_network(&set, "plain.pth", pairs[i][0], NULL);
+        made_add_network(&set, "plain.pth", pairs[i][1], NULL);
+        status = made_read_set(&set, &graph, &error);
+        if (status != CS_MODEL_UNSUPPORTED || strstr(error.message, pairs[i][2]) == NULL)
             fail_msg("%s %s: %s '%s'", pairs[i][0], pairs[i][1], cs_status_name(status), error.message);
-        }
+        assert_null(graph);
+    }
+}
+
+/* Who wrote a file of ours knew what else is in it. */
+static void files_of_ours_keep_what_they_hold(void **state)
+{
+    static const char *const keys[][2] = {{"format_version", "1"}, {"architecture", "CropShieldCNN"}};
+    static const size_t dims[1] = {7};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        struct csi_tensor_set set;
+        struct csi_graph *graph;
+        struct cs_error error = {0};
+
+        assert_int_equal(csi_tensor_set_init(&set, "safetensors", &error), CS_OK);
+        assert_int_equal(json_object_set_new(set.metadata, keys[i][0], json_string(keys[i][1])), 0);
+        made_add_network(&set, "plain.pth", "", NULL);
+        made_add(&set, "other.weight", 1, dims, NULL);
+        if (made_read_set(&set, &graph, &error) != CS_OK)
+            fail_msg("%s: %s", keys[i][0], error.message);
+        assert_int_equal(csi_graph_find_extra(graph, "other.weight")->dims[0], 7);
         csi_graph_destroy(graph);
     }
 }
@@ -207,9 +178,9 @@ static void checkpoint_of_lightning(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_wrapping),
-                                       cmocka_unit_test(two_networks_are_no_choice),
-                                       cmocka_unit_test(checkpoint_of_lightning)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_wrapping), cmocka_unit_test(two_networks_are_no_choice),
+        cmocka_unit_test(files_of_ours_keep_what_they_hold), cmocka_unit_test(checkpoint_of_lightning)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
