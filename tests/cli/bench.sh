@@ -36,6 +36,7 @@ if [ $tiles = True ]; then # so have 16 bits
     run 0 bench --warmup 0 --iterations 1 --stage inference --layers --precision int8; has out "int16_avx512amx"; has out "% int16 tiles"
     run 0 bench --warmup 0 --iterations 1 --stage inference --layers --precision int8 --cpu-mask avx512vnni; has out "int16_avx512vnni"; hasnt out "amx"; has out "% int16"
 fi
+small_network
 run 0 bench --warmup 1 --iterations 2 --warm --image leaf.png --target-ms 0.001; has out "missed"
 run 0 bench --warmup 0 --iterations 2 --warm --image leaf.png; has out "2 iterations after 1, whole request, warm caches"
 run 2 bench --target-ms 0; has err "0 is out of range, 0.001 to 1000000"
