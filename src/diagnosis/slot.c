@@ -226,10 +226,10 @@ cs_model *csi_slot_model_for(cs_diagnoser *diagnoser, const struct cs_request *r
 
     pthread_mutex_lock(&slot->lock);
     wait_for_first(slot);
-    if (model == NULL)
-        model = slot->model;
     if (model != NULL) {
-        csi_model_retain(model);
+        csi_model_retain(model); /* counted when it was fetched */
+    } else if (slot->model != NULL) {
+        model = csi_model_retain(slot->model);
         slot->uses++;
     } else if (error != NULL) {
         *error = slot->first_error;

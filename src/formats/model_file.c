@@ -118,11 +118,9 @@ static enum cs_status keep_extras(const struct csi_tensor_set *set, struct csi_g
         if (bsearch(&name, names, used, sizeof *names, by_text) != NULL)
             continue;
         if (!set->keep_unknown && !csi_is_extra_name(name))
-            status =
-                csi_fail(error, CS_MODEL_UNSUPPORTED,
-                         "tensor '%s' is no part of %s, and what it is for the file does not say: export "
-                         "ONNX",
-                         name, graph->architecture);
+            status = csi_fail(error, CS_MODEL_UNSUPPORTED,
+                              "tensor '%s' is no part of %s: export the network to ONNX, which tells its use",
+                              name, graph->architecture);
         else
             status = csi_graph_add_extra(graph, name, tensor->rank, tensor->dims, tensor->data, error);
     }

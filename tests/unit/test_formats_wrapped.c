@@ -31,7 +31,7 @@ static const struct wrapping wrappings[] = {
     {"net.", {{"crit.weight", 1}, {"confusion_matrix", 2}}, NULL},
     {"model.", {{"model.block1.1.num_batches_tracked", 0}}, NULL},
     {"", {{"block1.1.num_batches_tracked", 0}, {"ood.mean", 1}}, NULL},
-    {"", {{"other.weight", 1}}, "'other.weight' is no part of CropShieldCNN, and what it is for"},
+    {"", {{"other.weight", 1}}, "'other.weight' is no part of CropShieldCNN: export"},
     {"", {{"block1.se.fc1.weight", 4}}, "'block1.se.fc1.weight' is no part of CropShieldCNN"},
     {"", {{"classifier.4.weight", 2}}, "'classifier.4.weight' is no part of CropShieldCNN"},
     /* What else stands there may be a part of what the file's user computes. */
