@@ -7,7 +7,7 @@ import { bytes, percent } from "./format.js";
 import { plural, t } from "./i18n.js";
 import { errorWords } from "./labels.js";
 import { panel } from "./panel.js";
-import { get, on, set } from "./state.js";
+import { emit, get, on, set } from "./state.js";
 
 const NAMES = ["prediction", "gradcam", "model"];
 
@@ -28,7 +28,9 @@ export function start(place) {
             set("caches", await api.clearCaches(name));
             said.textContent = name ? t("caches.cleared", { name: t("caches." + name) }) : t("caches.cleared_all");
         } catch (error) {
-            said.textContent = `${t("caches.failed")} ${errorWords(error).title}`;
+            const words = errorWords(error);
+            said.textContent = `${t("caches.failed")} ${(error.code === "internal" && words.detail) || words.title}`;
+            emit("cachesUsed"); // what could be cleared was
         }
         announce(said.textContent);
     };

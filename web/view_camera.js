@@ -69,7 +69,8 @@ async function start() {
     if (mine !== turn) return undefined;
     const { deviceId } = stream.getVideoTracks()[0].getSettings();
     cameras = all.filter((device) => device.kind === "videoinput" && device.deviceId);
-    chosen = cameras.findIndex((device) => device.deviceId === deviceId);
+    const running = cameras.findIndex((device) => device.deviceId === deviceId);
+    if (running >= 0) chosen = running; // a browser may keep that to itself
     dialog.querySelector("#camera-next").hidden = cameras.length < 2;
     return undefined;
 }

@@ -366,4 +366,8 @@ on("shown", (_, item) => {
     open.tries = 0; // who asks for it may have more luck
     loadLost();
 });
-on("status", () => open && open.doubted && !open.map && isOfThisModel(open.item.diagnosis) && loadMap(open));
+on("status", () => {
+    if (!open || !open.doubted || open.map || !isOfThisModel(open.item.diagnosis)) return;
+    open.doubted = false; // what fails from here on fails for another reason
+    loadMap(open);
+});

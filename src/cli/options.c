@@ -131,8 +131,8 @@ static bool is_of_a_service(const char *name, const char *text)
     if (strcmp(name, "CROPSHIELD_PORT") != 0 || strncmp(text, "tcp://", 6) != 0)
         return false;
     fputs(
-        "cropshield: warning: CROPSHIELD_PORT is ignored: it holds what Kubernetes tells of a Service of the "
-        "name cropshield (enableServiceLinks: false in the pod ends that)\n",
+        "cropshield: warning: CROPSHIELD_PORT is ignored: Kubernetes sets it for a Service named cropshield "
+        "(enableServiceLinks: false in the pod avoids that)\n",
         stderr);
     return true;
 }

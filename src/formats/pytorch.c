@@ -298,7 +298,7 @@ static enum cs_status read_module(struct reader *reader, const struct csi_pickle
     if (reader->parts > MAX_PARTS)
         return csi_fail(
             reader->error, CS_MODEL_INVALID,
-            "the modules have more than %u parts, those that many share counted each time: '%.60s'",
+            "the modules have more than %u parts (a shared one counts each time it is used): '%.60s'",
             MAX_PARTS, path);
     for (size_t i = 0; i + 1 < module->count && status == CS_OK; i += 2) {
         const struct csi_pickle_object *key = module->items[i], *value = module->items[i + 1];

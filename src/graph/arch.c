@@ -123,8 +123,8 @@ static void check_kernel(struct csi_builder *builder, const struct csi_tensor *w
     else if (kernel != 0 && (sides[0] != kernel || sides[1] != kernel))
         csi_builder_fail(
             builder, CS_MODEL_UNSUPPORTED,
-            "tensor '%s' has a %zux%zu kernel, not the architecture's %ux%u, so that strides and "
-            "pools may differ too, which the file does not say: export ONNX",
+            "tensor '%s' has a %zux%zu kernel, not the architecture's %ux%u; strides and pools, which the "
+            "file does not state, may differ too: export ONNX",
             weight->name, sides[0], sides[1], kernel, kernel);
     else if (sides[0] != sides[1] || sides[0] % 2 == 0)
         csi_builder_fail(builder, CS_MODEL_UNSUPPORTED,

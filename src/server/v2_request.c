@@ -284,6 +284,16 @@ static enum cs_status check_amounts(const uint8_t *json, size_t size, size_t sid
     return CS_OK;
 }
 
+/* JSON's white space may stand in front of the object. */
+static bool begins_object(const uint8_t *json, size_t size)
+{
+    size_t i = 0;
+
+    while (i < size && memchr(" \t\r\n", json[i], 4) != NULL)
+        i++;
+    return i < size && json[i] == '{';
+}
+
 enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t header_size, size_t side,
                                     struct csi_v2_request *request, struct cs_error *error)
 {
@@ -304,6 +314,9 @@ enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t hea
         request->photos[0].size = size;
         return take_outputs(NULL, false, request, error);
     }
+    if (!begins_object(body, json_size))
+        return bad(error, "the request is no JSON object; a bare photo needs the header "
+                          "Inference-Header-Content-Length: 0");
     status = check_amounts(body, json_size, side, error);
     if (status != CS_OK)
         return status;

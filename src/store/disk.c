@@ -322,8 +322,9 @@ enum cs_status csi_disk_clear(struct csi_disk *disk, const char *table, struct c
     return done ? CS_OK
                 : csi_fail(
                       error, CS_INTERNAL,
-                      "the cache file cannot be written: its values of '%s' are not served any more and go "
-                      "as soon as it can, but after a restart before that they would be served",
+                      "the cache file cannot be written: its '%s' values are no longer served and will be "
+                      "deleted as soon as it can be written; a server restarted before that would serve "
+                      "them again",
                       table);
 }
 

@@ -39,7 +39,8 @@ void csi_disk_put(struct csi_disk *disk, const char *table, const struct csi_has
 /* Waits for its turn in the queue: afterwards nothing older is found, nor written late. CS_INTERNAL: the file
  * could not be written (a full disk, another process's lock). This process serves nothing older all the same;
  * what is in the file is deleted before the next write that succeeds, when it is closed at the latest, or
- * else found by the next process. */
+ * else found by the next process. Where the file is not used at all, which was warned of, there is nothing to
+ * clear: CS_OK, and it stays as it is. */
 enum cs_status csi_disk_clear(struct csi_disk *disk, const char *table, struct cs_error *error);
 /* Waits until everything queued is on disk. */
 void csi_disk_flush(struct csi_disk *disk);

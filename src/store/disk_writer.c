@@ -5,6 +5,7 @@
 #include "store/disk_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,16 @@ static void warn(const struct csi_disk *disk, const char *format, ...)
 
 /* ---- opening ---- */
 
+/* A new file is its owner's alone: it holds people's photos. SQLite gives its -wal and -shm the same mode; a
+ * file that exists keeps the one that it was given. What fails here fails when it is opened. */
+static void create_private(const char *path)
+{
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd >= 0)
+        close(fd);
+}
+
 /* Opens the writing connection. `*reason` says why a sound file cannot be ours ("" otherwise). */
 static int open_writer(struct csi_disk *disk, char *reason, size_t reason_size)
 {
@@ -42,6 +53,7 @@ static int open_writer(struct csi_disk *disk, char *reason, size_t reason_size)
     snprintf(reason, reason_size, "%s", refused != NULL ? refused : "");
     if (refused != NULL)
         return SQLITE_MISMATCH;
+    create_private(disk->path);
     code = sqlite3_open_v2(disk->path, &disk->writer,
                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code != SQLITE_OK)
@@ -262,8 +274,8 @@ static void write_failed(struct csi_disk *disk, int code, const char *reason)
 }
 
 /* Deletes the rows of a table that is to be cleared, in a transaction of its own: no value that cannot be
- * written takes that back. False: there was nothing to clear, or it failed and stays to be done. */
-static bool sweep_table(struct csi_disk *disk, struct csi_disk_table *table)
+ * written takes that back. `*swept` is set when rows may have gone. What fails stays to be done. */
+static int sweep_table(struct csi_disk *disk, struct csi_disk_table *table, bool *swept)
 {
     const struct csi_disk_operation every_row = {.kind = CSI_DISK_NOTHING, .table = table->name};
     uint64_t wanted;
@@ -275,7 +287,7 @@ static bool sweep_table(struct csi_disk *disk, struct csi_disk_table *table)
     pending = table->cleared != wanted;
     pthread_mutex_unlock(&disk->table_lock);
     if (!pending)
-        return false;
+        return SQLITE_OK;
     if (disk->writer != NULL) /* without one nothing of the file is served either */
         code = run_on_key(disk, "DELETE FROM entry WHERE cache = ?1", &every_row);
     if (code != SQLITE_OK)
@@ -286,16 +298,19 @@ static bool sweep_table(struct csi_disk *disk, struct csi_disk_table *table)
     else
         table->errors++;
     pthread_mutex_unlock(&disk->table_lock);
-    return code == SQLITE_OK;
+    *swept = *swept || code == SQLITE_OK;
+    return code;
 }
 
-/* Does the clears that are still to be done: before anything newer is written. */
+/* Does the clears that are still to be done: before anything newer is written. A file that is locked or full
+ * for one table is so for the next, and each would wait for it. */
 static void sweep(struct csi_disk *disk)
 {
     bool swept = false;
 
     for (size_t i = 0; i < CSI_DISK_CACHES; i++)
-        swept = sweep_table(disk, &disk->tables[i]) || swept;
+        if (sweep_table(disk, &disk->tables[i], &swept) != SQLITE_OK)
+            break;
     if (swept && disk->writer != NULL) {
         sqlite3_exec(disk->writer, "PRAGMA incremental_vacuum", NULL, NULL, NULL);
         csi_disk_recount(disk);

@@ -21,8 +21,11 @@ static uint64_t pausing_since;
 
 static void start_patient(void)
 {
+    const char *tests = getenv("CROPSHIELD_TESTS");
     struct csi_server_options options = test_options();
 
+    if (tests != NULL && strcmp(tests, "short") == 0)
+        return;
     options.body_timeout_s = PATIENT_S;
     start_with(&options);
     pausing = dial();
@@ -267,9 +270,14 @@ static void stopping_cuts_slow_uploads(void **state)
 static void body_that_pauses(void **state)
 {
     struct csi_server *other = server;
-    struct answer answer = take(pausing, PATIENT_S + 5);
+    struct answer answer;
 
     (void)state;
+    if (patient == NULL) {
+        printf("left out: CROPSHIELD_TESTS=short\n");
+        skip();
+    }
+    answer = take(pausing, PATIENT_S + 5);
     close(pausing);
     assert_true(csi_ms_since(pausing_since) > (PATIENT_S - 0.2) * 1000);
     assert_error(&answer, 408, "timeout");

@@ -233,6 +233,10 @@ static void a_bare_photo(void **state)
     answer = request("POST", INFER, "Inference-Header-Content-Length: 0\r\n", "", 0);
     assert_v2_error(&answer, 400);
     answer_free(&answer);
+    answer = request("POST", INFER, "", photo.bytes, photo.size); /* the error says what it lacks */
+    assert_v2_error(&answer, 400);
+    assert_non_null(strstr(answer.body, "needs the header Inference-Header-Content-Length: 0"));
+    answer_free(&answer);
     csi_buffer_free(&photo);
 }
 

@@ -237,9 +237,36 @@ static void clearing_a_table_leaves_the_other(void **state)
     csi_disk_close(disk);
 }
 
+static unsigned mode_of(const char *suffix)
+{
+    char name[128];
+    struct stat info;
+
+    snprintf(name, sizeof name, "%s%s", path, suffix);
+    assert_int_equal(stat(name, &info), 0);
+    return info.st_mode & 0777;
+}
+
+/* It holds people's photos. Whoever gave a file another mode meant it. */
+static void a_new_file_is_its_owners_alone(void **state)
+{
+    mode_t before = umask(022);
+    struct csi_disk *disk = open_disk(1 << 20, 0);
+
+    (void)state;
+    put(disk, "prediction", 1, 100);
+    csi_disk_flush(disk);
+    assert_int_equal(mode_of(""), 0600);
+    assert_int_equal(mode_of("-wal"), 0600);
+    csi_disk_close(disk);
+    assert_int_equal(chmod(path, 0640), 0);
+    csi_disk_close(open_disk(1 << 20, 0));
+    assert_int_equal(mode_of(""), 0640);
+    umask(before);
+}
+
 /* While another process holds the lock: told, hidden all the same, and done with the next write or at the
- * end.
- */
+ * end. */
 static void a_clear_that_fails_is_made_up_for(void **state)
 {
     (void)state;
@@ -920,6 +947,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(closing_cuts_the_check_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clearing_a_table_leaves_the_other, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_clear_that_fails_is_made_up_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_new_file_is_its_owners_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_content_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(values_age, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cache_over_the_disk_survives_and_ages, set_up, tear_down),
