@@ -12,10 +12,12 @@ RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     libexif12 libjansson4 libjpeg62-turbo libmicrohttpd12 libpng16-16 libprotobuf-c1 libsodium23 libsqlite3-0 libwebp7 libzip4 zlib1g \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --no-create-home --home-dir /var/cache/cropshield cropshield \
+    && groupadd --system --gid 10001 cropshield \
+    && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /var/cache/cropshield cropshield \
     && install -d -o cropshield -g cropshield /var/cache/cropshield
 COPY --from=build /out/usr/bin/cropshield /usr/bin/cropshield
-USER cropshield
+# By number: Kubernetes' runAsNonRoot cannot look up a name, and files of the volume keep their owner in the next image.
+USER 10001:10001
 VOLUME /var/cache/cropshield
 ENV CROPSHIELD_HOST=0.0.0.0 CROPSHIELD_CACHE_FILE=/var/cache/cropshield/cache.db
 EXPOSE 8501

@@ -197,14 +197,34 @@ static enum cs_status replace(const char *path, const void *bytes, size_t size, 
     return status;
 }
 
+/* The descriptor of standard output or error when that is this regular file (/dev/stdout, redirected): put in
+ * its place, the file would be gone for all that is still to be printed. -1: it is neither. */
+static int standard_stream(const struct stat *info)
+{
+    struct stat own;
+
+    for (int fd = STDOUT_FILENO; S_ISREG(info->st_mode) && fd <= STDERR_FILENO; fd++)
+        if (fstat(fd, &own) == 0 && own.st_dev == info->st_dev && own.st_ino == info->st_ino) {
+            fflush(fd == STDOUT_FILENO ? stdout : stderr);
+            return fd;
+        }
+    return -1;
+}
+
 enum cs_status csi_file_write_atomic(const char *path, const void *bytes, size_t size, struct cs_error *error)
 {
     struct stat info;
     char *target;
     enum cs_status status;
 
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
-        return write_device(path, bytes, size, error);
+    if (stat(path, &info) == 0) {
+        int fd = standard_stream(&info);
+
+        if (fd >= 0)
+            return write_all(fd, path, bytes, size, error);
+        if (!S_ISREG(info.st_mode))
+            return write_device(path, bytes, size, error);
+    }
     if (lstat(path, &info) != 0 || !S_ISLNK(info.st_mode))
         return replace(path, bytes, size, error);
     target = realpath(path, NULL); /* the file that the link names is meant, not the link */

@@ -2,6 +2,7 @@
 #include "server/metrics.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -165,15 +166,19 @@ static unsigned open_descriptors(void)
     return count < 3 ? 0 : count - 3; /* ".", ".." and the folder itself */
 }
 
-/* When this process began, in seconds since the epoch: field 22 of stat is ticks after boot. */
-static double start_seconds(void)
+/* When this process began, in seconds since the epoch: field 22 of stat is ticks after boot. Found once: two
+ * clocks read one after the other never give quite the same again, and a start that moves looks like another.
+ */
+static pthread_once_t start_once = PTHREAD_ONCE_INIT;
+static double start_seconds;
+static void find_start(void)
 {
     unsigned long long ticks = 0;
     struct timespec now, boot;
     FILE *file = fopen("/proc/self/stat", "re");
 
     if (file == NULL)
-        return 0;
+        return;
     /* NOLINTNEXTLINE(cert-err34-c): the kernel's own number */
     if (fscanf(
             file,
@@ -183,7 +188,8 @@ static double start_seconds(void)
     fclose(file);
     clock_gettime(CLOCK_REALTIME, &now);
     clock_gettime(CLOCK_BOOTTIME, &boot);
-    return (double)(now.tv_sec - boot.tv_sec) + (double)ticks / (double)sysconf(_SC_CLK_TCK);
+    start_seconds = (double)(now.tv_sec - boot.tv_sec) + (double)(now.tv_nsec - boot.tv_nsec) / 1e9 +
+                    (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
 void csi_metrics_write_process(struct csi_buffer *out)
@@ -191,6 +197,7 @@ void csi_metrics_write_process(struct csi_buffer *out)
     struct rusage usage;
     double cpu = 0;
 
+    pthread_once(&start_once, find_start);
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
@@ -199,5 +206,5 @@ void csi_metrics_write_process(struct csi_buffer *out)
                       "# TYPE process_open_fds gauge\nprocess_open_fds %u\n"
                       "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total %.2f\n"
                       "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.2f\n",
-                      (unsigned long long)resident_bytes(), open_descriptors(), cpu, start_seconds());
+                      (unsigned long long)resident_bytes(), open_descriptors(), cpu, start_seconds);
 }

@@ -51,6 +51,8 @@ assert abs(o["macro_f1"] - sum(f1s) / len(f1s)) < 1e-6, (o["macro_f1"], f1s)
 assert abs(o["ece"] - sum(abs(sum(b)) for b in bins.values()) / len(rows)) < 1e-5, (o["ece"], bins)
 assert abs(o["top1"] - sum(matrix[i][i] for i in range(len(names))) / len(rows)) < 1e-6
 P
+"$CROPSHIELD" eval --predictions /proc/self/fd/1 labelled >report 2>err || complain "rows to standard output: $(cat err)"
+has report "top-1"; has report "file,class,predicted"
 run 1 eval photos-that-are-nowhere; has err "photos-that-are-nowhere: not_found"; empty out
 run 1 eval --model none.safetensors labelled; has err "cropshield: none.safetensors: not_found"
 run 1 eval --json leaf.jpg; has err "leaf.jpg: bad_request"; empty out

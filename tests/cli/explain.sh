@@ -46,6 +46,10 @@ ln -s private.png linked.png
 run 0 explain -o linked.png --class 3 leaf.jpg
 [ -L linked.png ] && [ "$(stat -c %a private.png)" = 600 ] || complain "the link was replaced, not the file"
 cmp -s linked.png private.png || complain "the file behind the link is another one"
+# what standard output goes to (/dev/stdout) is written on, not replaced
+printf 'kept' >archive
+"$CROPSHIELD" explain -o /proc/self/fd/1 leaf.jpg >>archive 2>err || complain "explain into standard output: $(cat err)"
+[ "$(head -c 8 archive | tr -d '\211')" = keptPNG ] && [ "$(stat -c %s archive)" -gt 1000 ] || complain "the file behind standard output was replaced"
 # a pipe is written to, not replaced by a file
 mkfifo pipe
 cat pipe >piped.png &

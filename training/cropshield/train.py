@@ -204,8 +204,9 @@ def _record(config, cache, device):
             "photos": sum(entry["label"] >= 0 for entry in cache.index["train"]), "curve": []}
 
 
-def _save(out, run, learners, record, progress_state, scenes):
-    for learner in learners:
+def _save(out, run, learners, record, progress_state, scenes, finished):
+    """What a run goes on from. Its results are written by the last call alone: an unfinished network must not look like one."""
+    for learner in learners if finished else ():
         path = os.path.join(out, f"{learner.name}.weights.pt")
         torch.save({"state": small_state(learner.average), "entry": learner.entry, "classes": CLASSES,
                     "record": record}, path + ".new")
@@ -214,8 +215,11 @@ def _save(out, run, learners, record, progress_state, scenes):
     torch.save({"learners": [learner.state() for learner in learners], "record": record, "done": progress_state,
                 "random": scenes.random.get_state()}, path + ".new")
     os.replace(path + ".new", path)
-    with open(os.path.join(out, f"{run}.record.json"), "w") as file:
-        json.dump(record, file)
+    if finished:
+        path = os.path.join(out, f"{run}.record.json")
+        with open(path + ".new", "w") as file:
+            json.dump(record, file)
+        os.replace(path + ".new", path)
 
 
 def _guide(path, device):
@@ -264,7 +268,7 @@ def run(config, cache_folder, out, device="auto", seconds=None, teachers=(), sta
             _look(learners, val, tested, device, record, step, spent, share)
         if finished or time.monotonic() - saved >= recipe.get("save_seconds", 60):
             saved = time.monotonic()
-            _save(out, config["name"], learners, record, (step, spent), scenes)
+            _save(out, config["name"], learners, record, (step, spent), scenes, finished)
         if finished:
             break
         batch = {key: _at(recipe[key], share) for key in DRAWN if key in recipe}
