@@ -65,6 +65,25 @@ static bool may_use_gpu(const struct csi_graph *graph, const struct cs_model_opt
            !(options->precision == CS_PRECISION_AUTO && csi_graph_is_quantized(graph));
 }
 
+/* A plan whose weights lie on the GPU, and for whose maps there is room too: other programs may have taken
+ * it. */
+static enum cs_status plan_on_gpu(const struct csi_graph *graph, const struct csi_plan_options *options,
+                                  struct csi_plan **plan, struct cs_error *error)
+{
+    struct csi_exec *trial;
+    enum cs_status status = csi_plan_create(graph, options, plan, error);
+
+    if (status == CS_OK)
+        status = csi_exec_create(*plan, &trial, error);
+    if (status == CS_OK) {
+        csi_exec_destroy(trial);
+    } else {
+        csi_plan_destroy(*plan);
+        *plan = NULL;
+    }
+    return status;
+}
+
 enum cs_status csi_plan_for(const struct csi_graph *graph, const struct cs_model_options *options,
                             const struct csi_plan_options *on_cpu, struct csi_plan **plan,
                             struct cs_error *error)
@@ -80,7 +99,7 @@ enum cs_status csi_plan_for(const struct csi_graph *graph, const struct cs_model
     on_gpu.device_index = options->device_index;
     status = open_for(options, &on_gpu.device, &why);
     if (status == CS_OK)
-        status = csi_plan_create(graph, &on_gpu, plan, &why);
+        status = plan_on_gpu(graph, &on_gpu, plan, &why);
     if (status == CS_OK)
         return CS_OK;
     if (needs_gpu(options))

@@ -61,31 +61,55 @@ void csi_session_destroy(cs_session *session)
     free(session);
 }
 
-enum cs_status csi_session_borrow(cs_model *model, cs_session **session, struct cs_error *error)
+/* One that lies idle, or the right to make one: NULL. Waits where as many are lent as there may be. */
+static cs_session *take_idle(cs_model *model)
 {
-    enum cs_status status = CS_OK;
+    cs_session *session;
 
-    *session = NULL;
     pthread_mutex_lock(&model->sessions_lock);
     while (model->idle == NULL && model->session_count >= model->session_limit)
         pthread_cond_wait(&model->session_back, &model->sessions_lock);
-    if (model->idle != NULL) {
-        *session = model->idle;
-        model->idle = (*session)->next;
-    } else {
+    session = model->idle;
+    if (session != NULL)
+        model->idle = session->next;
+    else
         model->session_count++;
-    }
     pthread_mutex_unlock(&model->sessions_lock);
-    if (*session == NULL) {
-        status = csi_session_create(model, false, session, error);
-        if (status != CS_OK) {
-            pthread_mutex_lock(&model->sessions_lock);
-            model->session_count--;
-            pthread_cond_signal(&model->session_back);
-            pthread_mutex_unlock(&model->sessions_lock);
+    return session;
+}
+
+/* There was no memory for one more. Whether there are others to wait for: then they are all there will be. */
+static bool settle_for_fewer(cs_model *model)
+{
+    bool others;
+
+    pthread_mutex_lock(&model->sessions_lock);
+    others = --model->session_count > 0;
+    if (others)
+        model->session_limit = model->session_count;
+    pthread_cond_signal(&model->session_back);
+    pthread_mutex_unlock(&model->sessions_lock);
+    return others;
+}
+
+enum cs_status csi_session_borrow(cs_model *model, cs_session **session, struct cs_error *error)
+{
+    for (;;) {
+        struct cs_error why = {CS_OK, ""};
+        enum cs_status status;
+
+        *session = take_idle(model);
+        if (*session != NULL)
+            return CS_OK;
+        status = csi_session_create(model, false, session, &why);
+        if (status == CS_OK)
+            return CS_OK;
+        if (!settle_for_fewer(model)) {
+            if (error != NULL)
+                *error = why;
+            return status;
         }
     }
-    return status;
 }
 
 void csi_session_return(cs_session *session)

@@ -33,6 +33,11 @@ run 1 predict --device cuda leaf.png; has err "'$work/bin/libcropshield_cuda.so'
 run 0 doctor; has out "warn  gpu        none usable, everything runs on the CPU: '$work/bin/libcropshield_cuda.so' is of another version"
 run 0 bench --stage inference --warmup 0 --iterations 1 --json; json "o['device'] == 'cpu'"
 
+# one with room for the weights and for nothing else: found out when the model is loaded
+with full
+run 0 bench --stage inference --warmup 0 --iterations 1 --json; json "o['device'] == 'cpu'"
+run 1 predict --device cuda leaf.png; has err "the device's memory is full"
+
 # one that works, in ../lib/cropshield as installed, then beside the program
 rm bin/libcropshield_cuda.so
 mkdir -p lib/cropshield

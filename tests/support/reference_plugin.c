@@ -22,5 +22,8 @@ const struct csi_device_api *ENTRY(void)
 #ifdef REFERENCE_WITHOUT_RUN
     api.run = 0;
 #endif
+#ifdef REFERENCE_FULL
+    reference_faults.run_create = CS_INTERNAL;
+#endif
     return &api;
 }
