@@ -29,7 +29,9 @@ static void add_common_headers(struct csi_request *request, const char *type)
     if (request->new_session) {
         char cookie[128];
 
-        snprintf(cookie, sizeof cookie, "cs_session=%s; Path=/; HttpOnly; SameSite=Strict",
+        /* Not Strict: who follows a link of another site to the page would come without the cookie and get
+         * another session. Requests of foreign pages that change something are refused by their Origin. */
+        snprintf(cookie, sizeof cookie, "cs_session=%s; Path=/; HttpOnly; SameSite=Lax",
                  csi_session_token(request->session));
         MHD_add_response_header(response, "Set-Cookie", cookie);
     }
