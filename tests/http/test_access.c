@@ -72,6 +72,11 @@ static void origins(void **state)
     assert_true(csi_origin_allowed("http://localhost:8501", "localhost:8501", "same-origin"));
     assert_true(csi_origin_allowed("https://crop.example", "crop.example", NULL));
     assert_true(csi_origin_allowed(NULL, "localhost:8501", "none"));
+    /* Behind a proxy that names this server by its address. */
+    assert_true(csi_origin_allowed("https://crop.example", "127.0.0.1:8501", "same-origin"));
+    assert_false(csi_origin_allowed("https://crop.example", "127.0.0.1:8501", NULL));
+    assert_false(csi_origin_allowed("https://crop.example", "127.0.0.1:8501", "none"));
+    assert_false(csi_origin_allowed("https://crop.example", "crop.example", "cross-site"));
     assert_false(csi_origin_allowed("null", "localhost:8501", NULL));
     assert_false(csi_origin_allowed("http://localhost:9000", "localhost:8501", NULL));
     assert_false(csi_origin_allowed("http://evil.example", "localhost:8501", NULL));
@@ -134,8 +139,10 @@ static void foreign_pages_change_nothing(void **state)
         assert_error(&answer, 400, "bad_request");
         answer_free(&answer);
     }
-    {
-        struct answer answer = request("DELETE", "/api/v1/history", "Origin: http://127.0.0.1\r\n", NULL, 0);
+    for (size_t i = 0; i < 2; i++) {
+        static const char *const own[] = {"Origin: http://127.0.0.1\r\n",
+                                          "Origin: https://crop.example\r\nSec-Fetch-Site: same-origin\r\n"};
+        struct answer answer = request("DELETE", "/api/v1/history", own[i], NULL, 0);
 
         assert_int_equal(answer.status, 200);
         answer_free(&answer);
