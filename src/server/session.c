@@ -340,6 +340,8 @@ void csi_session_history_clear(struct csi_sessions *sessions, struct csi_session
         session->history[i] = NULL;
     }
     session->history_count = 0;
+    for (size_t i = 0; i < CSI_SESSION_PERFORMANCE; i++)
+        session->performance[i].id[0] = session->performance[i].name[0] = '\0';
     pthread_mutex_unlock(&sessions->lock);
 }
 

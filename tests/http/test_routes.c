@@ -346,6 +346,20 @@ static void sessions_are_apart(void **state)
     answer = request("DELETE", "/api/v1/history", mine, NULL, 0);
     assert_string_equal(answer.body, "{\"history\":[]}");
     answer_free(&answer);
+    /* The times stay, and say no more of which photos they are. */
+    answer = request("GET", "/api/v1/performance", mine, NULL, 0);
+    assert_null(strstr(answer.body, "mine"));
+    json = parse(&answer);
+    assert_int_equal(json_array_size(json_object_get(json, "requests")), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *entry = json_array_get(json_object_get(json, "requests"), i);
+
+        assert_string_equal(json_string_value(json_object_get(entry, "id")), "");
+        assert_string_equal(json_string_value(json_object_get(entry, "name")), "");
+        assert_true(total_ms(json, i) == (i == 0 ? first_ms : second_ms));
+    }
+    json_decref(json);
+    answer_free(&answer);
     answer = request("GET", "/api/v1/history", theirs, NULL, 0);
     json = parse(&answer);
     assert_int_equal(json_array_size(json_object_get(json, "history")), 1);
