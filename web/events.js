@@ -61,16 +61,18 @@ async function readStream(signal, onOpen, onEvent) {
 }
 
 /*
- * `onEvent(name, data)`; `onState(open)` when a stream begins to speak and when one ends or cannot be had. Runs until the page goes
- * away, while it is seen: browsers open six connections to a server, and as many forgotten tabs would keep the next one out.
+ * `onEvent(name, data)`; `onState(open)` when a stream begins to speak and when one ends or cannot be had; `mayAsk()`: a promise to
+ * wait for before each try. Runs until the page goes away, while it is seen: browsers open six connections to a server, and as many
+ * forgotten tabs would keep the next one out.
  */
-export async function listen(onEvent, onState) {
+export async function listen(onEvent, onState, mayAsk = async () => {}) {
     let failures = 0;
     const onOpen = () => {
         failures = 0;
         onState(true);
     };
     for (;;) {
+        await mayAsk();
         await seen();
         const stream = new AbortController();
         const leave = () => document.hidden && stream.abort();

@@ -90,6 +90,21 @@ function askWhenStreamsChange() {
     };
 }
 
+/*
+ * A promise of the first answer of the status, or of the first one to the token: it brings the session that the stream is to belong to.
+ * Asked at the same time, each would be given one of its own.
+ */
+function sessionIsThere() {
+    const there = () => get("connection") === "online" || get("connection") === "offline";
+    let goOn = () => {};
+    on("connection", () => there() && goOn());
+    return () =>
+        new Promise((resolve) => {
+            goOn = resolve;
+            if (there()) resolve();
+        });
+}
+
 function listenToServer() {
     listen(
         (name, data) => {
@@ -103,6 +118,7 @@ function listenToServer() {
             }
         },
         askWhenStreamsChange(),
+        sessionIsThere(),
     );
 }
 

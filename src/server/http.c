@@ -79,8 +79,12 @@ static bool authorized(struct csi_request *request)
     if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0 &&
         token_matches(header + 7, server->options.token)) {
         request->showed_token = true;
-        if (request->session != NULL)
-            csi_session_authorize(server->sessions, request->session);
+        /* Only a session that the token made is authorized: the cookie of another one may have been planted,
+         * and who planted it would be let in as well. */
+        if (request->session != NULL && !csi_session_authorized(server->sessions, request->session)) {
+            csi_session_release(server->sessions, request->session);
+            request->session = NULL;
+        }
         return true;
     }
     return header == NULL && request->session != NULL &&

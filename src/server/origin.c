@@ -99,7 +99,11 @@ bool csi_host_allowed(const char *host, const char *bound, bool loopback, const 
 
 bool csi_origin_allowed(const char *origin, const char *host, const char *site)
 {
-    if (site != NULL && strcasecmp(site, "same-origin") != 0 && strcasecmp(site, "none") != 0)
+    /* The browser's own word, which no page can forge. It holds behind a proxy too, where Host may be the
+     * proxy's name for this server; whether that Host is served at all is csi_host_allowed's to say. */
+    if (site != NULL && strcasecmp(site, "same-origin") == 0)
+        return true;
+    if (site != NULL && strcasecmp(site, "none") != 0)
         return false;
     if (origin == NULL)
         return true;

@@ -24,7 +24,7 @@ bool csi_host_allowed(const char *host, const char *bound, bool loopback, const 
 
 /* Whether a state-changing request may come from where its headers say. `origin`: the Origin header, NULL
  * when there is none (then the client is no browser, or the request is a plain GET). Must name the same host
- * and port as `host`. `site`: Sec-Fetch-Site or NULL. */
+ * and port as `host`, unless `site` (Sec-Fetch-Site or NULL) says "same-origin": that counts alone. */
 bool csi_origin_allowed(const char *origin, const char *host, const char *site);
 
 #endif

@@ -5,12 +5,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/hash.h"
 #include "server/refusal.h"
 #include "server/request.h"
 #include "server/router.h"
 #include "server/session.h"
+
+/* Whether a proxy in front says that the client speaks TLS; of several proxies the first one, which the
+ * client talks to, counts. Who makes it up harms the own cookie alone. */
+static bool came_by_tls(const struct csi_request *request)
+{
+    const char *scheme = csi_header(request, "X-Forwarded-Proto");
+
+    return scheme != NULL && strncasecmp(scheme, "https", 5) == 0 &&
+           (scheme[5] == '\0' || strchr(" ,", scheme[5]) != NULL);
+}
+
+/* Not SameSite=Strict: who follows a link of another site to the page would come without the cookie and get
+ * another session. Requests of foreign pages that change something are refused by their Origin. */
+static void add_cookie(struct csi_request *request)
+{
+    char cookie[128];
+
+    snprintf(cookie, sizeof cookie, "cs_session=%s; Path=/; HttpOnly; SameSite=Lax%s",
+             csi_session_token(request->session), came_by_tls(request) ? "; Secure" : "");
+    MHD_add_response_header(request->response, "Set-Cookie", cookie);
+}
 
 /* Headers that every answer carries. */
 static void add_common_headers(struct csi_request *request, const char *type)
@@ -26,13 +48,8 @@ static void add_common_headers(struct csi_request *request, const char *type)
     MHD_add_response_header(response, "Content-Security-Policy", csi_security_policy);
     if (request->id[0] != '\0')
         MHD_add_response_header(response, "X-Request-Id", request->id);
-    if (request->new_session) {
-        char cookie[128];
-
-        snprintf(cookie, sizeof cookie, "cs_session=%s; Path=/; HttpOnly; SameSite=Strict",
-                 csi_session_token(request->session));
-        MHD_add_response_header(response, "Set-Cookie", cookie);
-    }
+    if (request->new_session)
+        add_cookie(request);
 }
 
 void csi_reply_response(struct csi_request *request, unsigned status, const char *type,

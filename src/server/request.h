@@ -69,7 +69,8 @@ struct csi_request {
     bool v2;                               /* the path is under /v2: errors have that form */
     struct csi_session *session;           /* may be NULL */
     bool new_session;
-    bool showed_token; /* its Authorization header is the access token: a session made for it is authorized */
+    bool showed_token; /* its Authorization header is the access token: a session made for it is authorized,
+                          and `session` is an authorized one or NULL */
     struct csi_body body;
     uint64_t started_ns, ready_ns; /* the head was there; a worker could have begun */
     bool working, done;            /* handed to a worker; the worker is through */

@@ -13,7 +13,9 @@ void csi_route_history(struct csi_request *request)
 
 void csi_route_history_clear(struct csi_request *request)
 {
-    if (request->session != NULL)
+    if (request->session != NULL) {
         csi_session_history_clear(request->server->sessions, request->session);
+        csi_publish_performance(request->server, request->session); /* without the photos' names */
+    }
     csi_route_history(request);
 }

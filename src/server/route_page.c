@@ -22,6 +22,8 @@ void csi_route_page(struct csi_request *request)
     csi_etag(asset.bytes, asset.size, etag);
     csi_reply_static(request, csi_etag_status(request, etag), asset.type, asset.bytes, asset.size);
     csi_reply_header(request, "ETag", etag);
+    /* Ask again, by ETag: a new binary shows its new page at once. The page itself may carry a cookie, which
+     * no cache in between may give to others. */
     csi_reply_header(request, "Cache-Control",
-                     "no-cache"); /* ask again, by ETag: a new binary shows its new page at once */
+                     request->captures[0] == NULL ? "private, no-cache" : "no-cache");
 }

@@ -1,6 +1,18 @@
-/* GET /api/v1/performance: this session's times. */
+/* GET /api/v1/performance: this session's times, and the event that tells of them. */
+#include "server/events.h"
 #include "server/router.h"
 #include "server/session.h"
+
+void csi_publish_performance(struct csi_server *server, struct csi_session *session)
+{
+    struct csi_buffer data;
+
+    csi_buffer_init(&data);
+    csi_session_performance_json(server->sessions, session, server->options.target_ms, &data);
+    if (!data.failed)
+        csi_hub_publish(server->hub, csi_session_token(session), "performance", (const char *)data.bytes);
+    csi_buffer_free(&data);
+}
 
 void csi_route_performance(struct csi_request *request)
 {

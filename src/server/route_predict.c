@@ -108,19 +108,6 @@ static enum cs_status diagnose(struct task *task, const void *bytes, size_t size
     return status;
 }
 
-static void publish_performance(struct task *task)
-{
-    struct csi_server *server = task->request->server;
-    struct csi_buffer data;
-
-    csi_buffer_init(&data);
-    csi_session_performance_json(server->sessions, task->session, server->options.target_ms, &data);
-    if (!data.failed)
-        csi_hub_publish(server->hub, csi_session_token(task->session), "performance",
-                        (const char *)data.bytes);
-    csi_buffer_free(&data);
-}
-
 /* "decode;dur=22.1, …": what browsers' developer tools show. */
 static void add_timing_header(struct csi_request *request, const struct cs_timings *t)
 {
@@ -155,7 +142,7 @@ static void predict_one(struct task *task, const struct csi_buffer *photo, const
     csi_reply_buffer(request, 200, "application/json", &answer);
     add_timing_header(request, &diagnosis->timings);
     cs_diagnosis_destroy(diagnosis);
-    publish_performance(task);
+    csi_publish_performance(task->request->server, task->session);
 }
 
 static void append_failure(const struct task *task, struct csi_buffer *answer, const char *name,
@@ -288,7 +275,7 @@ static void predict_several(struct task *task)
     }
     csi_buffer_append(&several.answer, "]}", 2);
     csi_reply_buffer(request, 200, "application/json", &several.answer);
-    publish_performance(task);
+    csi_publish_performance(task->request->server, task->session);
 }
 
 /* The photos of one plant, one after the other: their diagnoses are needed together at the end, and a stream
@@ -330,7 +317,7 @@ static void predict_case(struct task *task)
     }
     while (count > 0)
         cs_diagnosis_destroy(photos[--count]);
-    publish_performance(task);
+    csi_publish_performance(task->request->server, task->session);
 }
 
 /* `plant=`: refused before any photo is worked on, if the model knows none of that name. */

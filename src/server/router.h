@@ -35,6 +35,9 @@ void csi_route_labels(unsigned index, const char **method, const char **pattern)
 const struct csi_route *csi_route_match(const char *method, char *path, const char **captures, char *allow,
                                         size_t allow_size);
 
+/* Tells the streams of `session` its times as they are now; where memory is short, nothing. Any thread. */
+void csi_publish_performance(struct csi_server *server, struct csi_session *session);
+
 /* The handlers, one file each. */
 void csi_route_page(struct csi_request *request);
 void csi_route_predict(struct csi_request *request);

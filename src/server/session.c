@@ -138,8 +138,15 @@ size_t csi_sessions_count(struct csi_sessions *sessions)
     return count;
 }
 
-/* Locked. Idle ones go first; then, so that a script without cookies cannot push out people, those that never
- * came back. */
+/* How hard it is to have a session like this one: anybody can come back with a cookie, and only who knows the
+ * token is authorized. */
+static unsigned standing(const struct csi_session *session)
+{
+    return (session->authorized ? 2u : 0u) + (session->returned ? 1u : 0u);
+}
+
+/* Locked. Idle ones go first; then the oldest of the least standing, so that neither a script without cookies
+ * nor one without the token can push out people. */
 static void make_room(struct csi_sessions *sessions, uint64_t now)
 {
     struct csi_session *victim;
@@ -148,10 +155,10 @@ static void make_room(struct csi_sessions *sessions, uint64_t now)
         evict(sessions, sessions->oldest);
     if (sessions->count < sessions->limit)
         return;
-    for (victim = sessions->oldest; victim != NULL && victim->returned; victim = victim->newer)
-        ;
-    if (victim == NULL)
-        victim = sessions->oldest;
+    victim = sessions->oldest;
+    for (struct csi_session *each = victim; each != NULL; each = each->newer)
+        if (standing(each) < standing(victim))
+            victim = each;
     if (victim != NULL)
         evict(sessions, victim);
 }
@@ -333,6 +340,8 @@ void csi_session_history_clear(struct csi_sessions *sessions, struct csi_session
         session->history[i] = NULL;
     }
     session->history_count = 0;
+    for (size_t i = 0; i < CSI_SESSION_PERFORMANCE; i++)
+        session->performance[i].id[0] = session->performance[i].name[0] = '\0';
     pthread_mutex_unlock(&sessions->lock);
 }
 

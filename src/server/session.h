@@ -46,6 +46,7 @@ void csi_session_history_json(struct csi_sessions *sessions, struct csi_session 
                               struct csi_buffer *out);
 void csi_session_performance_json(struct csi_sessions *sessions, struct csi_session *session,
                                   double target_ms, struct csi_buffer *out);
+/* Also forgets which photos the recorded times are of; the times stay. */
 void csi_session_history_clear(struct csi_sessions *sessions, struct csi_session *session);
 
 /* "2026-01-31T12:00:00.123Z". */

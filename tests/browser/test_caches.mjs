@@ -80,6 +80,9 @@ test("the history survives a reload, shows a photo again and can be forgotten", 
     await page.click("#history-clear");
     await page.waitForFunction(() => !document.querySelector(".history-row"));
     assert.deepEqual((await ask(page, "/api/v1/history")).history, []);
+    // the times say no more of which photo they are
+    await page.waitForFunction(() => !document.getElementById("panel-speed").textContent.includes("yesterday.jpg"));
+    assert.ok((await page.locator("#panel-speed .chart-bar").count()) > 0);
     await close();
 });
 

@@ -253,6 +253,37 @@ test("a busy server is asked again; a token is asked for; a missing model is tol
     await close();
 });
 
+test("the event stream waits for the status, and for the token: the answer to it may bring another session", async () => {
+    const order = [];
+    let form = null;
+    const { page, close } = await visit({
+        allow: [/status of 401/],
+        prepare: async (page) => {
+            page.on("request", (request) => {
+                if (request.url().endsWith("/api/v1/events")) order.push("stream");
+            });
+            await page.route("**/api/v1/status", async (route) => {
+                const locked = !route.request().headers().authorization;
+                await new Promise((resolve) => setTimeout(resolve, 300));
+                order.push(locked ? "locked" : "status");
+                if (!locked) return route.continue();
+                return route.fulfill({ status: 401, json: { error: { code: "unauthorized", message: "a token is needed" } } });
+            });
+            form = (async () => {
+                await page.waitForSelector("#token");
+                await page.waitForTimeout(1500); // longer than a stream that was refused waits
+                await page.fill("#token", "sesame");
+                const stream = page.waitForRequest("**/api/v1/events");
+                await page.click(".banner-form button");
+                await stream;
+            })();
+        },
+    });
+    await form;
+    assert.deepEqual(order.slice(0, 3), ["locked", "status", "stream"]);
+    await close();
+});
+
 test("a file with HTML in its name stays text", async () => {
     const name = "<img src=x onerror=alert(1)>.jpg";
     const leaf = await leafPicture(await canvasPage(), { width: 320, height: 240, seed: 35, name });

@@ -72,6 +72,11 @@ static void origins(void **state)
     assert_true(csi_origin_allowed("http://localhost:8501", "localhost:8501", "same-origin"));
     assert_true(csi_origin_allowed("https://crop.example", "crop.example", NULL));
     assert_true(csi_origin_allowed(NULL, "localhost:8501", "none"));
+    /* Behind a proxy that names this server by its address. */
+    assert_true(csi_origin_allowed("https://crop.example", "127.0.0.1:8501", "same-origin"));
+    assert_false(csi_origin_allowed("https://crop.example", "127.0.0.1:8501", NULL));
+    assert_false(csi_origin_allowed("https://crop.example", "127.0.0.1:8501", "none"));
+    assert_false(csi_origin_allowed("https://crop.example", "crop.example", "cross-site"));
     assert_false(csi_origin_allowed("null", "localhost:8501", NULL));
     assert_false(csi_origin_allowed("http://localhost:9000", "localhost:8501", NULL));
     assert_false(csi_origin_allowed("http://evil.example", "localhost:8501", NULL));
@@ -134,8 +139,10 @@ static void foreign_pages_change_nothing(void **state)
         assert_error(&answer, 400, "bad_request");
         answer_free(&answer);
     }
-    {
-        struct answer answer = request("DELETE", "/api/v1/history", "Origin: http://127.0.0.1\r\n", NULL, 0);
+    for (size_t i = 0; i < 2; i++) {
+        static const char *const own[] = {"Origin: http://127.0.0.1\r\n",
+                                          "Origin: https://crop.example\r\nSec-Fetch-Site: same-origin\r\n"};
+        struct answer answer = request("DELETE", "/api/v1/history", own[i], NULL, 0);
 
         assert_int_equal(answer.status, 200);
         answer_free(&answer);
@@ -199,22 +206,27 @@ static void token(void **state)
     csi_buffer_free(&photo);
 }
 
-/* The status of GET /api/v1/history in the session that `GET path` with these headers made or went on with.
- */
+/* The status of GET /api/v1/history with these headers. */
+static int history_in(const char *headers)
+{
+    struct answer answer = request("GET", "/api/v1/history", headers, NULL, 0);
+    int status = answer.status;
+
+    answer_free(&answer);
+    return status;
+}
+
+/* The status of GET /api/v1/history in the session that `GET path` with these headers made. */
 static int history_after(const char *path, const char *headers)
 {
     struct answer answer = request("GET", path, headers, NULL, 0);
     char cookie[256];
-    int status;
 
     snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
     if (cookie[0] == '\0')
         fail_msg("GET %s with '%s' set no cookie: %d", path, headers, answer.status);
     answer_free(&answer);
-    answer = request("GET", "/api/v1/history", cookie, NULL, 0);
-    status = answer.status;
-    answer_free(&answer);
-    return status;
+    return history_in(cookie);
 }
 
 #define UNKNOWN_COOKIE "Cookie: cs_session=0123456789abcdef0123456789abcdef\r\n"
@@ -242,20 +254,52 @@ static void token_at_the_page(void **state)
     answer_free(&answer);
     assert_int_equal(history_after("/api/v1/status", UNKNOWN_COOKIE "Authorization: Bearer secret-token\r\n"),
                      200);
-    /* A session that was there before: the same. */
+    /* A session that was there before stays as it is. */
     answer = get("/");
     snprintf(cookie, sizeof cookie, "%s", cookie_line(&answer));
     answer_free(&answer);
-    for (size_t i = 0; i <= sizeof wrong / sizeof wrong[0]; i++) {
-        bool right = i == sizeof wrong / sizeof wrong[0];
-
-        snprintf(both, sizeof both, "%s%s", cookie,
-                 right ? "Authorization: Bearer secret-token\r\n" : wrong[i]);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        snprintf(both, sizeof both, "%s%s", cookie, wrong[i]);
         answer = request("GET", "/", both, NULL, 0);
         assert_int_equal(answer.status, 200);
+        assert_string_equal(cookie_line(&answer), "");
         answer_free(&answer);
-        answer = request("GET", "/api/v1/history", cookie, NULL, 0);
-        assert_int_equal(answer.status, right ? 200 : 401);
+        assert_int_equal(history_in(cookie), 401);
+    }
+}
+
+/* Somebody else may have planted the cookie that a browser brings with the token: the token opens a new
+ * session, and the planted one stays closed. */
+static void tokens_authorize_no_planted_session(void **state)
+{
+    static const char *const paths[] = {"/", "/api/v1/status", "/api/v1/history"};
+    struct csi_server_options options = test_options();
+    char planted[256], both[512], own[256];
+    struct answer answer;
+
+    stop_server(state);
+    options.token = "secret-token";
+    start_with(&options);
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        answer = get("/");
+        snprintf(planted, sizeof planted, "%s", cookie_line(&answer));
+        answer_free(&answer);
+        snprintf(both, sizeof both, "%sAuthorization: Bearer secret-token\r\n", planted);
+        answer = request("GET", paths[i], both, NULL, 0);
+        assert_int_equal(answer.status, 200);
+        snprintf(own, sizeof own, "%s", cookie_line(&answer));
+        answer_free(&answer);
+        assert_int_equal(history_in(planted), 401);
+        if (i == 2) { /* makes no session */
+            assert_string_equal(own, "");
+            continue;
+        }
+        assert_string_not_equal(own, planted);
+        assert_int_equal(history_in(own), 200);
+        /* And shown again in it, the token changes nothing. */
+        snprintf(both, sizeof both, "%sAuthorization: Bearer secret-token\r\n", own);
+        answer = request("GET", paths[i], both, NULL, 0);
+        assert_string_equal(cookie_line(&answer), "");
         answer_free(&answer);
     }
 }
@@ -297,6 +341,7 @@ int main(void)
         cmocka_unit_test(foreign_pages_change_nothing),
         cmocka_unit_test(token),
         cmocka_unit_test(token_at_the_page),
+        cmocka_unit_test(tokens_authorize_no_planted_session),
         cmocka_unit_test(refusals_without_memory),
     };
 

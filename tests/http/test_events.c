@@ -101,6 +101,13 @@ static void stages_and_performance_arrive(void **state)
     assert_non_null(
         strstr((const char *)text.bytes, "event: performance\ndata: {\"target_ms\":200,\"count\":1,"));
     csi_buffer_free(&text);
+    /* A history that is forgotten takes the photo's name along. */
+    answer = request("DELETE", "/api/v1/history", cookie, NULL, 0);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    text = read_until(mine, "\"mean_ms\":");
+    assert_non_null(strstr((const char *)text.bytes, "\"requests\":[{\"id\":\"\",\"name\":\"\","));
+    csi_buffer_free(&text);
     /* Nobody else hears of it. */
     {
         struct pollfd wait = {.fd = other, .events = POLLIN};

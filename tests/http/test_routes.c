@@ -79,7 +79,7 @@ static void the_page(void **state)
     (void)state;
     assert_int_equal(page.status, 200);
     assert_string_equal(answer_header(&page, "Content-Type"), "text/html; charset=utf-8");
-    assert_string_equal(answer_header(&page, "Cache-Control"), "no-cache");
+    assert_string_equal(answer_header(&page, "Cache-Control"), "private, no-cache"); /* it sets a cookie */
     assert_non_null(strstr(page.body, "<html"));
     assert_null(strstr(page.body, "<script>")); /* the policy forbids inline code */
     snprintf(etag, sizeof etag, "%s", answer_header(&page, "ETag"));
@@ -92,6 +92,10 @@ static void the_page(void **state)
     assert_true(answer_header(&again, "Content-Length")[0] == '\0' ||
                 (size_t)atoi(answer_header(&again, "Content-Length")) == page.body_size);
     assert_string_equal(answer_header(&again, "ETag"), etag);
+    answer_free(&again);
+    again = get("/icon.svg");
+    assert_string_equal(answer_header(&again, "Cache-Control"), "no-cache");
+    assert_string_equal(answer_header(&again, "Set-Cookie"), "");
     answer_free(&again);
     again = request("HEAD", "/", "", NULL, 0);
     assert_int_equal(again.status, 200);
@@ -300,7 +304,7 @@ static void sessions_are_apart(void **state)
     snprintf(mine, sizeof mine, "%s", cookie_line(&first));
     assert_int_equal(strlen(mine), strlen("Cookie: cs_session=\r\n") + 32);
     assert_non_null(strstr(answer_header(&first, "Set-Cookie"), "HttpOnly"));
-    assert_non_null(strstr(answer_header(&first, "Set-Cookie"), "SameSite=Strict"));
+    assert_non_null(strstr(answer_header(&first, "Set-Cookie"), "SameSite=Lax"));
     answer_free(&first);
     first = predict(mine, 31, "mine2.jpg");
     assert_string_equal(answer_header(&first, "Set-Cookie"), ""); /* known already */
@@ -342,6 +346,20 @@ static void sessions_are_apart(void **state)
     answer = request("DELETE", "/api/v1/history", mine, NULL, 0);
     assert_string_equal(answer.body, "{\"history\":[]}");
     answer_free(&answer);
+    /* The times stay, and say no more of which photos they are. */
+    answer = request("GET", "/api/v1/performance", mine, NULL, 0);
+    assert_null(strstr(answer.body, "mine"));
+    json = parse(&answer);
+    assert_int_equal(json_array_size(json_object_get(json, "requests")), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *entry = json_array_get(json_object_get(json, "requests"), i);
+
+        assert_string_equal(json_string_value(json_object_get(entry, "id")), "");
+        assert_string_equal(json_string_value(json_object_get(entry, "name")), "");
+        assert_true(total_ms(json, i) == (i == 0 ? first_ms : second_ms));
+    }
+    json_decref(json);
+    answer_free(&answer);
     answer = request("GET", "/api/v1/history", theirs, NULL, 0);
     json = parse(&answer);
     assert_int_equal(json_array_size(json_object_get(json, "history")), 1);
@@ -352,6 +370,32 @@ static void sessions_are_apart(void **state)
         request("GET", "/api/v1/history", "Cookie: cs_session=00112233445566778899aabbccddeeff\r\n", NULL, 0);
     assert_string_equal(answer.body, "{\"history\":[]}");
     answer_free(&answer);
+}
+
+/* Where a proxy says that the client speaks TLS, the cookie never goes over plain HTTP. */
+static void cookies_are_secure_behind_tls(void **state)
+{
+    static const struct {
+        const char *header;
+        bool secure;
+    } rows[] = {
+        {"", false},
+        {"X-Forwarded-Proto: http\r\n", false},
+        {"X-Forwarded-Proto: httpsx\r\n", false},
+        {"X-Forwarded-Proto: http, https\r\n", false}, /* the first one is the client's */
+        {"X-Forwarded-Proto: https\r\n", true},
+        {"X-Forwarded-Proto: HTTPS, http\r\n", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct answer answer = request("GET", "/", rows[i].header, NULL, 0);
+        const char *cookie = answer_header(&answer, "Set-Cookie");
+
+        if (cookie[0] == '\0' || (strstr(cookie, "; Secure") != NULL) != rows[i].secure)
+            fail_msg("row %zu: %s", i, cookie);
+        answer_free(&answer);
+    }
 }
 
 static void rings_are_bounded(void **state)
@@ -687,6 +731,7 @@ int main(void)
         cmocka_unit_test(unchanged_things),
         cmocka_unit_test(no_such_path),
         cmocka_unit_test(sessions_are_apart),
+        cmocka_unit_test(cookies_are_secure_behind_tls),
         cmocka_unit_test(rings_are_bounded),
         cmocka_unit_test(a_session_of_another_server),
         cmocka_unit_test(caches_are_told_and_cleared),

@@ -131,6 +131,32 @@ static void scripts_push_nobody_out(void **state)
     csi_sessions_destroy(sessions);
 }
 
+/* Without the token nobody gets a session of somebody who has shown it out of the table, come back or not. */
+static void visitors_push_no_authorized_one_out(void **state)
+{
+    struct csi_sessions *sessions = sessions_of(4, 60);
+    char owners[2][CSI_SESSION_TOKEN_SIZE], stranger[CSI_SESSION_TOKEN_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        bool created;
+        struct csi_session *session = csi_session_get(sessions, NULL, &created);
+
+        snprintf(owners[i], sizeof owners[i], "%s", csi_session_token(session));
+        csi_session_authorize(sessions, session);
+        csi_session_release(sessions, session);
+    }
+    assert_true(known(sessions, owners[0])); /* the other one has not come back yet */
+    for (size_t i = 0; i < 20; i++) {
+        visit(sessions, stranger);
+        assert_true(known(sessions, stranger));
+    }
+    assert_true(known(sessions, owners[0]));
+    assert_true(known(sessions, owners[1]));
+    assert_int_equal(csi_sessions_count(sessions), 4);
+    csi_sessions_destroy(sessions);
+}
+
 /* Who was idle for too long goes first, and is known no more. */
 static void idle_sessions_go(void **state)
 {
@@ -194,9 +220,8 @@ static void requests_at_once_keep_their_session(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(figures_are_of_all_requests),
-        cmocka_unit_test(scripts_push_nobody_out),
-        cmocka_unit_test(idle_sessions_go),
+        cmocka_unit_test(figures_are_of_all_requests),         cmocka_unit_test(scripts_push_nobody_out),
+        cmocka_unit_test(visitors_push_no_authorized_one_out), cmocka_unit_test(idle_sessions_go),
         cmocka_unit_test(requests_at_once_keep_their_session),
     };
 
