@@ -139,6 +139,7 @@ curl -sf "$url/v2/health/live" >live || complain "no answer"
 stop
 hasnt log "/v2/health/live"
 # without --quiet each request has its line
+: >log # the line of the server before must not be read again
 "$CROPSHIELD" serve --port 0 2>log &
 server=$!
 await
