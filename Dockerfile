@@ -1,4 +1,4 @@
-# docker build -t cropshield . && docker run --rm -p 127.0.0.1:8501:8501 cropshield
+# docker build -t cropshield . && docker run --rm -p 127.0.0.1:8501:8501 -e CROPSHIELD_ALLOWED_HOSTS=localhost cropshield
 # Two stages: the packages that building needs stay behind. Runs as a user without rights; /var/cache/cropshield keeps the caches.
 FROM debian:bookworm-slim AS build
 WORKDIR /src

@@ -65,27 +65,29 @@ void csi_buffer_printf(struct csi_buffer *buffer, const char *format, ...)
     buffer->size += (size_t)length;
 }
 
-/* `escape`: what JSON does not let stand in a string is escaped. */
+/* `escape`: what JSON does not let stand in a string is escaped, and what terminals take for commands. */
 static void append_text(struct csi_buffer *buffer, const char *text, int escape)
 {
     const unsigned char *at = (const unsigned char *)text;
 
     while (*at != '\0') {
         const unsigned char *plain = at;
-        size_t length;
+        size_t length = 0;
 
         while (*at != '\0' && (length = csi_utf8_length((const char *)at)) != 0 &&
-               !(escape && (*at < 0x20 || *at == '"' || *at == '\\' || *at == 0x7f)))
+               !(escape && (csi_utf8_is_control((const char *)at) || *at == '"' || *at == '\\')))
             at += length;
         csi_buffer_append(buffer, plain, (size_t)(at - plain));
         if (*at == '\0')
             break;
-        if (*at == '"' || *at == '\\')
-            csi_buffer_printf(buffer, "\\%c", *at);
-        else if (*at < 0x20 || *at == 0x7f)
-            csi_buffer_printf(buffer, "\\u%04x", (unsigned)*at);
-        else
+        if (length == 0) {
             csi_buffer_append(buffer, "\xef\xbf\xbd", 3);
+        } else if (*at == '"' || *at == '\\') {
+            csi_buffer_printf(buffer, "\\%c", *at);
+        } else {
+            at += length - 1; /* the last byte of a control character is its number */
+            csi_buffer_printf(buffer, "\\u%04x", (unsigned)*at);
+        }
         at++;
     }
 }

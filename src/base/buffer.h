@@ -18,7 +18,8 @@ struct csi_buffer {
 void csi_buffer_init(struct csi_buffer *buffer);
 void csi_buffer_append(struct csi_buffer *buffer, const void *bytes, size_t size);
 void csi_buffer_printf(struct csi_buffer *buffer, const char *format, ...) CSI_PRINTF(2, 3);
-/* `text` as a JSON string with its quotes; what is not UTF-8 (file names may be anything) becomes U+FFFD. */
+/* `text` as a JSON string with its quotes; what is not UTF-8 (file names may be anything) becomes U+FFFD,
+ * and control characters are escaped. */
 void csi_buffer_json(struct csi_buffer *buffer, const char *text);
 /* `text` with U+FFFD in the place of every byte that is not UTF-8. */
 void csi_buffer_utf8(struct csi_buffer *buffer, const char *text);

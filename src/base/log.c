@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/buffer.h"
+#include "base/utf8.h"
 
 #define MESSAGE_SIZE 1024u
 
@@ -29,12 +30,14 @@ static void escape(const char *text, char *out, size_t size)
     for (; *text != '\0' && used + 7 < size; text++) {
         unsigned char c = (unsigned char)*text;
 
-        if (c < 0x20 || c == 0x7f)
-            used += (size_t)snprintf(out + used, size - used, "\\u%04x", (unsigned)c);
-        else if (log_json && (c == '"' || c == '\\'))
+        if (csi_utf8_is_control(text)) {
+            text += csi_utf8_length(text) - 1; /* the last byte is the character's number */
+            used += (size_t)snprintf(out + used, size - used, "\\u%04x", (unsigned)(unsigned char)*text);
+        } else if (log_json && (c == '"' || c == '\\')) {
             used += (size_t)snprintf(out + used, size - used, "\\%c", c);
-        else
+        } else {
             out[used++] = (char)c;
+        }
     }
     out[used] = '\0';
 }

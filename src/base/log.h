@@ -13,8 +13,8 @@ enum csi_log_level { CSI_LOG_DEBUG, CSI_LOG_INFO, CSI_LOG_WARNING, CSI_LOG_ERROR
 
 /* Call once before threads start. Default: info, text. */
 void csi_log_configure(enum csi_log_level lowest, bool json);
-/* One line, written with one call; control characters from outside are escaped, and what is no UTF-8 is
- * replaced. Thread-safe. */
+/* One line, written with one call; control characters from outside (of Unicode, not of ASCII alone) are
+ * escaped, and what is no UTF-8 is replaced. Thread-safe. */
 void csi_log(enum csi_log_level level, const char *format, ...) CSI_PRINTF(2, 3);
 /* The same; a line of JSON has `members` too (JSON without the braces: "\"status\":200"). */
 void csi_log_with(enum csi_log_level level, const char *members, const char *format, ...) CSI_PRINTF(3, 4);

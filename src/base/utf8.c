@@ -30,6 +30,13 @@ size_t csi_utf8_length(const char *text)
     return length;
 }
 
+bool csi_utf8_is_control(const char *text)
+{
+    unsigned char first = (unsigned char)text[0], second = first == 0xc2 ? (unsigned char)text[1] : 0;
+
+    return (first > 0 && first < 0x20) || first == 0x7f || (second >= 0x80 && second <= 0x9f);
+}
+
 bool csi_is_utf8(const char *text)
 {
     while (*text != '\0') {

@@ -10,6 +10,9 @@
 /* Length of the well-formed character at `text`, 0 when there is none (Unicode 15, table 3-7). The NUL at the
  * end is a character of one byte. */
 size_t csi_utf8_length(const char *text);
+/* Whether the character at `text` is a control character (U+0001 to U+001F, U+007F to U+009F): terminals obey
+ * some. The last of its one or two bytes is its number. */
+bool csi_utf8_is_control(const char *text);
 bool csi_is_utf8(const char *text);
 /* The most bytes of `text`, `most` at the most, that do not end inside a character. */
 size_t csi_utf8_prefix(const char *text, size_t most);

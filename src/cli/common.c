@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/utf8.h"
 #include "cli/cli.h"
 
 struct csi_shared csi_shared_defaults(void)
@@ -273,16 +274,13 @@ const char *csi_model_named(const char *argument)
 
 void csi_put_name(FILE *stream, const char *name)
 {
-    const unsigned char *at = (const unsigned char *)name;
-
-    for (; *at != '\0'; at++) {
-        /* UTF-8's C1 controls are 0xc2 and one of 0x80 to 0x9f. */
-        bool control = *at < 0x20 || *at == 0x7f || (*at == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f);
-
-        if (control)
-            fprintf(stream, "\\x%02x", *at == 0xc2 ? *++at : *at);
-        else
-            putc(*at, stream);
+    for (; *name != '\0'; name++) {
+        if (csi_utf8_is_control(name)) {
+            name += csi_utf8_length(name) - 1;
+            fprintf(stream, "\\x%02x", (unsigned)(unsigned char)*name);
+        } else {
+            putc(*name, stream);
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "server/gate.h"
 #include "server/origin.h"
 #include "server/refusal.h"
@@ -196,6 +197,8 @@ static const char *refusal_headers(const struct csi_request *request, char *line
     return lines;
 }
 
+#define PATH_IN_MESSAGE 800u /* bytes: what comes behind a longer path must still fit the line */
+
 /* Every request that came as far as here and is answered ends here. */
 static void count_and_log(const struct csi_request *request, unsigned status)
 {
@@ -214,8 +217,9 @@ static void count_and_log(const struct csi_request *request, unsigned status)
     csi_buffer_printf(&members, ",\"status\":%u,\"ms\":%.1f", status, ms);
     if (request->id[0] != '\0')
         csi_buffer_printf(&members, ",\"request\":\"%s\"", request->id); /* a plain token */
-    csi_log_with(CSI_LOG_INFO, members.failed ? NULL : (const char *)members.bytes, "%s %s %u %.1f ms%s%s",
-                 request->method, request->path, status, ms, request->id[0] == '\0' ? "" : " ", request->id);
+    csi_log_with(CSI_LOG_INFO, members.failed ? NULL : (const char *)members.bytes, "%s %.*s %u %.1f ms%s%s",
+                 request->method, (int)csi_utf8_prefix(request->path, PATH_IN_MESSAGE), request->path, status,
+                 ms, request->id[0] == '\0' ? "" : " ", request->id);
     csi_buffer_free(&members);
 }
 

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,16 +271,15 @@ static struct amounts count_values(const uint8_t *json, size_t size)
  * 130 of a list, even an empty one, 90 of a string, more of an object or member. Every value but the first of
  * a list or object has a comma before it, so that commas bound the numbers: no more than the largest tensor
  * has. Its lists, one a row, are far fewer, and all the rest is a handful. */
-static enum cs_status check_amounts(const uint8_t *json, size_t size, size_t side, struct cs_error *error)
+static enum cs_status check_amounts(const struct amounts *amounts, size_t side, struct cs_error *error)
 {
     const size_t rows = (size_t)CSI_V2_BATCH_MAX * 3 * side, spare = 10000;
-    struct amounts amounts = count_values(json, size);
 
-    if (amounts.commas > rows * side + spare)
+    if (amounts->commas > rows * side + spare)
         return bad(error, "the request holds more values than its largest tensor could");
-    if (amounts.lists > rows + spare)
+    if (amounts->lists > rows + spare)
         return bad(error, "the request holds more lists than its largest tensor could");
-    if (amounts.others > spare)
+    if (amounts->others > spare)
         return bad(error, "the request holds more objects and strings than any could need");
     return CS_OK;
 }
@@ -294,14 +294,52 @@ static bool begins_object(const uint8_t *json, size_t size)
     return i < size && json[i] == '{';
 }
 
+/* The largest tensor's values take hundreds of megabytes while it is read, many times its text: one request
+ * at a time may do that. Below are single tensors and usual photos, which do not wait. */
+#define LARGE_TREE ((size_t)32 << 20)
+static pthread_mutex_t large_tree = PTHREAD_MUTEX_INITIALIZER;
+
+/* Memory that jansson takes for JSON of `size` bytes, by the costs above; a string is held up to three times
+ * while it is read. */
+static size_t tree_size(const struct amounts *amounts, size_t size)
+{
+    return 3 * size + 40 * amounts->commas + 130 * amounts->lists + 90 * amounts->others;
+}
+
+/* What the JSON of a request says. The tree of its values lives in here alone. */
+static enum cs_status take_json(const uint8_t *body, size_t size, size_t header_size, size_t side,
+                                struct csi_v2_request *request, struct cs_error *error)
+{
+    size_t json_size = header_size == SIZE_MAX ? size : header_size;
+    json_error_t failure;
+    json_t *root = json_loadb((const char *)body, json_size, JSON_REJECT_DUPLICATES, &failure);
+    const char *id = json_string_value(json_object_get(root, "id"));
+    bool binary;
+    enum cs_status status;
+
+    if (root == NULL)
+        return csi_fail(error, CS_BAD_REQUEST, "the request is no JSON: %s", failure.text);
+    if (id != NULL && strlen(id) >= sizeof request->id) {
+        status = bad(error, "id is longer than 127 bytes");
+    } else {
+        snprintf(request->id, sizeof request->id, "%s", id == NULL ? "" : id);
+        binary = json_is_true(json_object_get(json_object_get(root, "parameters"), "binary_data_output"));
+        status =
+            take_input(json_object_get(root, "inputs"), header_size == SIZE_MAX ? NULL : body + json_size,
+                       size - json_size, side, request, error);
+        if (status == CS_OK)
+            status = take_outputs(json_object_get(root, "outputs"), binary, request, error);
+    }
+    json_decref(root);
+    return status;
+}
+
 enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t header_size, size_t side,
                                     struct csi_v2_request *request, struct cs_error *error)
 {
     size_t json_size = header_size == SIZE_MAX ? size : header_size;
-    json_error_t failure;
-    json_t *root;
-    const char *id;
-    bool binary;
+    struct amounts amounts;
+    bool large;
     enum cs_status status;
 
     memset(request, 0, sizeof *request);
@@ -317,29 +355,16 @@ enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t hea
     if (!begins_object(body, json_size))
         return bad(error, "the request is no JSON object; a bare photo needs the header "
                           "Inference-Header-Content-Length: 0");
-    status = check_amounts(body, json_size, side, error);
+    amounts = count_values(body, json_size);
+    status = check_amounts(&amounts, side, error);
     if (status != CS_OK)
         return status;
-    root = json_loadb((const char *)body, json_size, JSON_REJECT_DUPLICATES, &failure);
-    if (root == NULL)
-        return csi_fail(error, CS_BAD_REQUEST, "the request is no JSON: %s", failure.text);
-    if (!json_is_object(root)) {
-        json_decref(root);
-        return bad(error, "the request is JSON, but no object");
-    }
-    id = json_string_value(json_object_get(root, "id"));
-    if (id != NULL && strlen(id) >= sizeof request->id)
-        status = bad(error, "id is longer than 127 bytes");
-    else {
-        snprintf(request->id, sizeof request->id, "%s", id == NULL ? "" : id);
-        binary = json_is_true(json_object_get(json_object_get(root, "parameters"), "binary_data_output"));
-        status =
-            take_input(json_object_get(root, "inputs"), header_size == SIZE_MAX ? NULL : body + json_size,
-                       size - json_size, side, request, error);
-        if (status == CS_OK)
-            status = take_outputs(json_object_get(root, "outputs"), binary, request, error);
-    }
-    json_decref(root);
+    large = tree_size(&amounts, json_size) > LARGE_TREE;
+    if (large)
+        pthread_mutex_lock(&large_tree);
+    status = take_json(body, size, header_size, side, request, error);
+    if (large)
+        pthread_mutex_unlock(&large_tree);
     if (status != CS_OK)
         csi_v2_request_free(request);
     return status;

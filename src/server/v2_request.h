@@ -44,7 +44,8 @@ struct csi_v2_request {
 
 /* `header_size`: Inference-Header-Content-Length, SIZE_MAX when there is none (all is JSON), 0: no JSON, the
  * body is one photo ("raw binary request"). `side`: of the network's input. CS_BAD_REQUEST says what is
- * wrong. On success csi_v2_request_free, and `body` must live as long. */
+ * wrong. On success csi_v2_request_free, and `body` must live as long. Thread-safe; JSON that takes much
+ * memory while it is read waits until no other does. */
 enum cs_status csi_v2_request_parse(const uint8_t *body, size_t size, size_t header_size, size_t side,
                                     struct csi_v2_request *request, struct cs_error *error);
 void csi_v2_request_free(struct csi_v2_request *request);

@@ -139,12 +139,18 @@ curl -sf "$url/v2/health/live" >live || complain "no answer"
 stop
 hasnt log "/v2/health/live"
 # without --quiet each request has its line
+: >log # the line of the server before must not be read again
 "$CROPSHIELD" serve --port 0 2>log &
 server=$!
 await
 curl -sf "$url/v2/health/live" >live || complain "no answer"
+curl -s "$url/%1b%c2%9b2J%7f" >out # would clear a terminal
+curl -s "$url/$(printf 'leaf%.0s' {1..700})" >out
 stop
 has log "GET /v2/health/live 200"
+has log 'GET /\u001b\u009b2J\u007f 404 '
+grep -qE ' GET /(leaf){199}lea 404 [0-9.]+ ms$' log || complain "a long path hides the status: $(grep leafleaf log | tail -c 200)"
+LC_ALL=C grep -qP '[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' log && complain "control characters in the log: $(cat -v log)"
 # the port that is taken where none is said: seen at an address that no machine has (RFC 5737), so that nothing is opened
 if [ "$(cat /proc/sys/net/ipv4/ip_nonlocal_bind 2>/dev/null)" != 1 ]; then
     run 1 serve --host 192.0.2.1; has err "cannot listen on 192.0.2.1 port 8501: "

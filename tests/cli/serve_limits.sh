@@ -109,6 +109,9 @@ server=$!
 await
 curl -s "$url/%ff%22%0a%e2%82%ac" >/dev/null
 id=$(printf '%064d' 7)
+curl -s "$url/%1b%c2%9b2J%7f" >/dev/null # would clear a terminal
+long=$(printf 'leaf%.0s' {1..700})
+curl -s -H 'X-Request-Id: last' "$url/$long" >/dev/null
 curl -s -H 'X-Request-Id: seven' "$url/api/v1/images/$id/gradcam?class=9" >/dev/null
 curl -s -X POST -H 'Inference-Header-Content-Length: 0' --data-binary @leaf.jpg -o /dev/null "$url/v2/models/cropshield_cnn/infer"
 curl -s --data-binary @leaf.jpg -o /dev/null "$url/api/v1/status"
@@ -116,6 +119,9 @@ stop
 cp log out
 json "lines[0]['message'].startswith('listening on http://127.0.0.1:') and lines[0]['level'] == 'info'"
 json "any(l['level'] == 'info' and l['message'].startswith('GET /\ufffd\"') and '\u20ac 404 ' in l['message'] for l in lines) and lines[-1]['message'] == 'stopping'"
+json "any(l.get('path') == '/\x1b\x9b2J\x7f' and l['message'].startswith('GET /\x1b\x9b2J\x7f 404 ') for l in lines)"
+LC_ALL=C grep -qP '[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' log && complain "control characters in the log: $(grep 2J log | cat -v)"
+json "any(l.get('path') == '/$long' and l['message'].startswith('GET /leafleaf') and ' 404 ' in l['message'] and l['message'].endswith(' ms last') for l in lines)"
 # the path that was asked for, whole, and each part of the line by its name
 json "[(l['method'], l['path'], l['status'], l.get('request')) for l in lines if 'images' in l['message'] and l['method'] == 'GET'] == [('GET', '/api/v1/images/$id/gradcam', 404, 'seven')]"
 json "any(l['message'].startswith('GET /api/v1/images/$id/gradcam 404 ') and l['message'].endswith(' ms seven') for l in lines)"

@@ -3,7 +3,9 @@
 #include "http/support.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 
 #include "server/v2_request.h"
 
@@ -331,6 +333,95 @@ static void the_largest_nested_tensor(void **state)
     csi_buffer_free(&body);
 }
 
+/* Values of JSON in memory: now, and the most there were. */
+static atomic_long values_live, values_peak;
+
+static void *count_malloc(size_t size)
+{
+    long live = atomic_fetch_add(&values_live, 1) + 1, peak = atomic_load(&values_peak);
+
+    while (live > peak && !atomic_compare_exchange_weak(&values_peak, &peak, live))
+        ;
+    return malloc(size);
+}
+
+static void count_free(void *block)
+{
+    if (block != NULL)
+        atomic_fetch_sub(&values_live, 1);
+    free(block);
+}
+
+#define CROWD_SIDE  64u
+#define CROWD_BATCH 64u
+#define CROWD_COUNT ((size_t)CROWD_BATCH * 3 * CROWD_SIDE * CROWD_SIDE)
+
+/* A request of CROWD_COUNT numbers, value i is i % 10. */
+static struct csi_buffer large_request(void)
+{
+    struct csi_buffer body;
+
+    csi_buffer_init(&body);
+    csi_buffer_printf(&body,
+                      "{\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[%u,3,%u,%u],"
+                      "\"data\":[",
+                      CROWD_BATCH, CROWD_SIDE, CROWD_SIDE);
+    for (size_t i = 0; i < CROWD_COUNT; i++) {
+        const char digit[2] = {',', (char)('0' + i % 10)};
+
+        csi_buffer_append(&body, digit + (i == 0), i == 0 ? 1 : 2);
+    }
+    csi_buffer_printf(&body, "]}]}");
+    return body;
+}
+
+/* Two good requests, and one between them that breaks off. NULL when all were read rightly. */
+static void *read_large_ones(void *body)
+{
+    const struct csi_buffer *text = body;
+
+    for (size_t i = 0; i < 3; i++) {
+        struct csi_v2_request parsed;
+        struct cs_error error = {CS_OK, ""};
+        enum cs_status status =
+            csi_v2_request_parse(text->bytes, text->size - i % 2, SIZE_MAX, CROWD_SIDE, &parsed, &error);
+
+        if (status != (i % 2 ? CS_BAD_REQUEST : CS_OK))
+            return body;
+        for (size_t j = 0; status == CS_OK && j < CROWD_COUNT; j++)
+            if (parsed.tensor[j] != (float)(j % 10))
+                return body;
+        if (status == CS_OK)
+            csi_v2_request_free(&parsed);
+    }
+    return NULL;
+}
+
+/* Large requests at the same time are read rightly, and the values of one are gone before another's come. */
+static void large_ones_at_once(void **state)
+{
+    struct csi_buffer body = large_request();
+    pthread_t threads[4];
+    long peak;
+
+    (void)state;
+    json_set_alloc_funcs(count_malloc, count_free);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_large_ones, &body), 0);
+    for (size_t i = 0; i < 4; i++) {
+        void *wrong;
+
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    json_set_alloc_funcs(malloc, free);
+    peak = atomic_load(&values_peak);
+    assert_true(peak >= (long)CROWD_COUNT);
+    assert_true(peak < (long)CROWD_COUNT * 3 / 2);
+    assert_int_equal(atomic_load(&values_live), 0);
+    csi_buffer_free(&body);
+}
+
 static void refused(void **state)
 {
     static const char *const bodies[] = {
@@ -425,11 +516,17 @@ static void statistics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(descriptions),      cmocka_unit_test(a_photo_in_two_ways),
-        cmocka_unit_test(tensors),           cmocka_unit_test(a_bare_photo),
-        cmocka_unit_test(a_flood_of_values), cmocka_unit_test(refused),
-        cmocka_unit_test(statistics),        cmocka_unit_test(versions),
-        cmocka_unit_test(a_flood_of_lists),  cmocka_unit_test(the_largest_nested_tensor),
+        cmocka_unit_test(descriptions),
+        cmocka_unit_test(a_photo_in_two_ways),
+        cmocka_unit_test(tensors),
+        cmocka_unit_test(a_bare_photo),
+        cmocka_unit_test(a_flood_of_values),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(statistics),
+        cmocka_unit_test(versions),
+        cmocka_unit_test(a_flood_of_lists),
+        cmocka_unit_test(the_largest_nested_tensor),
+        cmocka_unit_test(large_ones_at_once),
     };
 
     return cmocka_run_group_tests_name("inference protocol", tests, start_server, stop_all);

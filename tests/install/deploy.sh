@@ -44,6 +44,21 @@ while read -r name; do grep -qE "^$name[{ ]" metrics || complain "no metric $nam
 stop
 healthy 2>/dev/null && complain "the health check finds a server that is gone"
 
+# The container as the documents start it is healthy and answers to localhost and addresses, but not to foreign names.
+grep -h 'docker run' "$dockerfile" "$CROPSHIELD_SOURCE/docs/operations.md" | sed 's/^# //' | sort | uniq -c >commands
+[ "$(awk '{ print $1 }' commands)" = 2 ] || complain "not the same command twice: $(cat commands)"
+mapfile -t settings < <(grep -oE -- '-e CROPSHIELD_[A-Z_]+=[^ ]+' commands | sed 's/^-e //'; grep -oE 'CROPSHIELD_HOST=[^ ]+' "$dockerfile")
+: >log
+env "${settings[@]}" "$CROPSHIELD" serve --port 0 --quiet 2>log &
+server=$!
+await
+for row in 200:localhost:8501 200:127.0.0.1:8501 200:192.0.2.1 400:rebound.example:8501; do
+    got=$(curl -s -o answer -w '%{http_code}' -H "Host: ${row#*:}" "http://127.0.0.1:${url##*:}/api/v1/status")
+    [ "$got" = "${row%%:*}" ] || complain "Host ${row#*:} in the container: $got $(head -c 200 answer)"
+done
+healthy || complain "the health check fails with the settings of the documents"
+stop
+
 if command -v promtool >/dev/null; then promtool check rules "$alerts" >log 2>&1 || { complain "promtool:"; cat log; }; fi
 if command -v systemd-analyze >/dev/null; then
     sed "s|/usr/local/bin/cropshield|$CROPSHIELD|" "$CROPSHIELD_SOURCE/deploy/cropshield.service" >cropshield.service
