@@ -287,9 +287,10 @@ static enum cs_status check_amounts(const struct amounts *amounts, size_t side, 
 /* JSON's white space may stand in front of the object. */
 static bool begins_object(const uint8_t *json, size_t size)
 {
+    static const char space[] = {' ', '\t', '\r', '\n'};
     size_t i = 0;
 
-    while (i < size && memchr(" \t\r\n", json[i], 4) != NULL)
+    while (i < size && memchr(space, json[i], sizeof space) != NULL)
         i++;
     return i < size && json[i] == '{';
 }
