@@ -27,16 +27,22 @@ export function start(place) {
         try {
             set("caches", await api.clearCaches(name));
             said.textContent = name ? t("caches.cleared", { name: t("caches." + name) }) : t("caches.cleared_all");
+            said.classList.remove("failed");
         } catch (error) {
             const words = errorWords(error);
             said.textContent = `${t("caches.failed")} ${(error.code === "internal" && words.detail) || words.title}`;
+            said.classList.add("failed");
             emit("cachesUsed"); // what could be cleared was
         }
         announce(said.textContent);
     };
 
-    const row = (name, cache) =>
-        h(
+    /* What of a row changes; by name. Buttons stay as they are while figures change at any moment: one drawn anew between pressing and
+       letting go would swallow the click. */
+    const figures = {};
+    const row = (name) => {
+        figures[name] = h("div", { class: "cache-figures" });
+        return h(
             "li",
             { class: "cache" },
             h(
@@ -52,56 +58,60 @@ export function start(place) {
                     on: { click: () => clear(name) },
                 }),
             ),
-            cache.enabled === false
-                ? h("p", { class: "small muted", text: t("caches.off") })
-                : [
-                      h(
-                          "div",
-                          { class: "cache-track", "aria-hidden": "true" },
-                          h("span", { class: "cache-fill", style: { width: ((cache.hit_rate || 0) * 100).toFixed(1) + "%" } }),
-                      ),
-                      h("p", { class: "small muted", text: rate(cache) }),
+            figures[name],
+        );
+    };
+
+    const figuresOf = (cache) =>
+        cache.enabled === false
+            ? [h("p", { class: "small muted", text: t("caches.off") })]
+            : [
+                  h(
+                      "div",
+                      { class: "cache-track", "aria-hidden": "true" },
+                      h("span", { class: "cache-fill", style: { width: ((cache.hit_rate || 0) * 100).toFixed(1) + "%" } }),
+                  ),
+                  h("p", { class: "small muted", text: rate(cache) }),
+                  h("p", {
+                      class: "small muted",
+                      text: plural("caches.entries", cache.entries, { bytes: bytes(cache.bytes) }),
+                  }),
+                  cache.disk &&
+                      cache.disk.entries > 0 &&
                       h("p", {
                           class: "small muted",
-                          text: plural("caches.entries", cache.entries, { bytes: bytes(cache.bytes) }),
+                          text: t("caches.disk", { count: cache.disk.entries, bytes: bytes(cache.disk.bytes) }),
                       }),
-                      cache.disk &&
-                          cache.disk.entries > 0 &&
-                          h("p", {
-                              class: "small muted",
-                              text: t("caches.disk", { count: cache.disk.entries, bytes: bytes(cache.disk.bytes) }),
-                          }),
-                  ],
-        );
+              ];
 
+    let drawn = null; // the names whose rows stand there
     const draw = () => {
         const caches = get("caches");
         if (!caches) {
+            drawn = null;
             replace(body, h("p", { class: "muted", text: t("model.unknown") }));
             return;
         }
         const prediction = caches.prediction || {};
+        const names = NAMES.filter((name) => caches[name]);
         byId("panel-caches-short").textContent = prediction.hits ? percent(prediction.hit_rate, 0) : "";
-        const focused = body.contains(document.activeElement) ? document.activeElement.id : "";
-        replace(
-            body,
-            h(
-                "ul",
-                { class: "caches" },
-                NAMES.filter((name) => caches[name]).map((name) => row(name, caches[name])),
-            ),
-            h("button", {
-                type: "button",
-                class: "button",
-                id: "clear-all",
-                text: t("caches.clear_all"),
-                on: { click: () => clear("") },
-            }),
-            said,
-            h("p", { class: "small muted", text: t("caches.note") }),
-        );
-        // Fresh figures draw the buttons anew, at any moment: the keyboard stays where it was.
-        if (focused && byId(focused)) byId(focused).focus();
+        if (drawn !== names.join()) {
+            drawn = names.join();
+            replace(
+                body,
+                h("ul", { class: "caches" }, names.map(row)),
+                h("button", {
+                    type: "button",
+                    class: "button",
+                    id: "clear-all",
+                    text: t("caches.clear_all"),
+                    on: { click: () => clear("") },
+                }),
+                said,
+                h("p", { class: "small muted", text: t("caches.note") }),
+            );
+        }
+        for (const name of names) replace(figures[name], figuresOf(caches[name]));
     };
     draw();
     on("caches", draw);

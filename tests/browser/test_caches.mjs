@@ -15,6 +15,8 @@ test("a repeated photo comes from the cache until the cache is cleared", async (
         return (await ask(page, "/api/v1/history")).history[0].diagnosis.cache.prediction;
     };
     assert.equal(await once(1), "miss");
+    await page.waitForFunction(() => document.getElementById("panel-caches").textContent.includes("1 kept"));
+    const button = await page.$("#clear-all");
     assert.equal(await once(2), "hit");
     assert.match(await page.textContent(".result"), /From the cache/);
     await page.waitForFunction(() => document.getElementById("panel-caches").textContent.includes("1 kept"));
@@ -25,6 +27,8 @@ test("a repeated photo comes from the cache until the cache is cleared", async (
     assert.equal(await page.evaluate(() => document.activeElement.id), "clear-prediction");
     assert.equal(await once(3), "miss");
 
+    // Fresh figures came meanwhile, and the button that somebody may be pressing is still the same one.
+    assert.ok(await button.evaluate((node) => node.isConnected));
     await page.click("#clear-all");
     await page.waitForFunction(() => document.getElementById("caches-said").textContent.includes("All caches"));
     const caches = await ask(page, "/api/v1/caches");
