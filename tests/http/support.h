@@ -250,6 +250,22 @@ static inline struct answer get(const char *path)
     return request("GET", path, "", NULL, 0);
 }
 
+/* The sample "name{labels}" of the metrics, -1: there is none. */
+static inline double metric(const char *name)
+{
+    struct answer answer = get("/metrics");
+    char line[128];
+    const char *at;
+    double value = -1;
+
+    snprintf(line, sizeof line, "\n%s ", name);
+    at = strstr(answer.body, line);
+    if (at != NULL)
+        value = strtod(at + strlen(line), NULL);
+    answer_free(&answer);
+    return value;
+}
+
 static inline json_t *parse(const struct answer *answer)
 {
     json_error_t failure;

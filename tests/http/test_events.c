@@ -36,21 +36,6 @@ static struct csi_buffer read_until(int fd, const char *wanted)
     return text;
 }
 
-static double metric(const char *name)
-{
-    struct answer answer = get("/metrics");
-    char line[128];
-    const char *at;
-    double value = -1;
-
-    snprintf(line, sizeof line, "\n%s ", name);
-    at = strstr(answer.body, line);
-    if (at != NULL)
-        value = strtod(at + strlen(line), NULL);
-    answer_free(&answer);
-    return value;
-}
-
 static void wait_for_streams(double count)
 {
     for (int i = 0; i < 100 && metric("cropshield_event_streams") != count; i++)

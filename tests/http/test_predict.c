@@ -57,15 +57,7 @@ static void one_photo(void **state)
 /* Photos that the metrics call failed. */
 static unsigned failed_photos(void)
 {
-    static const char name[] = "\ncropshield_photos_total{result=\"error\"} ";
-    struct answer answer = get("/metrics");
-    const char *line = strstr(answer.body, name);
-    unsigned count;
-
-    assert_non_null(line);
-    count = (unsigned)strtoul(line + strlen(name), NULL, 10);
-    answer_free(&answer);
-    return count;
+    return (unsigned)metric("cropshield_photos_total{result=\"error\"}");
 }
 
 static void bad_photos(void **state)
