@@ -5,6 +5,19 @@ command -v curl >/dev/null || { echo "no curl"; exit 77; }
 samples
 model=$CROPSHIELD_SOURCE/models/cropshield_cnn.safetensors
 . "$CROPSHIELD_SOURCE/tests/cli/_server.sh"
+# hold FILE IMMEDIATE|EXCLUSIVE: another process, $holder, keeps a lock on a cache file
+hold() {
+    rm -f is_held
+    $python -c "
+import sqlite3, sys, time
+base = sqlite3.connect(sys.argv[1], isolation_level=None)
+base.execute('BEGIN ' + sys.argv[2])
+open('is_held', 'w')
+time.sleep(60)" "$@" &
+    holder=$!
+    for _ in $(seq 200); do [ -e is_held ] && break; sleep 0.05; done
+    [ -e is_held ] || complain "no lock on $1"
+}
 cp "$model" model.safetensors
 start --model model.safetensors --cache-file cache.db
 [ "$(curl -s "$url/api/v1/predict" --data-binary @leaf.jpg | field "o['cache']['prediction']")" = miss ] || complain "first is no miss"
@@ -56,14 +69,7 @@ start --model model.safetensors --cache-file cache.db
 stop
 # what a clear cannot delete is told, and does not come back with a restart when it could be deleted later
 start --model model.safetensors --cache-file cache.db
-$python -c "
-import sqlite3, time
-base = sqlite3.connect('cache.db', isolation_level=None)
-base.execute('BEGIN IMMEDIATE')
-open('is_held', 'w')
-time.sleep(60)" &
-holder=$!
-for _ in $(seq 200); do [ -e is_held ] && break; sleep 0.05; done
+hold cache.db IMMEDIATE
 got=$(curl -s -o answer -w '%{http_code}' -X DELETE "$url/api/v1/caches/prediction")
 [ "$got" = 500 ] && has answer "cannot be written" || complain "clearing a locked cache file: $got $(cat answer)"
 kill $holder; wait $holder
@@ -110,14 +116,7 @@ for file in other.db photo.jpg; do
 done
 run 1 serve --port 0 --model nowhere.safetensors; has err "not_found"
 # signals while the cache file is opened, which another process keeps locked: they end the program at once
-$python -c "
-import sqlite3, time
-base = sqlite3.connect('locked.db', isolation_level=None)
-base.execute('BEGIN EXCLUSIVE')
-open('is_locked', 'w')
-time.sleep(30)" &
-holder=$!
-for _ in $(seq 200); do [ -e is_locked ] && break; sleep 0.05; done
+hold locked.db EXCLUSIVE
 for signal in TERM INT; do
     "$CROPSHIELD" serve --port 0 --cache-file locked.db 2>log &
     server=$!
